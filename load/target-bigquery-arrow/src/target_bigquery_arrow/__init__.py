@@ -1,0 +1,1 @@
+"""Singer target for BigQuery: what it acknowledged is in BigQuery."""

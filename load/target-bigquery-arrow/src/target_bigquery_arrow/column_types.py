@@ -1,0 +1,307 @@
+"""From JSON Schema to Arrow to BigQuery.
+
+The mapping is total: whatever has no type of its own becomes JSON, never nothing.
+README.md shows it as a table.
+"""
+
+import base64
+import binascii
+import datetime
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from types import GenericAlias
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+JSONSchema = Mapping[str, Any]
+
+INT64_RANGE = (-(2**63), 2**63 - 1)
+# The largest NUMERIC and BIGNUMERIC that Arrow's decimals can carry, as (precision, scale).
+NUMERIC = pa.decimal128(38, 9)
+BIGNUMERIC = pa.decimal256(76, 38)
+
+
+class Kind(StrEnum):
+    """A BigQuery type, by its GoogleSQL name."""
+
+    INT64 = "INT64"
+    FLOAT64 = "FLOAT64"
+    NUMERIC = "NUMERIC"
+    BIGNUMERIC = "BIGNUMERIC"
+    BOOL = "BOOL"
+    STRING = "STRING"
+    BYTES = "BYTES"
+    DATE = "DATE"
+    TIME = "TIME"
+    TIMESTAMP = "TIMESTAMP"
+    JSON = "JSON"
+
+
+NUMERIC_KINDS = (Kind.INT64, Kind.NUMERIC, Kind.BIGNUMERIC, Kind.FLOAT64)
+TEXT_KINDS = (Kind.STRING, Kind.TIMESTAMP, Kind.DATE, Kind.TIME, Kind.BYTES)
+
+# How a value of each kind stands in a Parquet file. Three kinds travel as text and get their
+# type in SQL: load jobs refuse Parquet into JSON; BIGNUMERIC is wider than most Parquet readers
+# allow for; and the local emulator can't load BYTES.
+ARROW_TYPES: Mapping[Kind, pa.DataType] = {
+    Kind.INT64: pa.int64(),
+    Kind.FLOAT64: pa.float64(),
+    Kind.NUMERIC: NUMERIC,
+    Kind.BIGNUMERIC: pa.string(),
+    Kind.BOOL: pa.bool_(),
+    Kind.STRING: pa.string(),
+    Kind.BYTES: pa.string(),
+    Kind.DATE: pa.date32(),
+    Kind.TIME: pa.time64("us"),
+    Kind.TIMESTAMP: pa.timestamp("us", "UTC"),
+    Kind.JSON: pa.string(),
+}
+TYPED_IN_SQL: Mapping[Kind, str] = {
+    Kind.BIGNUMERIC: "cast({column} as bignumeric)",
+    Kind.BYTES: "from_base64({column})",
+    # 'round': a number wider than FLOAT64 holds loses digits instead of failing the load.
+    Kind.JSON: "parse_json({column}, wide_number_mode => 'round')",
+}
+PYTHON_TYPES: Mapping[Kind, Any] = {
+    Kind.INT64: int,
+    Kind.FLOAT64: float,
+    Kind.NUMERIC: Decimal,
+    Kind.BIGNUMERIC: Decimal,
+    Kind.BOOL: bool,
+    Kind.STRING: str,
+    Kind.BYTES: str,
+    Kind.DATE: str,
+    Kind.TIME: str,
+    Kind.TIMESTAMP: str,
+    Kind.JSON: msgspec.Raw,
+}
+STRING_FORMATS: Mapping[str, Kind] = {
+    "date-time": Kind.TIMESTAMP,
+    "date": Kind.DATE,
+    "time": Kind.TIME,
+}
+DECIMAL_FORMATS = ("singer.decimal", "x-singer.decimal", "decimal")
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """The type of a column: nullable, or REPEATED for an array of scalars."""
+
+    kind: Kind
+    repeated: bool = False
+
+    def __str__(self) -> str:
+        """Return the type as GoogleSQL writes it."""
+        return f"ARRAY<{self.kind}>" if self.repeated else str(self.kind)
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """Return the type that the column has in a Parquet file."""
+        scalar = ARROW_TYPES[self.kind]
+        return pa.list_(scalar) if self.repeated else scalar
+
+    @property
+    def staged(self) -> Kind:
+        """Return the type that the column has in a staging table."""
+        return Kind.STRING if self.kind in TYPED_IN_SQL else self.kind
+
+    @property
+    def python(self) -> Any:
+        """Return the type that a JSON value must decode to."""
+        scalar = PYTHON_TYPES[self.kind]
+        if self.kind is Kind.JSON:
+            return scalar
+        value = GenericAlias(list, (scalar,)) if self.repeated else scalar
+        return value | None
+
+
+JSON = ColumnType(Kind.JSON)
+
+
+def column_type(schema: JSONSchema) -> ColumnType:
+    """Return the column type for the JSON Schema of one property."""
+    types = {_single_type(branch) for branch in _branches(schema)}
+    if len(types) == 1:
+        return types.pop()
+    kinds = {column.kind for column in types if not column.repeated}
+    if not types or len(kinds) < len(types):
+        return JSON
+    if kinds <= set(NUMERIC_KINDS):
+        return ColumnType(max(kinds, key=NUMERIC_KINDS.index))
+    if kinds <= set(TEXT_KINDS):
+        return ColumnType(Kind.STRING)
+    return JSON
+
+
+def _branches(schema: JSONSchema) -> list[JSONSchema]:
+    """Return the non-null alternatives of a schema, each with a single type."""
+    for union in ("anyOf", "oneOf"):
+        if alternatives := schema.get(union):
+            return [branch for alternative in alternatives for branch in _branches(alternative)]
+    types = schema.get("type")
+    if types is None:
+        return [schema]
+    if isinstance(types, str):
+        types = [types]
+    return [{**schema, "type": name} for name in types if name != "null"]
+
+
+def _single_type(schema: JSONSchema) -> ColumnType:
+    match schema.get("type"):
+        case "boolean":
+            return ColumnType(Kind.BOOL)
+        case "integer":
+            return ColumnType(_integer_kind(schema))
+        case "number":
+            return ColumnType(_number_kind(schema))
+        case "string":
+            return ColumnType(_string_kind(schema))
+        case "array":
+            return _array_type(schema)
+        case _:
+            return JSON
+
+
+def _integer_kind(schema: JSONSchema) -> Kind:
+    bounds = (schema.get("minimum", INT64_RANGE[0]), schema.get("maximum", INT64_RANGE[1]))
+    if INT64_RANGE[0] <= bounds[0] and bounds[1] <= INT64_RANGE[1]:
+        return Kind.INT64
+    return _decimal_kind(precision=max(len(str(abs(int(bound)))) for bound in bounds), scale=0)
+
+
+def _number_kind(schema: JSONSchema) -> Kind:
+    if schema.get("format") in DECIMAL_FORMATS:
+        return _declared_decimal_kind(schema)
+    if step := schema.get("multipleOf"):
+        exponent = Decimal(str(step)).normalize().as_tuple().exponent
+        scale = max(0, -exponent) if isinstance(exponent, int) else 0
+        return _decimal_kind(precision=29 + scale, scale=scale)
+    return Kind.FLOAT64
+
+
+def _string_kind(schema: JSONSchema) -> Kind:
+    if schema.get("format") in DECIMAL_FORMATS:
+        return _declared_decimal_kind(schema)
+    if schema.get("contentEncoding") == "base64":
+        return Kind.BYTES
+    return STRING_FORMATS.get(schema.get("format", ""), Kind.STRING)
+
+
+def _declared_decimal_kind(schema: JSONSchema) -> Kind:
+    if "precision" not in schema:
+        return Kind.BIGNUMERIC
+    return _decimal_kind(precision=int(schema["precision"]), scale=int(schema.get("scale", 0)))
+
+
+def _decimal_kind(*, precision: int, scale: int) -> Kind:
+    """Return the narrowest decimal type. NUMERIC has 29 digits before the point and 9 after."""
+    return Kind.NUMERIC if scale <= 9 and precision - scale <= 29 else Kind.BIGNUMERIC
+
+
+def _array_type(schema: JSONSchema) -> ColumnType:
+    items = schema.get("items")
+    if not isinstance(items, Mapping):
+        return JSON
+    item = column_type(items)
+    # An array of arrays doesn't exist in BigQuery, and what is typed in SQL can't be inside one.
+    if item.repeated or item.kind in TYPED_IN_SQL:
+        return JSON
+    return ColumnType(item.kind, repeated=True)
+
+
+def to_arrow(values: Sequence[Any], column: ColumnType) -> pa.Array:
+    """Convert decoded JSON values to one Arrow column.
+
+    Raises:
+        ValueError, OverflowError, pa.ArrowInvalid: a value doesn't fit the type.
+    """
+    if not column.repeated:
+        return _to_arrow(values, column.kind)
+    # BigQuery doesn't tell a null array from an empty one.
+    lists = [value or [] for value in values]
+    offsets = [0, *itertools.accumulate(map(len, lists))]
+    items = _to_arrow(list(itertools.chain.from_iterable(lists)), column.kind)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), items)
+
+
+def _to_arrow(values: Sequence[Any], kind: Kind) -> pa.Array:
+    convert = CONVERTERS.get(kind)
+    return convert(values) if convert else pa.array(values, ARROW_TYPES[kind])
+
+
+def _timestamps(values: Sequence[str | None]) -> pa.Array:
+    try:
+        return pa.array(values, pa.string()).cast(ARROW_TYPES[Kind.TIMESTAMP])
+    except pa.ArrowInvalid:
+        parsed = [None if value is None else _timestamp(value) for value in values]
+        return pa.array(parsed, ARROW_TYPES[Kind.TIMESTAMP])
+
+
+def _timestamp(value: str) -> datetime.datetime:
+    """Parse ISO 8601. No offset means UTC; digits beyond BigQuery's microseconds are dropped."""
+    parsed = datetime.datetime.fromisoformat(value)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)
+
+
+def _dates(values: Sequence[str | None]) -> pa.Array:
+    return pa.array([None if value is None else _date(value) for value in values], pa.date32())
+
+
+def _date(value: str) -> datetime.date:
+    parsed = datetime.datetime.fromisoformat(value)
+    if parsed.time() != datetime.time():
+        message = f"{value!r} has a time of day"
+        raise ValueError(message)
+    return parsed.date()
+
+
+def _times(values: Sequence[str | None]) -> pa.Array:
+    parsed = [None if value is None else datetime.time.fromisoformat(value) for value in values]
+    if any(value is not None and value.tzinfo for value in parsed):
+        message = "a TIME has no time zone"
+        raise ValueError(message)
+    return pa.array(parsed, ARROW_TYPES[Kind.TIME])
+
+
+def _bignumerics(values: Sequence[Decimal | None]) -> pa.Array:
+    pa.array(values, BIGNUMERIC)  # refuses what doesn't fit
+    texts = [None if value is None else format(value, "f") for value in values]
+    return pa.array(texts, pa.string())
+
+
+def _numerics(values: Sequence[Decimal | None]) -> pa.Array:
+    return pa.array(values, NUMERIC)
+
+
+def _base64(values: Sequence[str | None]) -> pa.Array:
+    try:
+        for value in values:
+            if value is not None:
+                base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from error
+    return pa.array(values, pa.string())
+
+
+def _json_texts(values: Sequence[msgspec.Raw]) -> pa.Array:
+    """Return JSON as the tap wrote it. A bare `null` is SQL's null."""
+    texts = (bytes(value) for value in values)
+    return pa.array([None if text == b"null" else text for text in texts], pa.binary()).cast(
+        pa.string()
+    )
+
+
+CONVERTERS: Mapping[Kind, Callable[[Sequence[Any]], pa.Array]] = {
+    Kind.TIMESTAMP: _timestamps,
+    Kind.DATE: _dates,
+    Kind.TIME: _times,
+    Kind.NUMERIC: _numerics,
+    Kind.BIGNUMERIC: _bignumerics,
+    Kind.BYTES: _base64,
+    Kind.JSON: _json_texts,
+}

@@ -1,0 +1,127 @@
+"""What a stream's SCHEMA message makes of its table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.names import valid_names
+from target_bigquery_arrow.column_types import ColumnType, Kind, column_type
+
+EXTRACTED_AT = "_sdc_extracted_at"
+RECEIVED_AT = "_sdc_received_at"
+BATCHED_AT = "_sdc_batched_at"
+DELETED_AT = "_sdc_deleted_at"
+SEQUENCE = "_sdc_sequence"
+TABLE_VERSION = "_sdc_table_version"
+
+# What the loader writes into every row, after the stream's own columns.
+METADATA: Mapping[str, ColumnType] = {
+    EXTRACTED_AT: ColumnType(Kind.TIMESTAMP),
+    RECEIVED_AT: ColumnType(Kind.TIMESTAMP),
+    BATCHED_AT: ColumnType(Kind.TIMESTAMP),
+    DELETED_AT: ColumnType(Kind.TIMESTAMP),
+    SEQUENCE: ColumnType(Kind.INT64),
+    TABLE_VERSION: ColumnType(Kind.INT64),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table, and the property that it is read from."""
+
+    name: str
+    property: str
+    type: ColumnType
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns and the key of a stream.
+
+    Attributes:
+        stream: the stream's name, as the tap sends it.
+        table: the table's name, without its dataset.
+        columns: the stream's own columns, without the loader's metadata.
+        keys: the names of the key columns; empty where rows are only ever appended.
+        reports_deletes: whether the records themselves bear `_sdc_deleted_at`.
+    """
+
+    stream: str
+    table: str
+    columns: tuple[Column, ...]
+    keys: tuple[str, ...]
+    reports_deletes: bool
+
+    @property
+    def types(self) -> dict[str, ColumnType]:
+        """Return every column of the table by name, metadata included."""
+        return {column.name: column.type for column in self.columns} | dict(METADATA)
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """Return the schema of the stream's Parquet files."""
+        return pa.schema([(name, column.arrow) for name, column in self.types.items()])
+
+    def without(self, names: Sequence[str]) -> "Layout":
+        """Return the layout less some columns."""
+        return replace(self, columns=tuple(c for c in self.columns if c.name not in names))
+
+    def renamed(self, names: Mapping[str, str]) -> "Layout":
+        """Return the layout with some columns under other names."""
+        columns = (replace(c, name=names.get(c.name, c.name)) for c in self.columns)
+        return replace(self, columns=tuple(columns))
+
+
+def layout_of(
+    stream: str, table: str, schema: Mapping[str, Any], key_properties: Sequence[str] | None
+) -> Layout:
+    """Return the layout for a SCHEMA message.
+
+    Raises:
+        LoadError: a key isn't a property, has a type that has no equality in BigQuery, or two
+            properties share a column's name.
+    """
+    properties: Mapping[str, Any] = schema.get("properties", {})
+    own = {name: rule for name, rule in properties.items() if name not in METADATA}
+    names = valid_names(stream, own)
+    columns = tuple(Column(names[name], name, column_type(rule)) for name, rule in own.items())
+    keys = _keys(stream, columns, key_properties or ())
+    return Layout(stream, table, columns, keys, reports_deletes=DELETED_AT in properties)
+
+
+def _keys(stream: str, columns: Sequence[Column], key_properties: Sequence[str]) -> tuple[str, ...]:
+    by_property = {column.property: column for column in columns}
+    for key in key_properties:
+        if key not in by_property:
+            message = (
+                f"Stream '{stream}': key property '{key}' is not in its SCHEMA message. Select the "
+                f"column, or correct `table-key-properties` in the extractor's `metadata`."
+            )
+            raise LoadError(message)
+        key_type = by_property[key].type
+        if key_type.repeated or key_type.kind is Kind.JSON:
+            message = (
+                f"Stream '{stream}': key property '{key}' is of type {key_type}, which BigQuery "
+                f"can't compare. Give it a scalar type in the extractor's `schema`, or choose "
+                f"another key with `table-key-properties` in its `metadata`."
+            )
+            raise LoadError(message)
+    return tuple(by_property[key].name for key in key_properties)
+
+
+def record_type(layout: Layout) -> type[msgspec.Struct]:
+    """Return the struct that one record of a stream decodes to, fields in column order."""
+    absent = {Kind.JSON: msgspec.Raw(b"null")}
+    fields = [
+        (f"field_{index}", column.type.python, absent.get(column.type.kind))
+        for index, column in enumerate(layout.columns)
+    ]
+    rename = {f"field_{index}": c.property for index, c in enumerate(layout.columns)}
+    if layout.reports_deletes:
+        fields.append(("deleted_at", str | None, None))
+        rename["deleted_at"] = DELETED_AT
+    return msgspec.defstruct("RecordOfStream", fields, rename=rename, gc=False)

@@ -1,0 +1,66 @@
+"""Names that BigQuery accepts, made from the names that a tap sends.
+
+Rules: https://cloud.google.com/bigquery/docs/schemas#column_names and
+https://cloud.google.com/bigquery/docs/tables#table_naming (the ASCII subset, which
+every BigQuery interface takes).
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from target_bigquery_arrow.errors import LoadError
+
+MAXIMUM_COLUMN_NAME = 300
+RESERVED_PREFIXES = (
+    "_table_",
+    "_file_",
+    "_partition",
+    "_row_timestamp",
+    "__root__",
+    "_colidentifier",
+    "_change_sequence_number",
+    "_change_type",
+    "_change_timestamp",
+)
+
+
+def valid_name(name: str) -> str:
+    """Return `name` with what BigQuery refuses replaced by underscores."""
+    valid = re.sub(r"[^A-Za-z0-9_]", "_", name) or "_"
+    if valid[0].isdigit():
+        valid = f"_{valid}"
+    if valid.lower().startswith(RESERVED_PREFIXES):
+        valid = f"column{valid}"
+    return valid[:MAXIMUM_COLUMN_NAME]
+
+
+def table_name(stream: str, drop_prefixes: Sequence[str]) -> str:
+    """Return the table a stream is loaded into: its name, less the first prefix that fits."""
+    for prefix in drop_prefixes:
+        if stream.startswith(prefix) and len(stream) > len(prefix):
+            stream = stream.removeprefix(prefix)
+            break
+    return valid_name(stream)
+
+
+def valid_names(stream: str, names: Iterable[str]) -> dict[str, str]:
+    """Map each property of a stream to its column.
+
+    Raises:
+        LoadError: two properties would share a column. BigQuery's column names are
+            case-insensitive.
+    """
+    columns: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for name in names:
+        column = valid_name(name)
+        if (other := taken.get(column.lower())) is not None:
+            message = (
+                f"Stream '{stream}': properties '{other}' and '{name}' would both be column "
+                f"'{column}' in BigQuery. Deselect one of them in the extractor's `select`, or "
+                f"rename it with `stream_maps`."
+            )
+            raise LoadError(message)
+        taken[column.lower()] = name
+        columns[name] = column
+    return columns

@@ -1,0 +1,372 @@
+"""The Singer target: messages in, committed rows and then their state out."""
+
+import secrets
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from types import FrameType
+from typing import Any, ClassVar, NoReturn, override
+
+import msgspec
+from singer_sdk import Target
+from singer_sdk import typing as th
+from singer_sdk.helpers.capabilities import PluginCapabilities
+from singer_sdk.mapper import SameRecordTransform, StreamMap
+
+from target_bigquery_arrow.drift import SchemaDrift
+from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.layout import layout_of
+from target_bigquery_arrow.messages import (
+    ActivateVersion,
+    Batch,
+    MessageReader,
+    Record,
+    Schema,
+    State,
+)
+from target_bigquery_arrow.names import table_name, valid_name
+from target_bigquery_arrow.stream import LoadOptions, Stream
+from target_bigquery_arrow.warehouse import Warehouse
+
+MEBIBYTE = 2**20
+# A stream's records become a row group once they take this part of `batch_bytes`.
+ROW_GROUPS_PER_BATCH = 16
+PARALLEL_LOADS = 4
+
+
+class TargetBigQueryArrow(Target):
+    """Load Singer streams into BigQuery.
+
+    The SDK gives the command line, the settings and `stream_maps`. Its sinks are not used: they
+    handle one Python dictionary a record, and this loader handles columns.
+    """
+
+    name = "target-bigquery-arrow"
+    message_reader_class = MessageReader
+    capabilities: ClassVar = [
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.ACTIVATE_VERSION,
+        PluginCapabilities.FLATTENING,
+        PluginCapabilities.STREAM_MAPS,
+        PluginCapabilities.STRUCTURED_LOGGING,
+    ]
+    config_jsonschema = th.PropertiesList(
+        th.Property(
+            "project",
+            th.StringType(min_length=1),
+            required=True,
+            description="The Google Cloud project that owns the dataset and runs the jobs.",
+        ),
+        th.Property(
+            "dataset",
+            th.StringType(min_length=1),
+            required=True,
+            description="The dataset that tables are loaded into; made if it isn't there.",
+        ),
+        th.Property(
+            "location",
+            th.StringType(min_length=1),
+            default="US",
+            description="The dataset's location, e.g. `EU` or `europe-west2`.",
+        ),
+        th.Property(
+            "credentials_path",
+            th.StringType,
+            description=(
+                "A service account's key file. Without it, application default credentials."
+            ),
+        ),
+        th.Property(
+            "api_endpoint",
+            th.StringType,
+            description="Another address of the BigQuery API, e.g. a local emulator's.",
+        ),
+        th.Property(
+            "anonymous",
+            th.BooleanType,
+            default=False,
+            description="Send no credentials. Only with `api_endpoint`, for an emulator.",
+        ),
+        th.Property(
+            "schema_drift",
+            th.StringType(allowed_values=[policy.value for policy in SchemaDrift]),
+            default=SchemaDrift.EVOLVE.value,
+            description=(
+                "When a stream's columns differ from its table's: `evolve` the table, `freeze` it "
+                "and leave new columns out, or `fail`."
+            ),
+        ),
+        th.Property(
+            "process_activate_version_messages",
+            th.BooleanType,
+            default=True,
+            description="Mark, or remove, the rows that a FULL_TABLE stream no longer has.",
+        ),
+        th.Property(
+            "hard_delete",
+            th.BooleanType,
+            default=False,
+            description="Remove deleted rows instead of setting `_sdc_deleted_at`.",
+        ),
+        th.Property(
+            "drop_stream_prefixes",
+            th.ArrayType(th.StringType),
+            default=["public-"],
+            description="Prefixes of stream names that are left out of table names.",
+        ),
+        th.Property(
+            "batch_bytes",
+            th.IntegerType(minimum=MEBIBYTE),
+            default=64 * MEBIBYTE,
+            description="Memory for records that are not on disk yet, for all streams together.",
+        ),
+        th.Property(
+            "load_bytes",
+            th.IntegerType(minimum=MEBIBYTE),
+            default=512 * MEBIBYTE,
+            description="Parquet on disk, for all streams together, before it is loaded.",
+        ),
+        th.Property(
+            "batch_wait_limit_seconds",
+            th.IntegerType(minimum=1),
+            default=300,
+            description="Load, and move the state, at least this often.",
+        ),
+        th.Property(
+            "partition_bytes",
+            th.IntegerType(minimum=0),
+            default=256 * MEBIBYTE,
+            description=(
+                "A new table whose first load is at least this large is partitioned by month of "
+                "ingestion."
+            ),
+        ),
+        th.Property(
+            "retry_seconds",
+            th.NumberType(minimum=0),
+            default=300,
+            description="How long to go on when BigQuery fails or can't be reached.",
+        ),
+    ).to_dict()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Read the settings and prepare the client. Nothing is sent before the first SCHEMA."""
+        super().__init__(*args, **kwargs)
+        if self.config["anonymous"] and not self.config.get("api_endpoint"):
+            message = "`anonymous` is for emulators: set `api_endpoint` too, or leave it out."
+            raise LoadError(message)
+        # By the name that the tap gives: where records go, by the SDK's map for them.
+        self._streams: dict[str, list[tuple[StreamMap, Stream]]] = {}
+        self._schemas: dict[str, Schema] = {}
+        self._state: dict[str, Any] | None = None
+        self._pending_bytes = 0
+        self._committed_at = time.monotonic()
+        self._row_group_bytes = self.config["batch_bytes"] // ROW_GROUPS_PER_BATCH
+        self._directory = tempfile.TemporaryDirectory(prefix="target-bigquery-arrow-")
+        self._options = LoadOptions(
+            directory=Path(self._directory.name),
+            run=secrets.token_hex(6),
+            drift=SchemaDrift(self.config["schema_drift"]),
+            hard_delete=self.config["hard_delete"],
+            partition_bytes=self.config["partition_bytes"],
+        )
+        self._warehouse = Warehouse(
+            project=self.config["project"],
+            dataset=valid_name(self.config["dataset"]),
+            location=self.config["location"],
+            api_endpoint=self.config.get("api_endpoint"),
+            anonymous=self.config["anonymous"],
+            credentials_path=self.config.get("credentials_path"),
+            retry_seconds=self.config["retry_seconds"],
+        )
+
+    @classmethod
+    @override
+    def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
+        # Without the SDK's settings for its own sinks (load_method, batch_size_rows, …).
+        super(Target, cls).append_builtin_config(config_jsonschema)
+
+    # Messages
+
+    @override
+    def _process_schema_message(self, message: Any) -> None:
+        schema: Schema = message
+        if self._schemas.get(schema.stream) == schema:
+            return
+        if schema.stream in self._streams:
+            self.commit()
+            for _, stream in self._streams.pop(schema.stream):
+                self._finish(stream)
+        elif not self._schemas:
+            self._warehouse.ensure_dataset()
+        self._schemas[schema.stream] = schema
+        self.mapper.register_raw_stream_schema(
+            schema.stream, schema.schema, schema.key_properties or []
+        )
+        self._streams[schema.stream] = [
+            (stream_map, self._open(stream_map))
+            for stream_map in self.mapper.stream_maps[schema.stream]
+            if stream_map.transformed_schema.get("properties")
+        ]
+
+    def _open(self, stream_map: StreamMap) -> Stream:
+        """Begin to load a stream.
+
+        Raises:
+            LoadError: another stream of this run goes to the same table.
+        """
+        name = stream_map.stream_alias
+        table = table_name(name, self.config["drop_stream_prefixes"])
+        for stream in self._all_streams():
+            if stream.layout.table.lower() == table.lower():
+                message = (
+                    f"Streams '{stream.layout.stream}' and '{name}' would both be table "
+                    f"'{stream.target}'. Deselect one of them, rename it with `stream_maps`, or "
+                    f"change the loader's `drop_stream_prefixes`."
+                )
+                raise LoadError(message)
+        layout = layout_of(
+            name, table, stream_map.transformed_schema, stream_map.transformed_key_properties
+        )
+        return Stream(layout, self._warehouse, self._options)
+
+    @override
+    def _process_record_message(self, message: Any) -> None:
+        record: Record = message
+        for stream_map, stream in self._streams_named(record.stream, "RECORD"):
+            mapped = _mapped(record, stream_map)
+            if mapped is None:
+                continue
+            buffer = stream.buffer
+            before = buffer.pending_bytes
+            stream.append(mapped)
+            self._pending_bytes += buffer.pending_bytes - before
+            if buffer.pending_bytes >= self._row_group_bytes:
+                self._pending_bytes -= buffer.pending_bytes
+                buffer.spill()
+                self._commit_if_due()
+        if self._pending_bytes >= self.config["batch_bytes"]:
+            for stream in self._all_streams():
+                stream.buffer.spill()
+            self._pending_bytes = 0
+
+    @override
+    def _process_state_message(self, message: Any) -> None:
+        state: State = message
+        self._state = state.value
+        self._commit_if_due()
+
+    @override
+    def _process_activate_version_message(self, message: Any) -> None:
+        activation: ActivateVersion = message
+        if not self.config["process_activate_version_messages"]:
+            return
+        for _, stream in self._streams_named(activation.stream, "ACTIVATE_VERSION"):
+            self._pending_bytes -= stream.buffer.pending_bytes
+            stream.activate_version(activation.version)
+
+    @override
+    def _process_batch_message(self, message: Any) -> NoReturn:
+        batch: Batch = message
+        text = (
+            f"Stream '{batch.stream}': BATCH messages are not supported. Leave `batch_config` out "
+            f"of the extractor's settings, so that it sends RECORD messages."
+        )
+        raise LoadError(text)
+
+    @override
+    def process_endofpipe(self) -> None:
+        """Load what is left, say what was done, and let the tables go."""
+        self.commit()
+        for stream in self._all_streams():
+            self._finish(stream)
+        self._directory.cleanup()
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:
+        # What is not committed has no state either: the next run reads it again.
+        sys.exit(128 + signum)
+
+    # Commits
+
+    def commit(self) -> None:
+        """Load every stream's rows, then emit the newest state that they complete."""
+        streams = self._all_streams()
+        files = [stream.take_file() for stream in streams]
+        self._pending_bytes = 0
+        with ThreadPoolExecutor(PARALLEL_LOADS) as pool:
+            for _ in pool.map(Stream.load, streams, files):
+                pass
+        if self._state is not None:
+            sys.stdout.write(f"{msgspec.json.encode(self._state).decode()}\n")
+            sys.stdout.flush()
+            self._state = None
+        self._committed_at = time.monotonic()
+
+    def _commit_if_due(self) -> None:
+        waited = time.monotonic() - self._committed_at
+        written = sum(stream.buffer.written_bytes for stream in self._all_streams())
+        if (
+            waited >= self.config["batch_wait_limit_seconds"]
+            or written >= self.config["load_bytes"]
+        ):
+            self.commit()
+
+    def _finish(self, stream: Stream) -> None:
+        counts = stream.counts
+        self.logger.info(
+            "%s: %d rows received, %d loaded, %d %s, %d deleted",
+            stream.target,
+            counts.received,
+            counts.loaded,
+            counts.merged,
+            "merged" if stream.layout.keys else "appended",
+            counts.deleted,
+        )
+        stream.close()
+
+    # Streams
+
+    def _all_streams(self) -> list[Stream]:
+        return [stream for mapped in self._streams.values() for _, stream in mapped]
+
+    def _streams_named(self, name: str, message_type: str) -> list[tuple[StreamMap, Stream]]:
+        try:
+            return self._streams[name]
+        except KeyError:
+            message = (
+                f"{message_type} for stream '{name}' came before its SCHEMA. That is a fault of "
+                f"the extractor: report it there, or try another release of it."
+            )
+            raise LoadError(message) from None
+
+
+def _mapped(record: Record, stream_map: StreamMap) -> Record | None:
+    """Return a record as `stream_maps` and flattening want it; None where they filter it out."""
+    if type(stream_map) is SameRecordTransform and not stream_map.flattening_enabled:
+        return record
+    transformed = stream_map.transform(_decode(record.record))
+    if transformed is None:
+        return None
+    return msgspec.structs.replace(record, record=msgspec.Raw(_encode(transformed)))
+
+
+# Decimals, so that stream maps leave a number's digits as they are.
+_decode = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def main() -> None:
+    """Run the target; an expected error is one line, without a traceback."""
+    try:
+        TargetBigQueryArrow.cli()
+    except LoadError as error:
+        TargetBigQueryArrow.logger.critical("%s", error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

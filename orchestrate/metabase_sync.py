@@ -1,0 +1,81 @@
+"""Push what the last dbt build made into Metabase: `meltano invoke metabase:sync`.
+
+dbt-metabase does the work. Here is chosen what to push, and what to say when it can't be.
+"""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import requests
+from dbtmetabase import DbtMetabase, Filter
+from dbtmetabase.errors import ArgumentError, MetabaseStateError
+
+TARGET = Path("transform/target")
+
+
+def main() -> int:
+    """Return the exit code: 0 when Metabase knows every table that was built."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    url = os.environ.get("METABASE_URL")
+    if not url:
+        print("No Metabase in this environment: set METABASE_URL to have one synced.")  # noqa: T201
+        return 0
+    try:
+        sync(url, built_models(TARGET / "run_results.json"))
+    except requests.HTTPError as error:
+        return fail(f"Metabase at {url} answered {error.response.status_code}: {error}")
+    except requests.RequestException as error:
+        return fail(f"Metabase at {url} can't be reached ({type(error).__name__})")
+    except (ArgumentError, MetabaseStateError) as error:
+        return fail(f"Metabase at {url}: {error}")
+    except OSError as error:
+        return fail(f"{error.filename}: {error.strerror}; `meltano invoke dbt-bigquery:build` first")
+    return 0
+
+
+def built_models(run_results: Path) -> list[str]:
+    """Return the names of the models that the last dbt build made.
+
+    Only these are pushed: Metabase can't show a table that is not there, and dbt-metabase
+    would wait for it.
+    """
+    results = json.loads(run_results.read_text())["results"]
+    built = [r["unique_id"].split(".") for r in results if r["status"] == "success"]
+    return sorted(name for kind, _, name, *_ in built if kind == "model")
+
+
+def sync(url: str, models: list[str]) -> None:
+    """Push names, descriptions, types and foreign keys; only differences are written."""
+    if not models:
+        print("The last dbt build made no model: nothing to sync.")  # noqa: T201
+        return
+    client = DbtMetabase(
+        manifest_path=TARGET / "manifest.json",
+        metabase_url=url,
+        metabase_api_key=os.environ.get("METABASE_API_KEY"),
+    )
+    client.export_models(
+        metabase_database=os.environ["METABASE_DATABASE"],
+        model_filter=Filter(include=models),
+        skip_sources=True,
+        sync_timeout=int(os.environ["METABASE_SYNC_TIMEOUT"]),
+        order_fields=True,
+    )
+    print(f"Metabase at {url} knows {len(models)} tables.")  # noqa: T201
+
+
+def fail(what: str) -> int:
+    """Say what went wrong and that no data is missing."""
+    print(  # noqa: T201
+        f"{what}.\nThe data is loaded and transformed; only Metabase has not been told. Once that "
+        f"is mended, `meltano invoke metabase:sync` makes up for it.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Set everything up inside this folder: the environment in .venv, Meltano's plugins in .meltano.
+# Needs Python, git and a package index. uv is used if it is here, else fetched into .tools.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version=$(cat .python-version)
+export UV_COMPILE_BYTECODE=1 MELTANO_CLI_DISABLE_VERSION_CHECK=1
+unset PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
+
+say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+find_uv() {
+    command -v uv && return
+    if [ ! -x .tools/bin/uv ]; then
+        say "Fetching uv into .tools" >&2
+        # From elsewhere: a version manager may have no Python for this folder's .python-version.
+        root=$PWD
+        (cd / && python3 -m venv "$root/.tools") >&2 ||
+            fail "python3 can't make a virtual environment. On Debian and Ubuntu: apt install python3-venv"
+        requirement=$(grep -Eo '^uv==[^ ;]+' requirements.txt)
+        .tools/bin/python -m pip install --quiet --disable-pip-version-check "$requirement" >&2 ||
+            fail "uv can't be installed from the package index. Check the network and pip's configuration"
+    fi
+    echo "$PWD/.tools/bin/uv"
+}
+
+find_python() {
+    "$uv" python find --no-python-downloads "$version" 2>/dev/null && return
+    if command -v pyenv >/dev/null; then
+        for python in "$(pyenv root)"/versions/"$version"*/bin/python; do
+            [ -x "$python" ] && echo "$python" && return
+        done
+    fi
+    say "Fetching Python $version" >&2
+    "$uv" python install --quiet "$version" >&2 && "$uv" python find "$version" && return
+    fail "Python $version is not here. Install it with 'uv python install $version' or 'pyenv install $version'"
+}
+
+uv=$(find_uv)
+if [ ! -x .venv/bin/python ]; then
+    python=$(find_python)
+    say "Making .venv with $("$python" --version)"
+    "$uv" venv --quiet --python "$python" .venv
+fi
+
+for requirements in "$@"; do
+    say "Installing $requirements"
+    "$uv" pip install --quiet --python .venv/bin/python --require-hashes -r "$requirements"
+    if [ "$requirements" = requirements-dev.txt ]; then
+        "$uv" pip install --quiet --python .venv/bin/python --no-deps \
+            -e load/target-bigquery-arrow -e plugins/sandbox
+    fi
+done
+
+[ -f .env ] || cp .env.example .env
+
+say "Installing Meltano's plugins"
+.venv/bin/meltano --log-level=warning install

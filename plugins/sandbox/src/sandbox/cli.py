@@ -1,0 +1,235 @@
+"""`sandbox up | status | tick | down | reset`."""
+
+import json
+import os
+import shutil
+import time
+from datetime import UTC, datetime, timedelta
+
+import click
+import psycopg
+
+from sandbox import postgres
+from sandbox.errors import SandboxError
+from sandbox.product.database import load_world, read_clock
+from sandbox.product.tick import tick as let_a_day_pass
+from sandbox.services import Service, connections, postgres_data, services
+from sandbox.settings import Settings
+from sandbox.supervision import Supervisor
+
+SERVICE_NAMES = ("postgres", "bigquery", "metabase")
+HEALTHY_WITHIN_SECONDS = 90
+SEED = 2007
+ROOM_FOR_TICKS = timedelta(days=14)
+"""How long before the real today the world starts: that many ticks stay in the past."""
+CONTENTS = ("postgres", "postgres.new", "bigquery", "metabase.json*", "logs", "supervis*")
+"""All that the sandbox ever writes into its directory."""
+
+service_names = click.argument(
+    "names", metavar="[SERVICE]...", nargs=-1, type=click.Choice(SERVICE_NAMES)
+)
+
+
+class Sandbox:
+    """The services of one sandbox directory and what keeps them running."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.services = {service.name: service for service in services(settings)}
+        self.supervisor = Supervisor(settings.directory, self.services.values())
+
+    def states(self) -> dict[str, str]:
+        """Each service's state: `healthy`, `not answering`, `crashed` or `stopped`."""
+        found = self.supervisor.states()
+        return {
+            name: _state(found.get(name, "STOPPED"), service)
+            for name, service in self.services.items()
+        }
+
+
+def _state(process: str, service: Service) -> str:
+    if process == "RUNNING":
+        return "healthy" if service.healthy() else "not answering"
+    return "stopped" if process.startswith("STOP") else "crashed"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
+def main(context: click.Context) -> None:
+    """The local world: Postgres, a BigQuery emulator and a Metabase stand-in on loopback."""
+    context.obj = Sandbox(Settings.from_environment(os.environ))
+
+
+@main.command()
+@service_names
+@click.pass_obj
+def up(sandbox: Sandbox, names: tuple[str, ...]) -> None:
+    """Start what isn't running, wait until it is healthy and say how to connect."""
+    supervisor = sandbox.supervisor
+    wanted = [sandbox.services[name] for name in names or SERVICE_NAMES]
+    if supervisor.running() and supervisor.outdated():
+        click.echo("The settings have changed: stopping everything first.")
+        supervisor.shutdown()
+    processes = supervisor.states()
+    starting = [service for service in wanted if processes.get(service.name) != "RUNNING"]
+    for service in starting:
+        _refuse_ports_in_use(service)
+    _prepare(sandbox.settings, starting)
+    if starting and not supervisor.running():
+        supervisor.launch()
+    for service in starting:
+        supervisor.start(service.name)
+    for service in wanted:
+        _wait_until_healthy(supervisor, service)
+        if service.name == "postgres":
+            _load_world_once(sandbox.settings)
+    click.echo()
+    _print_connections(sandbox.settings, [service.name for service in wanted])
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="How to connect to the healthy services.")
+@click.pass_obj
+def status(sandbox: Sandbox, as_json: bool) -> None:
+    """Show what runs; exit 1 unless every service is healthy."""
+    states = sandbox.states()
+    if as_json:
+        healthy = {
+            name: connection
+            for name, connection in connections(sandbox.settings).items()
+            if states[name] == "healthy"
+        }
+        click.echo(json.dumps(healthy, indent=2))
+    else:
+        for name, state in states.items():
+            ports = ", ".join(str(port) for port in sandbox.services[name].ports.values())
+            click.echo(f"{name:<10}{state:<15}port {ports:<14}log {sandbox.services[name].log}")
+    unhealthy = [f"{name} is {state}" for name, state in states.items() if state != "healthy"]
+    if unhealthy:
+        raise SandboxError(f"{', '.join(unhealthy)}. Run `sandbox up`.")
+
+
+@main.command()
+@click.pass_obj
+def tick(sandbox: Sandbox) -> None:
+    """Let a day pass in the product database and show what changed."""
+    try:
+        with psycopg.connect(
+            postgres.dsn(sandbox.settings.postgres_port), connect_timeout=5
+        ) as connection:
+            clock, changes = let_a_day_pass(connection)
+    except psycopg.OperationalError as error:
+        raise SandboxError(
+            f"Postgres does not answer on port {sandbox.settings.postgres_port}; "
+            f"no day has passed. Run `sandbox up`. ({str(error).splitlines()[0]})"
+        ) from error
+    click.echo(f"It is {clock.today:%A} {clock.today}, day {clock.ticks} after the first.\n")
+    click.echo(f"{'table':<24}{'inserted':>9}{'updated':>9}{'deleted':>9}")
+    for name, change in changes.items():
+        click.echo(f"{name:<24}{change.inserted:>9}{change.updated:>9}{change.deleted:>9}")
+
+
+@main.command()
+@service_names
+@click.pass_obj
+def down(sandbox: Sandbox, names: tuple[str, ...]) -> None:
+    """Stop the services, or only those named; their data stays."""
+    if not sandbox.supervisor.running():
+        click.echo("Nothing was running.")
+    elif names:
+        for name in names:
+            sandbox.supervisor.stop(name)
+        click.echo(f"Stopped {', '.join(names)}. The data stays in {sandbox.settings.directory}.")
+    else:
+        sandbox.supervisor.shutdown()
+        click.echo(f"Stopped. The data stays in {sandbox.settings.directory}.")
+
+
+@main.command()
+@click.pass_obj
+def reset(sandbox: Sandbox) -> None:
+    """Stop everything and remove all data: the next `up` makes a new world."""
+    sandbox.supervisor.shutdown()
+    directory = sandbox.settings.directory
+    # By name: a directory that was given by mistake keeps what isn't the sandbox's.
+    for pattern in CONTENTS:
+        for path in directory.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    if directory.exists() and not any(directory.iterdir()):
+        directory.rmdir()
+    click.echo(f"Stopped, and removed all data from {directory}. `sandbox up` makes a new world.")
+
+
+def _refuse_ports_in_use(service: Service) -> None:
+    for variable, port in service.ports_in_use().items():
+        raise SandboxError(
+            f"Port {port} of {service.name} is in use by another process; nothing was started. "
+            f"Stop that process, or set {variable} in .env to a free port."
+        )
+
+
+def _prepare(settings: Settings, starting: list[Service]) -> None:
+    for service in starting:
+        service.log.parent.mkdir(parents=True, exist_ok=True)
+        if service.name == "postgres" and not postgres_data(settings).exists():
+            click.echo("postgres  first start: making the database cluster")
+            postgres.initialise(postgres_data(settings))
+        if service.name == "bigquery":
+            (settings.directory / "bigquery").mkdir(exist_ok=True)
+
+
+def _wait_until_healthy(supervisor: Supervisor, service: Service) -> None:
+    start = time.monotonic()
+    while not service.healthy():
+        process = supervisor.states().get(service.name)
+        waited = time.monotonic() - start
+        if process != "RUNNING" or waited > HEALTHY_WITHIN_SECONDS:
+            what = f"gave no answer in {waited:.0f} s" if process == "RUNNING" else "stopped"
+            raise SandboxError(
+                f"{service.name} {what} while starting. Its log, {service.log}, ends:\n\n"
+                f"{_last_lines(service)}\n\n"
+                "Mend what it says and run `sandbox up` again; "
+                "`sandbox reset` starts over with a new world."
+            )
+        if waited < 0.1:
+            click.echo(f"{service.name:<10}starting, log in {service.log}")
+        time.sleep(0.1)
+    click.echo(f"{service.name:<10}healthy")
+
+
+def _last_lines(service: Service, count: int = 10) -> str:
+    if not service.log.exists():
+        return "    (nothing)"
+    lines = service.log.read_text(errors="replace").splitlines()[-count:]
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _load_world_once(settings: Settings) -> None:
+    with psycopg.connect(postgres.dsn(settings.postgres_port)) as connection:
+        clock = read_clock(connection)
+        if clock is None:
+            today = settings.today or datetime.now(UTC).date() - ROOM_FOR_TICKS
+            click.echo(
+                f"postgres  loading the world at scale {settings.scale:g}, its today is {today}"
+            )
+            load_world(connection, today, settings.scale, SEED)
+        elif clock.scale != settings.scale:
+            click.echo(
+                f"postgres  keeps its world of scale {clock.scale:g}, though SANDBOX_SCALE is "
+                f"{settings.scale:g}: `sandbox reset` first for a new one"
+            )
+
+
+def _print_connections(settings: Settings, names: list[str]) -> None:
+    found = connections(settings)
+    postgres_, bigquery, metabase = (found[name] for name in SERVICE_NAMES)
+    lines = {
+        "postgres": f"{postgres_['dsn']}  (schema {postgres_['schema']})",
+        "bigquery": f"{bigquery['endpoint']}  (project {bigquery['project']}, no credentials)",
+        "metabase": f"{metabase['url']}  (open it in a browser)",
+    }
+    for name in names:
+        click.echo(f"{name:<10}{lines[name]}")

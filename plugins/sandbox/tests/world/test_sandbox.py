@@ -1,0 +1,145 @@
+"""The services, through the command line."""
+
+import json
+import socket
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from sandbox import postgres
+
+from .support import PORTS, CommandLine
+
+
+@pytest.fixture
+def warehouse(sandbox: CommandLine) -> bigquery.Client:
+    return bigquery.Client(
+        project="local",
+        location="US",
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        client_options={"api_endpoint": f"http://127.0.0.1:{sandbox.port('BIGQUERY')}"},
+    )
+
+
+def listeners(sandbox: CommandLine) -> dict[int, tuple[str, int | None]]:
+    """Port → address and process that listens on it."""
+    ports = {int(sandbox.environment[name]) for name in PORTS}
+    return {
+        connection.laddr.port: (connection.laddr.ip, connection.pid)
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port in ports
+    }
+
+
+def test_status_tells_how_to_connect(sandbox: CommandLine) -> None:
+    result = sandbox("status", "--json")
+
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == {
+        "postgres": {
+            "dsn": f"postgresql://sandbox:sandbox@127.0.0.1:{sandbox.port('POSTGRES')}/product",
+            "schema": "public",
+        },
+        "bigquery": {
+            "endpoint": f"http://127.0.0.1:{sandbox.port('BIGQUERY')}",
+            "project": "local",
+            "location": "US",
+        },
+        "metabase": {
+            "url": f"http://127.0.0.1:{sandbox.port('METABASE')}",
+            "api_key": "mb_local_sandbox",
+            "database": "All (dbt)",
+        },
+    }
+
+
+def test_up_leaves_alone_what_is_up(sandbox: CommandLine) -> None:
+    before = listeners(sandbox)
+
+    assert sandbox("up").returncode == 0
+
+    assert listeners(sandbox) == before
+
+
+def test_every_service_listens_on_loopback_only(sandbox: CommandLine) -> None:
+    addresses = listeners(sandbox)
+
+    assert len(addresses) == len(PORTS)
+    assert {address for address, _ in addresses.values()} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+def test_postgres_refuses_a_wrong_password(sandbox: CommandLine) -> None:
+    dsn = postgres.dsn(sandbox.port("POSTGRES"))
+
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(dsn, password="guessed")
+
+
+def test_a_create_table_as_select_names_its_destination(warehouse: bigquery.Client) -> None:
+    warehouse.create_dataset("ctas", exists_ok=True)
+
+    job = warehouse.query("create or replace table ctas.answers as select 42 as answer")
+    job.result()
+
+    finished = warehouse.get_job(job.job_id)
+    assert isinstance(finished, bigquery.QueryJob)
+    assert finished.destination is not None
+    assert finished.destination.path == "/projects/local/datasets/ctas/tables/answers"
+    assert [tuple(row) for row in warehouse.list_rows(finished.destination)] == [(42,)]
+
+
+def test_a_crash_is_reported_and_mended_without_loss(
+    sandbox: CommandLine, warehouse: bigquery.Client
+) -> None:
+    warehouse.create_dataset("kept", exists_ok=True)
+    warehouse.query("create or replace table kept.rows as select 1 as id").result()
+    _, process = listeners(sandbox)[sandbox.port("BIGQUERY")]
+    psutil.Process(process).kill()
+    psutil.wait_procs([psutil.Process(process)] if psutil.pid_exists(process or 0) else [], 5)
+
+    status = sandbox("status", "--json")
+    mended = sandbox("up")
+
+    assert status.returncode == 1
+    assert "bigquery is crashed" in status.stderr
+    assert set(json.loads(status.stdout)) == {"postgres", "metabase"}
+    assert mended.returncode == 0, mended.stderr
+    assert [tuple(row) for row in warehouse.query("select id from kept.rows").result()] == [(1,)]
+
+
+@pytest.mark.parametrize("name", [*PORTS, "SANDBOX_SCALE"])
+def test_a_missing_variable_is_named(stopped_sandbox: CommandLine, name: str) -> None:
+    result = stopped_sandbox.without(name)("up")
+
+    assert result.returncode == 1
+    assert name in result.stderr
+    assert ".env.example" in result.stderr
+
+
+def test_a_port_in_use_is_named_and_nothing_is_started(
+    stopped_sandbox: CommandLine, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        port = str(somebody.getsockname()[1])
+        directory = tmp_path / "sandbox"
+        result = stopped_sandbox(
+            "up", "metabase", SANDBOX_METABASE_PORT=port, SANDBOX_DIRECTORY=str(directory)
+        )
+
+    assert result.returncode == 1
+    assert port in result.stderr
+    assert "SANDBOX_METABASE_PORT" in result.stderr
+    assert not directory.exists()
+
+
+def test_reset_removes_nothing_but_its_own(stopped_sandbox: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "novel.txt").write_text("Chapter 1")
+
+    result = stopped_sandbox("reset", SANDBOX_DIRECTORY=str(tmp_path))
+
+    assert result.returncode == 0, result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["novel.txt"]

@@ -1,0 +1,4 @@
+{#- Days are UTC. A macro, so that unit tests can set the date. -#}
+{% macro today() -%}
+    current_date('UTC')
+{%- endmacro %}
