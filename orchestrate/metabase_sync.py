@@ -13,12 +13,13 @@ import requests
 from dbtmetabase import DbtMetabase, Filter
 from dbtmetabase.errors import ArgumentError, MetabaseStateError
 
-TARGET = Path("transform/target")
+TARGET = Path(os.environ.get("DBT_TARGET_PATH", "transform/target"))
 
 
 def main() -> int:
     """Return the exit code: 0 when Metabase knows every table that was built."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # dbt-metabase logs a line for every column that is as it should be.
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     url = os.environ.get("METABASE_URL")
     if not url:
         print("No Metabase in this environment: set METABASE_URL to have one synced.")  # noqa: T201

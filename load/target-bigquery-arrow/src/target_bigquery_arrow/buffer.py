@@ -15,6 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from target_bigquery_arrow.column_types import Kind, to_arrow
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import (
     BATCHED_AT,
@@ -29,7 +30,6 @@ from target_bigquery_arrow.layout import (
     record_type,
 )
 from target_bigquery_arrow.messages import Record
-from target_bigquery_arrow.column_types import Kind, to_arrow
 
 # What a record takes in memory beside its JSON: the message's envelope and its objects.
 RECORD_OVERHEAD = 300

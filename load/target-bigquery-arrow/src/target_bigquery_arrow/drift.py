@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from target_bigquery_arrow.column_types import TEXT_KINDS, ColumnType, Kind
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import METADATA, Column, Layout
-from target_bigquery_arrow.column_types import TEXT_KINDS, ColumnType, Kind
 
 # A table's columns by name; None for a type that this loader never writes.
 TableTypes = Mapping[str, ColumnType | None]

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from target_bigquery_arrow.column_types import ColumnType, Kind, column_type
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import valid_names
-from target_bigquery_arrow.column_types import ColumnType, Kind, column_type
 
 EXTRACTED_AT = "_sdc_extracted_at"
 RECEIVED_AT = "_sdc_received_at"

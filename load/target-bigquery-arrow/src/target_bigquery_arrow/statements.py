@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from target_bigquery_arrow.layout import DELETED_AT, SEQUENCE, TABLE_VERSION, Layout
 from target_bigquery_arrow.column_types import TYPED_IN_SQL, ColumnType
+from target_bigquery_arrow.layout import DELETED_AT, SEQUENCE, TABLE_VERSION, Layout
 
 
 def _quoted(names: Iterable[str]) -> list[str]:
@@ -58,7 +58,7 @@ select {", ".join(_expressions(layout, casts))}
 from `{staged}`"""
 
 
-def activate_version(target: str, version: int, *, hard_delete: bool) -> str:
+def delete_older_versions(target: str, version: int, *, hard_delete: bool) -> str:
     """Mark, or remove, what does not belong to a FULL_TABLE stream's newest version."""
     older = f"(`{TABLE_VERSION}` is null or `{TABLE_VERSION}` < {version})"
     if hard_delete:

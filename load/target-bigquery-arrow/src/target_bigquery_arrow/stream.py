@@ -12,6 +12,7 @@ import filelock
 
 from target_bigquery_arrow import statements
 from target_bigquery_arrow.buffer import ParquetFile, StreamBuffer
+from target_bigquery_arrow.completeness import Completeness
 from target_bigquery_arrow.drift import SchemaDrift, reconcile
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import Layout
@@ -64,6 +65,7 @@ class Stream:
             LoadError: another run holds the table, or `schema_drift` forbids the change.
         """
         self.counts = Counts()
+        self.completeness = Completeness()
         self._warehouse = warehouse
         self._options = options
         self._batch = 0
@@ -125,7 +127,7 @@ class Stream:
         self.counts.merged += merged
 
     def activate_version(self, version: int) -> None:
-        """Mark, or remove, the rows that the stream's newest version doesn't have.
+        """Take an ACTIVATE_VERSION message, to be acted on by `delete_older_versions`.
 
         Raises:
             LoadError: a record came without its version, so old and new can't be told apart.
@@ -133,15 +135,32 @@ class Stream:
         if self.counts.versionless:
             message = (
                 f"Stream '{self.layout.stream}': ACTIVATE_VERSION {version} follows records that "
-                f"bear no `version`, and would delete them. Set `activate_version: false` on the "
-                f"loader, or use a release of the extractor that sends versions."
+                f"bear no `version`, and would delete them. Set `process_activate_version_messages:"
+                f" false` on the loader, or use a release of the extractor that sends versions."
             )
             raise LoadError(message)
-        self.load(self.take_file())
-        sql = statements.activate_version(
+        self.completeness.activate_version(version, self.counts.received)
+
+    def delete_older_versions(self) -> None:
+        """Mark, or remove, the rows that a complete read of the source didn't find.
+
+        Every row must be in the table by now.
+        """
+        version = self.completeness.version
+        if version is None:
+            return
+        if not self.completeness.is_complete(self.counts.received):
+            logger.warning(
+                "Stream '%s' ended without a sign that it was complete, so no row counts as "
+                "deleted. If the extractor failed, the next run makes up for it; if it ended well, "
+                "select another stream after this one.",
+                self.layout.stream,
+            )
+            return
+        sql = statements.delete_older_versions(
             self.target, version, hard_delete=self._options.hard_delete
         )
-        self.counts.deleted += self._warehouse.execute(sql, self._job(f"activate_{version}"))
+        self.counts.deleted += self._warehouse.execute(sql, self._job(f"delete_{version}"))
 
     def close(self) -> None:
         """Let the next run have the table."""

@@ -196,12 +196,18 @@ class TargetBigQueryArrow(Target):
         schema: Schema = message
         if self._schemas.get(schema.stream) == schema:
             return
-        if schema.stream in self._streams:
+        if not self._schemas:
+            self._warehouse.ensure_dataset()
+        versions: dict[str, int | None] = {}
+        if schema.stream in self._schemas:
+            # What came under the old schema is loaded under it.
             self.commit()
             for _, stream in self._streams.pop(schema.stream):
+                versions[stream.layout.stream] = stream.completeness.version
                 self._finish(stream)
-        elif not self._schemas:
-            self._warehouse.ensure_dataset()
+        else:
+            for stream in self._all_streams():
+                stream.completeness.other_stream_began(stream.counts.received)
         self._schemas[schema.stream] = schema
         self.mapper.register_raw_stream_schema(
             schema.stream, schema.schema, schema.key_properties or []
@@ -211,6 +217,8 @@ class TargetBigQueryArrow(Target):
             for stream_map in self.mapper.stream_maps[schema.stream]
             if stream_map.transformed_schema.get("properties")
         ]
+        for _, stream in self._streams[schema.stream]:
+            stream.completeness.version = versions.get(stream.layout.stream)
 
     def _open(self, stream_map: StreamMap) -> Stream:
         """Begin to load a stream.
@@ -257,6 +265,8 @@ class TargetBigQueryArrow(Target):
     def _process_state_message(self, message: Any) -> None:
         state: State = message
         self._state = state.value
+        for stream in self._all_streams():
+            stream.completeness.state(stream.counts.received)
         self._commit_if_due()
 
     @override
@@ -265,7 +275,6 @@ class TargetBigQueryArrow(Target):
         if not self.config["process_activate_version_messages"]:
             return
         for _, stream in self._streams_named(activation.stream, "ACTIVATE_VERSION"):
-            self._pending_bytes -= stream.buffer.pending_bytes
             stream.activate_version(activation.version)
 
     @override
@@ -279,8 +288,8 @@ class TargetBigQueryArrow(Target):
 
     @override
     def process_endofpipe(self) -> None:
-        """Load what is left, say what was done, and let the tables go."""
-        self.commit()
+        """Load what is left, look for what was deleted, say what was done."""
+        self.commit(at_end=True)
         for stream in self._all_streams():
             self._finish(stream)
         self._directory.cleanup()
@@ -292,7 +301,7 @@ class TargetBigQueryArrow(Target):
 
     # Commits
 
-    def commit(self) -> None:
+    def commit(self, *, at_end: bool = False) -> None:
         """Load every stream's rows, then emit the newest state that they complete."""
         streams = self._all_streams()
         files = [stream.take_file() for stream in streams]
@@ -300,6 +309,9 @@ class TargetBigQueryArrow(Target):
         with ThreadPoolExecutor(PARALLEL_LOADS) as pool:
             for _ in pool.map(Stream.load, streams, files):
                 pass
+            if at_end:
+                for _ in pool.map(Stream.delete_older_versions, streams):
+                    pass
         if self._state is not None:
             sys.stdout.write(f"{msgspec.json.encode(self._state).decode()}\n")
             sys.stdout.flush()

@@ -21,9 +21,9 @@ from google.cloud.bigquery.job import LoadJob, QueryJob
 from google.cloud.exceptions import GoogleCloudError
 from google.oauth2 import service_account
 
+from target_bigquery_arrow.column_types import ColumnType, Kind
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import BATCHED_AT, Layout
-from target_bigquery_arrow.column_types import ColumnType, Kind
 
 logger = logging.getLogger(__name__)
 

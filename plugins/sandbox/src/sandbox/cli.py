@@ -1,4 +1,4 @@
-"""`sandbox up | status | tick | down | reset`."""
+"""`sandbox up | status | tick | tour | down | reset`."""
 
 import json
 import os
@@ -127,6 +127,16 @@ def tick(sandbox: Sandbox) -> None:
     click.echo(f"{'table':<24}{'inserted':>9}{'updated':>9}{'deleted':>9}")
     for name, change in changes.items():
         click.echo(f"{name:<24}{change.inserted:>9}{change.updated:>9}{change.deleted:>9}")
+
+
+@main.command()
+@click.pass_obj
+def tour(sandbox: Sandbox) -> None:
+    """Show what came out in BigQuery, and where to look next."""
+    # Here, since no other command needs BigQuery's client, which takes a second to import.
+    from sandbox.tour import show
+
+    show(sandbox.settings)
 
 
 @main.command()
