@@ -6,16 +6,17 @@ What has been converted lies on disk, so memory holds only what has not.
 
 import datetime
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from target_bigquery_arrow.column_types import Kind, to_arrow
+from target_bigquery_arrow.column_types import to_arrow
+from target_bigquery_arrow.decoder import RecordDecoder, misfit
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import (
     BATCHED_AT,
@@ -27,10 +28,11 @@ from target_bigquery_arrow.layout import (
     TABLE_VERSION,
     Column,
     Layout,
-    record_type,
 )
 from target_bigquery_arrow.messages import Record
 
+CONVERSION_ERRORS = (ValueError, ArithmeticError, pa.ArrowException)
+EXTRACTED_AT_COLUMN = Column(EXTRACTED_AT, "time_extracted", METADATA[EXTRACTED_AT])
 # What a record takes in memory beside its JSON: the message's envelope and its objects.
 RECORD_OVERHEAD = 300
 
@@ -63,17 +65,21 @@ class ParquetFile:
 
 
 class StreamBuffer:
-    """Collect one stream's records and write them to a Parquet file."""
+    """Collect one stream's records and write them to a Parquet file.
 
-    def __init__(self, layout: Layout, path: Path) -> None:
+    Attributes:
+        pending_bytes: what the records that are still in memory take there.
+        written_bytes: the size of the file so far.
+    """
+
+    def __init__(self, layout: Layout, decoder: RecordDecoder, path: Path) -> None:
         """Prepare to write to `path`, which is not created before the first row group."""
-        self.layout = layout
         self.pending_bytes = 0
-        self.versionless_records = 0
+        self.written_bytes = 0
+        self._layout = layout
+        self._decoder = decoder
         self._path = path
         self._records: list[Record] = []
-        self._struct = record_type(layout)
-        self._decode = msgspec.json.Decoder(list[self._struct]).decode  # type: ignore[name-defined]
         self._schema = layout.arrow_schema
         self._writer: pq.ParquetWriter | None = None
         self._rows = 0
@@ -82,13 +88,6 @@ class StreamBuffer:
         """Take one record."""
         self._records.append(record)
         self.pending_bytes += len(memoryview(record.record)) + RECORD_OVERHEAD
-        if record.version is None:
-            self.versionless_records += 1
-
-    @property
-    def written_bytes(self) -> int:
-        """Return the size of the file so far."""
-        return self._path.stat().st_size if self._writer else 0
 
     def spill(self) -> None:
         """Convert the records at hand and write them to the file.
@@ -99,18 +98,13 @@ class StreamBuffer:
         if not self._records:
             return
         batch = self._to_arrow(self._records)
-        try:
+        with self._writing():
             if self._writer is None:
                 self._writer = pq.ParquetWriter(
                     self._path, self._schema, compression="zstd", use_dictionary=False
                 )
             self._writer.write_batch(batch)
-        except OSError as error:
-            message = (
-                f"Stream '{self.layout.stream}': can't write to {self._path.parent} "
-                f"({error.strerror}). Free some space there, or set TMPDIR to a larger disk."
-            )
-            raise LoadError(message) from error
+            self.written_bytes = self._path.stat().st_size
         self._rows += batch.num_rows
         self._records = []
         self.pending_bytes = 0
@@ -120,98 +114,69 @@ class StreamBuffer:
         self.spill()
         if self._writer is None:
             return None
-        self._writer.close()
+        with self._writing():
+            self._writer.close()
+            self.written_bytes = self._path.stat().st_size
         return ParquetFile(self._path, self._rows, self.written_bytes)
 
-    def _to_arrow(self, records: Sequence[Record]) -> pa.RecordBatch:
-        rows = self._rows_of(records)
-        columns = [
-            self._convert(column, values)
-            for column, values in zip(self.layout.columns, rows, strict=False)
-        ]
-        for column, array in zip(self.layout.columns, columns, strict=True):
-            if column.name in self.layout.keys and array.null_count:
-                message = (
-                    f"Stream '{self.layout.stream}': key property '{column.property}' is missing "
-                    f"or null in {array.null_count} of {len(array)} records. A key must be there "
-                    f"in every record: choose another with `table-key-properties` in the "
-                    f"extractor's `metadata`."
-                )
-                raise LoadError(message)
-        columns.extend(self._metadata(records, rows))
-        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
-
-    def _rows_of(self, records: Sequence[Record]) -> list[tuple[Any, ...]]:
-        """Return the records' values by field."""
-        raws = [bytes(record.record) for record in records]
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            decoded = self._decode(b"[" + b",".join(raws) + b"]")
-        except msgspec.DecodeError:
-            decoded = [self._decode_leniently(raw) for raw in raws]
-        fields = list(zip(*map(msgspec.structs.astuple, decoded), strict=True))
-        return fields or [() for _ in records]
+            yield
+        except OSError as error:
+            message = (
+                f"Stream '{self._layout.stream}': can't write to {self._path.parent} "
+                f"({error.strerror or error}). Free some space there, or set TMPDIR to a larger "
+                f"disk."
+            )
+            raise LoadError(message) from error
 
-    def _decode_leniently(self, raw: bytes) -> Any:
-        """Decode one record, taking 1.0 for the integer that JSON Schema says it is.
+    def _to_arrow(self, records: Sequence[Record]) -> pa.RecordBatch:
+        values = self._decoder.values([record.record for record in records])
+        columns = {
+            column.name: self._convert(column, column_values)
+            for column, column_values in zip(self._layout.read_columns, values, strict=True)
+        }
+        for column in self._layout.columns:
+            if column.name in self._layout.keys:
+                self._check_key(column, columns[column.name])
+        columns = self._metadata(records) | columns
+        return pa.RecordBatch.from_arrays(
+            [columns[name] for name in self._schema.names], schema=self._schema
+        )
 
-        Raises:
-            LoadError: a value doesn't fit its type.
-        """
-        values = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-        for column in self.layout.columns:
-            if column.property not in values:
-                continue
-            value = values[column.property]
-            try:
-                msgspec.json.decode(value, type=column.type.python)
-            except msgspec.DecodeError as error:
-                integer = _integral(value) if column.type.kind is Kind.INT64 else None
-                if integer is None:
-                    raise self._misfit(column, value.__bytes__().decode(), error) from error
-                values[column.property] = msgspec.Raw(str(integer).encode())
-        return msgspec.json.decode(msgspec.json.encode(values), type=self._struct)
+    def _check_key(self, column: Column, array: pa.Array) -> None:
+        if not array.null_count:
+            return
+        message = (
+            f"Stream '{self._layout.stream}': key property '{column.property}' is missing or null "
+            f"in {array.null_count} of {len(array)} records. A key must be there in every record: "
+            f"choose another with `table-key-properties` in the extractor's `metadata`."
+        )
+        raise LoadError(message)
 
     def _convert(self, column: Column, values: Sequence[Any]) -> pa.Array:
         try:
             return to_arrow(values, column.type)
-        except (ValueError, OverflowError, ArithmeticError, pa.ArrowException):
+        except CONVERSION_ERRORS:
             for value in values:
                 try:
                     to_arrow([value], column.type)
-                except (ValueError, OverflowError, ArithmeticError, pa.ArrowException) as error:
-                    raise self._misfit(column, value, error) from error
+                except CONVERSION_ERRORS as error:
+                    raise misfit(self._layout, column, value, error) from error
             raise
 
-    def _misfit(self, column: Column, value: object, error: Exception) -> LoadError:
-        text = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
-        return LoadError(
-            f"Stream '{self.layout.stream}', property '{column.property}': {text} does not fit "
-            f"{column.type} ({error}). Correct the value at the source, or declare the property's "
-            f"true type in the extractor's `schema`."
-        )
-
-    def _metadata(self, records: Sequence[Record], rows: Sequence[Any]) -> list[pa.Array]:
+    def _metadata(self, records: Sequence[Record]) -> dict[str, pa.Array]:
         count = len(records)
-        now = datetime.datetime.now(datetime.UTC)
-        sequence = _sequence.take(count)
-        received = pa.array([now], METADATA[RECEIVED_AT].arrow).take(pa.array([0] * count))
-        extracted = to_arrow([r.time_extracted for r in records], METADATA[EXTRACTED_AT])
-        deleted: Sequence[str | None] = rows[-1] if self.layout.reports_deletes else [None] * count
-        by_name = {
-            EXTRACTED_AT: extracted.fill_null(received[0]) if extracted.null_count else extracted,
-            RECEIVED_AT: received,
-            BATCHED_AT: received,
-            DELETED_AT: to_arrow(deleted, METADATA[DELETED_AT]),
-            SEQUENCE: pa.array(sequence, pa.int64()),
+        now = pa.scalar(datetime.datetime.now(datetime.UTC), METADATA[RECEIVED_AT].arrow)
+        extracted = self._convert(
+            EXTRACTED_AT_COLUMN, [record.time_extracted for record in records]
+        )
+        return {
+            EXTRACTED_AT: extracted.fill_null(now),
+            RECEIVED_AT: pa.repeat(now, count),
+            BATCHED_AT: pa.repeat(now, count),
+            DELETED_AT: pa.nulls(count, METADATA[DELETED_AT].arrow),
+            SEQUENCE: pa.array(_sequence.take(count), pa.int64()),
             TABLE_VERSION: pa.array([record.version for record in records], pa.int64()),
         }
-        return [by_name[name] for name in METADATA]
-
-
-def _integral(raw: msgspec.Raw) -> int | None:
-    """Return the integer that a JSON number such as 1.0 or 1e3 stands for."""
-    try:
-        number = msgspec.json.decode(raw, type=float)
-    except msgspec.DecodeError:
-        return None
-    return int(number) if number.is_integer() else None

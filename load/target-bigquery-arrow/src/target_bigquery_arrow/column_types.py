@@ -5,9 +5,9 @@ README.md shows it as a table.
 """
 
 import base64
-import binascii
 import datetime
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 JSONSchema = Mapping[str, Any]
 
@@ -61,6 +62,16 @@ ARROW_TYPES: Mapping[Kind, pa.DataType] = {
     Kind.TIMESTAMP: pa.timestamp("us", "UTC"),
     Kind.JSON: pa.string(),
 }
+MOMENTS: Mapping[Kind, tuple[pa.Scalar, pa.Scalar]] = {
+    Kind.DATE: (
+        pa.scalar(datetime.date.min, ARROW_TYPES[Kind.DATE]),
+        pa.scalar(datetime.date.max, ARROW_TYPES[Kind.DATE]),
+    ),
+    Kind.TIMESTAMP: (
+        pa.scalar(datetime.datetime.min, ARROW_TYPES[Kind.TIMESTAMP]),
+        pa.scalar(datetime.datetime.max, ARROW_TYPES[Kind.TIMESTAMP]),
+    ),
+}
 TYPED_IN_SQL: Mapping[Kind, str] = {
     Kind.BIGNUMERIC: "cast({column} as bignumeric)",
     Kind.BYTES: "from_base64({column})",
@@ -80,11 +91,7 @@ PYTHON_TYPES: Mapping[Kind, Any] = {
     Kind.TIMESTAMP: str,
     Kind.JSON: msgspec.Raw,
 }
-STRING_FORMATS: Mapping[str, Kind] = {
-    "date-time": Kind.TIMESTAMP,
-    "date": Kind.DATE,
-    "time": Kind.TIME,
-}
+STRING_FORMATS = {"date-time": Kind.TIMESTAMP, "date": Kind.DATE, "time": Kind.TIME}
 DECIMAL_FORMATS = ("singer.decimal", "x-singer.decimal", "decimal")
 
 
@@ -123,8 +130,11 @@ class ColumnType:
 JSON = ColumnType(Kind.JSON)
 
 
-def column_type(schema: JSONSchema) -> ColumnType:
-    """Return the column type for the JSON Schema of one property."""
+def column_type(schema: object) -> ColumnType:
+    """Return the column type for the JSON Schema of one property.
+
+    Any value will do: what isn't a schema, or says something that isn't known, says nothing.
+    """
     types = {_single_type(branch) for branch in _branches(schema)}
     if len(types) == 1:
         return types.pop()
@@ -138,15 +148,23 @@ def column_type(schema: JSONSchema) -> ColumnType:
     return JSON
 
 
-def _branches(schema: JSONSchema) -> list[JSONSchema]:
+def _branches(schema: object) -> list[JSONSchema]:
     """Return the non-null alternatives of a schema, each with a single type."""
+    if not isinstance(schema, Mapping):
+        return [{}]
     for union in ("anyOf", "oneOf"):
-        if alternatives := schema.get(union):
-            return [branch for alternative in alternatives for branch in _branches(alternative)]
+        if isinstance(alternatives := schema.get(union), list) and alternatives:
+            common = {keyword: rule for keyword, rule in schema.items() if keyword != union}
+            return [
+                branch
+                for alternative in alternatives
+                if isinstance(alternative, Mapping)
+                for branch in _branches({**common, **alternative})
+            ]
     types = schema.get("type")
     if types is None:
         return [schema]
-    if isinstance(types, str):
+    if not isinstance(types, list):
         types = [types]
     return [{**schema, "type": name} for name in types if name != "null"]
 
@@ -168,20 +186,22 @@ def _single_type(schema: JSONSchema) -> ColumnType:
 
 
 def _integer_kind(schema: JSONSchema) -> Kind:
-    bounds = (schema.get("minimum", INT64_RANGE[0]), schema.get("maximum", INT64_RANGE[1]))
-    if INT64_RANGE[0] <= bounds[0] and bounds[1] <= INT64_RANGE[1]:
+    lowest = _number(schema, "minimum", INT64_RANGE[0])
+    highest = _number(schema, "maximum", INT64_RANGE[1])
+    if INT64_RANGE[0] <= lowest and highest <= INT64_RANGE[1]:
         return Kind.INT64
-    return _decimal_kind(precision=max(len(str(abs(int(bound)))) for bound in bounds), scale=0)
+    return _decimal_kind(precision=max(_digits(lowest), _digits(highest)), scale=0)
 
 
 def _number_kind(schema: JSONSchema) -> Kind:
     if schema.get("format") in DECIMAL_FORMATS:
         return _declared_decimal_kind(schema)
-    if step := schema.get("multipleOf"):
-        exponent = Decimal(str(step)).normalize().as_tuple().exponent
-        scale = max(0, -exponent) if isinstance(exponent, int) else 0
-        return _decimal_kind(precision=29 + scale, scale=scale)
-    return Kind.FLOAT64
+    step = _number(schema, "multipleOf", 0)
+    if step <= 0:
+        return Kind.FLOAT64
+    exponent = step.normalize().as_tuple().exponent
+    scale = max(0, -exponent) if isinstance(exponent, int) else 0
+    return _decimal_kind(precision=29 + scale, scale=scale)
 
 
 def _string_kind(schema: JSONSchema) -> Kind:
@@ -189,25 +209,34 @@ def _string_kind(schema: JSONSchema) -> Kind:
         return _declared_decimal_kind(schema)
     if schema.get("contentEncoding") == "base64":
         return Kind.BYTES
-    return STRING_FORMATS.get(schema.get("format", ""), Kind.STRING)
+    return STRING_FORMATS.get(str(schema.get("format")), Kind.STRING)
 
 
 def _declared_decimal_kind(schema: JSONSchema) -> Kind:
-    if "precision" not in schema:
-        return Kind.BIGNUMERIC
-    return _decimal_kind(precision=int(schema["precision"]), scale=int(schema.get("scale", 0)))
+    precision, scale = _number(schema, "precision", 0), _number(schema, "scale", 0)
+    return _decimal_kind(precision=precision, scale=scale) if precision > 0 else Kind.BIGNUMERIC
 
 
-def _decimal_kind(*, precision: int, scale: int) -> Kind:
+def _decimal_kind(*, precision: Decimal | int, scale: Decimal | int) -> Kind:
     """Return the narrowest decimal type. NUMERIC has 29 digits before the point and 9 after."""
     return Kind.NUMERIC if scale <= 9 and precision - scale <= 29 else Kind.BIGNUMERIC
 
 
+def _number(schema: JSONSchema, keyword: str, default: int) -> Decimal:
+    value = schema.get(keyword)
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return Decimal(value if isinstance(value, int) else repr(value))
+    return Decimal(default)
+
+
+def _digits(number: Decimal) -> int:
+    return number.adjusted() + 1
+
+
 def _array_type(schema: JSONSchema) -> ColumnType:
-    items = schema.get("items")
-    if not isinstance(items, Mapping):
+    if not isinstance(schema.get("items"), Mapping):
         return JSON
-    item = column_type(items)
+    item = column_type(schema["items"])
     # An array of arrays doesn't exist in BigQuery, and what is typed in SQL can't be inside one.
     if item.repeated or item.kind in TYPED_IN_SQL:
         return JSON
@@ -218,7 +247,7 @@ def to_arrow(values: Sequence[Any], column: ColumnType) -> pa.Array:
     """Convert decoded JSON values to one Arrow column.
 
     Raises:
-        ValueError, OverflowError, pa.ArrowInvalid: a value doesn't fit the type.
+        ValueError, ArithmeticError, pa.ArrowException: a value doesn't fit the type.
     """
     if not column.repeated:
         return _to_arrow(values, column.kind)
@@ -235,11 +264,7 @@ def _to_arrow(values: Sequence[Any], kind: Kind) -> pa.Array:
 
 
 def _timestamps(values: Sequence[str | None]) -> pa.Array:
-    try:
-        return pa.array(values, pa.string()).cast(ARROW_TYPES[Kind.TIMESTAMP])
-    except pa.ArrowInvalid:
-        parsed = [None if value is None else _timestamp(value) for value in values]
-        return pa.array(parsed, ARROW_TYPES[Kind.TIMESTAMP])
+    return _moments(values, Kind.TIMESTAMP, _timestamp)
 
 
 def _timestamp(value: str) -> datetime.datetime:
@@ -249,15 +274,34 @@ def _timestamp(value: str) -> datetime.datetime:
 
 
 def _dates(values: Sequence[str | None]) -> pa.Array:
-    return pa.array([None if value is None else _date(value) for value in values], pa.date32())
+    return _moments(values, Kind.DATE, _date)
 
 
 def _date(value: str) -> datetime.date:
     parsed = datetime.datetime.fromisoformat(value)
     if parsed.time() != datetime.time():
-        message = f"{value!r} has a time of day"
+        message = "it has a time of day"
         raise ValueError(message)
     return parsed.date()
+
+
+def _moments(
+    values: Sequence[str | None], kind: Kind, parse: Callable[[str], datetime.date]
+) -> pa.Array:
+    """Parse dates or timestamps: by Arrow at once, or one by one where Arrow won't."""
+    try:
+        moments = pa.array(values, pa.string()).cast(ARROW_TYPES[kind])
+    except pa.ArrowInvalid:
+        parsed = [None if value is None else parse(value) for value in values]
+        moments = pa.array(parsed, ARROW_TYPES[kind])
+    first, last = MOMENTS[kind]
+    extremes = pc.min_max(moments)
+    if extremes["min"].is_valid and not (
+        first.value <= extremes["min"].value and extremes["max"].value <= last.value
+    ):
+        message = "BigQuery has the years 0001 to 9999"
+        raise ValueError(message)
+    return moments
 
 
 def _times(values: Sequence[str | None]) -> pa.Array:
@@ -270,8 +314,7 @@ def _times(values: Sequence[str | None]) -> pa.Array:
 
 def _bignumerics(values: Sequence[Decimal | None]) -> pa.Array:
     pa.array(values, BIGNUMERIC)  # refuses what doesn't fit
-    texts = [None if value is None else format(value, "f") for value in values]
-    return pa.array(texts, pa.string())
+    return pa.array([None if value is None else f"{value:f}" for value in values], pa.string())
 
 
 def _numerics(values: Sequence[Decimal | None]) -> pa.Array:
@@ -279,13 +322,12 @@ def _numerics(values: Sequence[Decimal | None]) -> pa.Array:
 
 
 def _base64(values: Sequence[str | None]) -> pa.Array:
-    try:
-        for value in values:
-            if value is not None:
-                base64.b64decode(value, validate=True)
-    except binascii.Error as error:
-        raise ValueError(str(error)) from error
-    return pa.array(values, pa.string())
+    """Check base64, and write it the one right way: equal bytes, equal texts."""
+    decoded = [
+        None if value is None else base64.b64decode(value, validate=True) for value in values
+    ]
+    encoded = [None if value is None else base64.b64encode(value) for value in decoded]
+    return pa.array(encoded, pa.binary()).cast(pa.string())
 
 
 def _json_texts(values: Sequence[msgspec.Raw]) -> pa.Array:

@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from target_bigquery_arrow.column_types import TEXT_KINDS, ColumnType, Kind
 from target_bigquery_arrow.errors import LoadError
-from target_bigquery_arrow.layout import METADATA, Column, Layout
+from target_bigquery_arrow.layout import KEY_KINDS, METADATA, Column, Layout
+from target_bigquery_arrow.names import valid_names
 
 # A table's columns by name; None for a type that this loader never writes.
 TableTypes = Mapping[str, ColumnType | None]
@@ -49,6 +50,7 @@ class Reconciliation:
         added: columns that the table has to gain.
         widened: columns whose type in the table has to grow.
         casts: columns that are cast to the type that the table has.
+        superseded: columns of the table whose values now go into another.
         report: what was found, in words, for the log.
     """
 
@@ -56,6 +58,7 @@ class Reconciliation:
     added: dict[str, ColumnType] = field(default_factory=dict)
     widened: dict[str, ColumnType] = field(default_factory=dict)
     casts: dict[str, ColumnType] = field(default_factory=dict)
+    superseded: list[str] = field(default_factory=list)
     report: list[str] = field(default_factory=list)
 
 
@@ -63,12 +66,14 @@ def reconcile(layout: Layout, table: TableTypes, policy: SchemaDrift) -> Reconci
     """Fit a stream's layout to the columns of an existing table.
 
     Raises:
-        LoadError: the policy forbids the change, or a key column has changed its type.
+        LoadError: the policy forbids the change, a key column has changed its type, or two
+            properties would end in one column.
     """
     result = Reconciliation(layout)
     fitted = [(column, _fit(column, table, policy, result)) for column in layout.columns]
     columns = tuple(column for _, column in fitted if column)
     names = {before.name: column.name for before, column in fitted if column}
+    valid_names(layout.stream, names.values(), reserved=METADATA)
     result.added.update({name: METADATA[name] for name in METADATA if name not in table})
     keys = tuple(names[key] for key in layout.keys)
     return replace(result, layout=replace(layout, columns=columns, keys=keys))
@@ -95,18 +100,23 @@ def _fit(
     existing = table[name]
     if existing == column.type:
         return column
-    if existing and _holds(existing, column.type):
+    change = f"is {existing or 'of another type'} in the table and {column.type} in the stream"
+    if existing and _holds(existing, column.type) and policy is not SchemaDrift.FAIL:
         result.casts[name] = existing
+        result.report.append(f"column '{name}' {change}: cast to {existing}")
         return column
-    change = f"was {existing or 'of another type'} and is now {column.type}"
-    if policy is not SchemaDrift.EVOLVE or (is_key and not _widens(existing, column.type)):
+    widens = _widens(existing, column.type) and (not is_key or column.type.kind in KEY_KINDS)
+    if policy is not SchemaDrift.EVOLVE or (is_key and not widens):
         raise _forbidden(layout, column, change, policy)
-    result.report.append(f"column '{name}' {change}")
-    if _widens(existing, column.type):
+    if widens:
         result.widened[name] = column.type
+        result.report.append(f"column '{name}' {change}: widened")
         return column
     suffix = "array" if column.type.repeated else str(column.type).lower()
-    return _fit(replace(column, name=f"{name}__{suffix}"), table, policy, result)
+    beside = f"{name}__{suffix}"
+    result.superseded.append(name)
+    result.report.append(f"column '{name}' {change}: values go into '{beside}'")
+    return _fit(replace(column, name=beside), table, policy, result)
 
 
 def _holds(existing: ColumnType, incoming: ColumnType) -> bool:

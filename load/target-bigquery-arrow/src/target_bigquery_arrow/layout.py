@@ -1,10 +1,9 @@
 """What a stream's SCHEMA message makes of its table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
 from target_bigquery_arrow.column_types import ColumnType, Kind, column_type
@@ -27,6 +26,8 @@ METADATA: Mapping[str, ColumnType] = {
     SEQUENCE: ColumnType(Kind.INT64),
     TABLE_VERSION: ColumnType(Kind.INT64),
 }
+# A key's columns are grouped by: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types
+KEY_KINDS = frozenset(Kind) - {Kind.JSON, Kind.FLOAT64}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Column:
     name: str
     property: str
     type: ColumnType
+
+
+DELETED_AT_COLUMN = Column(DELETED_AT, DELETED_AT, METADATA[DELETED_AT])
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,10 @@ class Layout:
         """Return the schema of the stream's Parquet files."""
         return pa.schema([(name, column.arrow) for name, column in self.types.items()])
 
-    def without(self, names: Sequence[str]) -> "Layout":
-        """Return the layout less some columns."""
-        return replace(self, columns=tuple(c for c in self.columns if c.name not in names))
-
-    def renamed(self, names: Mapping[str, str]) -> "Layout":
-        """Return the layout with some columns under other names."""
-        columns = (replace(c, name=names.get(c.name, c.name)) for c in self.columns)
-        return replace(self, columns=tuple(columns))
+    @property
+    def read_columns(self) -> tuple[Column, ...]:
+        """Return the columns that are read from records: metadata only where a tap sends it."""
+        return (*self.columns, DELETED_AT_COLUMN) if self.reports_deletes else self.columns
 
 
 def layout_of(
@@ -82,12 +82,18 @@ def layout_of(
     """Return the layout for a SCHEMA message.
 
     Raises:
-        LoadError: a key isn't a property, has a type that has no equality in BigQuery, or two
-            properties share a column's name.
+        LoadError: there are no properties, a key isn't among them or has a type that BigQuery
+            can't group by, or two properties share a column's name.
     """
-    properties: Mapping[str, Any] = schema.get("properties", {})
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping) or not properties:
+        message = (
+            f"Stream '{stream}': its SCHEMA message has no properties, so there is nothing to "
+            f"load. Select some in the extractor's `select`, or declare them in its `schema`."
+        )
+        raise LoadError(message)
     own = {name: rule for name, rule in properties.items() if name not in METADATA}
-    names = valid_names(stream, own)
+    names = valid_names(stream, own, reserved=METADATA)
     columns = tuple(Column(names[name], name, column_type(rule)) for name, rule in own.items())
     keys = _keys(stream, columns, key_properties or ())
     return Layout(stream, table, columns, keys, reports_deletes=DELETED_AT in properties)
@@ -103,25 +109,12 @@ def _keys(stream: str, columns: Sequence[Column], key_properties: Sequence[str])
             )
             raise LoadError(message)
         key_type = by_property[key].type
-        if key_type.repeated or key_type.kind is Kind.JSON:
+        if key_type.repeated or key_type.kind not in KEY_KINDS:
             message = (
                 f"Stream '{stream}': key property '{key}' is of type {key_type}, which BigQuery "
-                f"can't compare. Give it a scalar type in the extractor's `schema`, or choose "
-                f"another key with `table-key-properties` in its `metadata`."
+                f"can't group by. Declare another type in the extractor's `schema` (`integer` or "
+                f"`string`, say), or choose another key with `table-key-properties` in its "
+                f"`metadata`."
             )
             raise LoadError(message)
     return tuple(by_property[key].name for key in key_properties)
-
-
-def record_type(layout: Layout) -> type[msgspec.Struct]:
-    """Return the struct that one record of a stream decodes to, fields in column order."""
-    absent = {Kind.JSON: msgspec.Raw(b"null")}
-    fields = [
-        (f"field_{index}", column.type.python, absent.get(column.type.kind))
-        for index, column in enumerate(layout.columns)
-    ]
-    rename = {f"field_{index}": c.property for index, c in enumerate(layout.columns)}
-    if layout.reports_deletes:
-        fields.append(("deleted_at", str | None, None))
-        rename["deleted_at"] = DELETED_AT
-    return msgspec.defstruct("RecordOfStream", fields, rename=rename, gc=False)

@@ -7,12 +7,15 @@ and one typed decode for many records, is what makes the RECORD road fast.
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import msgspec
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 
 from target_bigquery_arrow.errors import LoadError
+
+# A table's version is an INT64 in BigQuery.
+Version = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Record(msgspec.Struct, tag_field="type", tag="RECORD", gc=False):
@@ -21,7 +24,7 @@ class Record(msgspec.Struct, tag_field="type", tag="RECORD", gc=False):
     stream: str
     record: msgspec.Raw
     time_extracted: str | None = None
-    version: int | None = None
+    version: Version | None = None
 
 
 class Schema(msgspec.Struct, tag_field="type", tag="SCHEMA"):
@@ -33,24 +36,22 @@ class Schema(msgspec.Struct, tag_field="type", tag="SCHEMA"):
 
 
 class State(msgspec.Struct, tag_field="type", tag="STATE"):
-    """A STATE message."""
+    """A STATE message, whose value is handed back as it came."""
 
-    value: dict[str, Any]
+    value: msgspec.Raw
 
 
 class ActivateVersion(msgspec.Struct, tag_field="type", tag="ACTIVATE_VERSION"):
     """An ACTIVATE_VERSION message: the stream's rows of older versions have gone."""
 
     stream: str
-    version: int
+    version: Version
 
 
 class Batch(msgspec.Struct, tag_field="type", tag="BATCH"):
     """A BATCH message: records in files."""
 
     stream: str
-    encoding: dict[str, Any]
-    manifest: list[str]
 
 
 Message = Record | Schema | State | ActivateVersion | Batch
@@ -98,9 +99,9 @@ class MessageReader(GenericSingerReader[bytes]):
                 if not line.strip():
                     continue
                 text = (
-                    f"Line {number} of the input is not a Singer message: {error}. The extractor "
-                    f"must write nothing but messages to its standard output: run it alone with "
-                    f"`meltano invoke <extractor>` to see the line."
+                    f"Line {number} of the input is not a Singer message: {error}. Only messages, "
+                    f"in valid Unicode, may come from the extractor's standard output: run it "
+                    f"alone with `meltano invoke <extractor>` to see the line."
                 )
                 raise LoadError(text) from error
             kind = type(message)

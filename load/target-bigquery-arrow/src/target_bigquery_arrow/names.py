@@ -43,15 +43,15 @@ def table_name(stream: str, drop_prefixes: Sequence[str]) -> str:
     return valid_name(stream)
 
 
-def valid_names(stream: str, names: Iterable[str]) -> dict[str, str]:
+def valid_names(stream: str, names: Iterable[str], reserved: Iterable[str]) -> dict[str, str]:
     """Map each property of a stream to its column.
 
     Raises:
-        LoadError: two properties would share a column. BigQuery's column names are
-            case-insensitive.
+        LoadError: two properties would share a column, or one would take a reserved column.
+            BigQuery's column names are case-insensitive.
     """
     columns: dict[str, str] = {}
-    taken: dict[str, str] = {}
+    taken = {name.lower(): name for name in reserved}
     for name in names:
         column = valid_name(name)
         if (other := taken.get(column.lower())) is not None:

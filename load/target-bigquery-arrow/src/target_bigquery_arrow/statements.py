@@ -27,26 +27,32 @@ def type_and_deduplicate(
     """Give staged rows their types and keep the latest of each key, in a table of their own.
 
     The typing is a statement before the MERGE, since the local emulator doesn't take named
-    arguments inside MERGE … USING.
+    arguments inside MERGE … USING. Typed first, so that keys are compared as what they are:
+    1.0 and 1.00 are one number.
     """
     return f"""create or replace table `{typed}`
 options (expiration_timestamp = timestamp_add(current_timestamp(), interval 1 day)) as
+with typed as (
 select {", ".join(_expressions(layout, casts))}
 from `{staged}`
+)
+select * from typed
 where true
 qualify row_number() over (
     partition by {", ".join(_quoted(layout.keys))} order by `{SEQUENCE}` desc
 ) = 1"""
 
 
-def merge(target: str, typed: str, layout: Layout) -> str:
+def merge(target: str, typed: str, layout: Layout, superseded: Iterable[str] = ()) -> str:
     """Upsert typed rows by key: the row as it came replaces the row that is there."""
     names = _quoted(layout.types)
     matches = " and ".join(f"target.{key} = source.{key}" for key in _quoted(layout.keys))
+    updates = [f"{name} = source.{name}" for name in names]
+    updates += [f"{name} = null" for name in _quoted(superseded)]
     return f"""merge `{target}` as target
 using `{typed}` as source
 on {matches}
-when matched then update set {", ".join(f"{name} = source.{name}" for name in names)}
+when matched then update set {", ".join(updates)}
 when not matched then insert ({", ".join(names)})
 values ({", ".join(f"source.{name}" for name in names)})"""
 
@@ -58,7 +64,7 @@ select {", ".join(_expressions(layout, casts))}
 from `{staged}`"""
 
 
-def delete_older_versions(target: str, version: int, *, hard_delete: bool) -> str:
+def activate_version(target: str, version: int, *, hard_delete: bool) -> str:
     """Mark, or remove, what does not belong to a FULL_TABLE stream's newest version."""
     older = f"(`{TABLE_VERSION}` is null or `{TABLE_VERSION}` < {version})"
     if hard_delete:

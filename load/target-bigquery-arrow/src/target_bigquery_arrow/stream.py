@@ -1,10 +1,12 @@
 """One stream's way into its table."""
 
 import hashlib
+import itertools
 import logging
 import os
 import platform
 import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import filelock
 
 from target_bigquery_arrow import statements
 from target_bigquery_arrow.buffer import ParquetFile, StreamBuffer
-from target_bigquery_arrow.completeness import Completeness
+from target_bigquery_arrow.decoder import RecordDecoder
 from target_bigquery_arrow.drift import SchemaDrift, reconcile
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import Layout
@@ -56,36 +58,48 @@ class Counts:
 
 
 class Stream:
-    """Load one stream into its table. One process at a time: the table is locked."""
+    """Load one stream into its table. One process at a time: the table is locked.
+
+    There is one of these for each table and run, so that its jobs never share an id.
+    """
 
     def __init__(self, layout: Layout, warehouse: Warehouse, options: LoadOptions) -> None:
-        """Compare the layout with the table as it is now; nothing is altered before a load.
+        """Lock the table and compare it with the layout; nothing is altered before a load.
 
         Raises:
             LoadError: another run holds the table, or `schema_drift` forbids the change.
         """
         self.counts = Counts()
-        self.completeness = Completeness()
+        self.target = f"{warehouse.dataset}.{layout.table}"
         self._warehouse = warehouse
         self._options = options
-        self._batch = 0
+        self._numbers = itertools.count(1)
+        self._version: int | None = None
         self._lock = _locked(f"{warehouse.namespace}.{layout.table}")
-
-        existing = warehouse.table_types(layout.table)
-        self._table_exists = existing is not None
-        self._plan = reconcile(
-            layout, layout.types if existing is None else existing, options.drift
-        )
-        for finding in self._plan.report:
-            logger.warning("Schema drift in table '%s': %s", layout.table, finding)
-        self.layout = self._plan.layout
-        self.buffer = self._new_buffer()
+        self.adopt(layout)
         self._drop_leftovers()
 
-    @property
-    def target(self) -> str:
-        """Return the table's full name."""
-        return f"{self._warehouse.dataset}.{self.layout.table}"
+    def adopt(self, layout: Layout) -> None:
+        """Go on with another layout. There must be no records left of the one before.
+
+        Raises:
+            LoadError: `schema_drift` forbids the change.
+        """
+        existing = self._warehouse.table_types(layout.table)
+        self._table_exists = existing is not None
+        self._plan = reconcile(
+            layout, layout.types if existing is None else existing, self._options.drift
+        )
+        for finding in self._plan.report:
+            logger.warning("Schema drift in table %s: %s", self.target, finding)
+        self.layout = self._plan.layout
+        properties = {column.property for column in self.layout.columns}
+        self._decoder = RecordDecoder(
+            self.layout,
+            self._options.drift,
+            left_out={column.property for column in layout.columns} - properties,
+        )
+        self.buffer = self._new_buffer()
 
     def append(self, record: Record) -> None:
         """Take one record."""
@@ -93,6 +107,15 @@ class Stream:
         if record.version is None:
             self.counts.versionless += 1
         self.buffer.append(record)
+
+    def expect_version(self, version: int) -> None:
+        """Note that the stream is being read in full, as this version."""
+        self._version = version
+
+    @property
+    def awaits_activation(self) -> bool:
+        """Whether the stream is read in full and its older versions are still there."""
+        return self._version is not None
 
     def take_file(self) -> ParquetFile | None:
         """Finish the file at hand, for `load`, and begin the next."""
@@ -107,60 +130,41 @@ class Stream:
             LoadError: BigQuery failed, or the rows counted on the way don't agree.
         """
         self._ensure_table(file.size if file else 0)
-        if file is None:
-            return
-        self._batch += 1
-        staged = self._staging_table("staged")
-        loaded = self._warehouse.load_parquet(file.path, staged, self.layout, self._job("load"))
-        self._check_equal(file.rows, "written to Parquet", loaded, "loaded")
-        if self.layout.keys:
-            merged = self._merge(staged)
-        else:
-            sql = statements.insert(
-                self.target, self._qualified(staged), self.layout, self._plan.casts
+        if file is not None:
+            staged = self._staging_table("staged")
+            loaded = self._warehouse.load_parquet(file.path, staged, self.layout, self._job("load"))
+            self._check_equal(file.rows, "written to Parquet", loaded, "loaded")
+            self.counts.merged += (
+                self._merge(staged) if self.layout.keys else self._insert(staged, loaded)
             )
-            merged = self._warehouse.execute(sql, self._job("insert"))
-            self._check_equal(loaded, "loaded", merged, "inserted")
-        self._warehouse.drop_table(staged)
-        file.path.unlink()
-        self.counts.loaded += loaded
-        self.counts.merged += merged
+            self.counts.loaded += loaded
+            self._warehouse.drop_table(staged)
+            file.path.unlink()
+        self._check_equal(self.counts.received, "received", self.counts.loaded, "loaded")
 
-    def activate_version(self, version: int) -> None:
-        """Take an ACTIVATE_VERSION message, to be acted on by `delete_older_versions`.
+    def activate_version(self) -> None:
+        """Mark, or remove, the rows that the stream's expected version doesn't have.
+
+        All of that version's rows must be in the table.
 
         Raises:
             LoadError: a record came without its version, so old and new can't be told apart.
         """
+        if self._version is None:
+            return
         if self.counts.versionless:
             message = (
-                f"Stream '{self.layout.stream}': ACTIVATE_VERSION {version} follows records that "
-                f"bear no `version`, and would delete them. Set `process_activate_version_messages:"
-                f" false` on the loader, or use a release of the extractor that sends versions."
+                f"Stream '{self.layout.stream}': ACTIVATE_VERSION {self._version} would delete "
+                f"the {self.counts.versionless} records that bear no `version`. Set "
+                f"`process_activate_version_messages: false` on the loader, or use a release of "
+                f"the extractor that sends versions."
             )
             raise LoadError(message)
-        self.completeness.activate_version(version, self.counts.received)
-
-    def delete_older_versions(self) -> None:
-        """Mark, or remove, the rows that a complete read of the source didn't find.
-
-        Every row must be in the table by now.
-        """
-        version = self.completeness.version
-        if version is None:
-            return
-        if not self.completeness.is_complete(self.counts.received):
-            logger.warning(
-                "Stream '%s' ended without a sign that it was complete, so no row counts as "
-                "deleted. If the extractor failed, the next run makes up for it; if it ended well, "
-                "select another stream after this one.",
-                self.layout.stream,
-            )
-            return
-        sql = statements.delete_older_versions(
-            self.target, version, hard_delete=self._options.hard_delete
+        sql = statements.activate_version(
+            self.target, self._version, hard_delete=self._options.hard_delete
         )
-        self.counts.deleted += self._warehouse.execute(sql, self._job(f"delete_{version}"))
+        self.counts.deleted += self._warehouse.execute(sql, self._job("activate_version"))
+        self._version = None
 
     def close(self) -> None:
         """Let the next run have the table."""
@@ -173,12 +177,18 @@ class Stream:
             self._table_exists = True
         if self._plan.added:
             sql = statements.add_columns(self.target, self._plan.added)
-            self._warehouse.execute(sql, self._job("add"))
+            self._warehouse.execute(sql, self._job("add_columns"))
             self._plan.added.clear()
         while self._plan.widened:
             name, column = self._plan.widened.popitem()
             sql = statements.widen_column(self.target, name, column)
-            self._warehouse.execute(sql, self._job(f"widen_{name}"))
+            self._warehouse.execute(sql, self._job("widen_column"))
+
+    def _insert(self, staged: str, loaded: int) -> int:
+        sql = statements.insert(self.target, self._qualified(staged), self.layout, self._plan.casts)
+        inserted = self._warehouse.execute(sql, self._job("insert"))
+        self._check_equal(loaded, "loaded", inserted, "inserted")
+        return inserted
 
     def _merge(self, staged: str) -> int:
         typed = self._staging_table("typed")
@@ -187,12 +197,14 @@ class Stream:
         )
         self._warehouse.execute(sql, self._job("type"))
         distinct = self._warehouse.row_count(typed)
-        sql = statements.merge(self.target, self._qualified(typed), self.layout)
+        sql = statements.merge(
+            self.target, self._qualified(typed), self.layout, self._plan.superseded
+        )
         merged = self._warehouse.execute(sql, self._job("merge"))
         self._check_equal(distinct, "distinct by key", merged, "merged")
         if self._options.hard_delete and self.layout.reports_deletes:
             sql = statements.remove_deleted(self.target)
-            self.counts.deleted += self._warehouse.execute(sql, self._job("remove"))
+            self.counts.deleted += self._warehouse.execute(sql, self._job("remove_deleted"))
         self._warehouse.drop_table(typed)
         return merged
 
@@ -201,21 +213,26 @@ class Stream:
             return
         message = (
             f"Table {self.target}: {expected} rows {before}, but {found} {after}. No state has "
-            f"moved; the next run reads these rows again. If it happens again, look at the job "
-            f"'{self._job('')}…' in BigQuery's job history."
+            f"moved; the next run reads these rows again. If it happens again, look at the jobs "
+            f"'{self._job_prefix}…' in BigQuery's job history."
         )
         raise LoadError(message)
 
     def _new_buffer(self) -> StreamBuffer:
-        name = f"{self.layout.table}-{self._batch}.parquet"
-        return StreamBuffer(self.layout, self._options.directory / name)
+        path = self._options.directory / f"{uuid.uuid4()}.parquet"
+        return StreamBuffer(self.layout, self._decoder, path)
+
+    @property
+    def _job_prefix(self) -> str:
+        return f"target_bigquery_arrow_{self._options.run}_{self.layout.table}_"
 
     def _job(self, step: str) -> str:
-        return f"target_bigquery_arrow_{self._options.run}_{self.layout.table}_{self._batch}_{step}"
+        return f"{self._job_prefix}{next(self._numbers)}_{step}"
 
     def _staging_table(self, step: str) -> str:
-        return f"{self._staging_prefix()}{self._options.run}_{self._batch}_{step}"
+        return f"{self._staging_prefix}{self._options.run}_{next(self._numbers)}_{step}"
 
+    @property
     def _staging_prefix(self) -> str:
         machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
         return f"{STAGING_PREFIX}{self.layout.table}__{machine}_"
@@ -226,21 +243,27 @@ class Stream:
     def _drop_leftovers(self) -> None:
         """Drop what killed runs left: this machine's, since the lock is ours, and any old ones."""
         for table, age_hours in self._warehouse.tables(f"{STAGING_PREFIX}{self.layout.table}__"):
-            if table.startswith(self._staging_prefix()) or age_hours > STAGING_MAXIMUM_AGE_HOURS:
+            if table.startswith(self._staging_prefix) or age_hours > STAGING_MAXIMUM_AGE_HOURS:
                 self._warehouse.drop_table(table)
 
 
 def _locked(resource: str) -> filelock.FileLock:
     """Lock a table against other processes of this machine, for as long as this one lives."""
     directory = Path(tempfile.gettempdir()) / f"target-bigquery-arrow-{os.getuid()}"
-    directory.mkdir(mode=0o700, exist_ok=True)
     lock = filelock.FileLock(directory / f"{hashlib.sha256(resource.encode()).hexdigest()}.lock")
     try:
+        directory.mkdir(mode=0o700, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
         message = (
             f"Another run is loading {resource}. Let it end, then run again; two loads of one "
             f"table at once would overtake each other."
+        )
+        raise LoadError(message) from error
+    except OSError as error:
+        message = (
+            f"Can't write the lock of {resource} into {directory} ({error.strerror}). Give that "
+            f"folder to user {os.getuid()}, or set TMPDIR to another."
         )
         raise LoadError(message) from error
     return lock

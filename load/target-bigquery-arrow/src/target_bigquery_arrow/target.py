@@ -4,7 +4,8 @@ import secrets
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from decimal import Decimal
 from pathlib import Path
 from types import FrameType
@@ -14,7 +15,7 @@ import msgspec
 from singer_sdk import Target
 from singer_sdk import typing as th
 from singer_sdk.helpers.capabilities import PluginCapabilities
-from singer_sdk.mapper import SameRecordTransform, StreamMap
+from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform, StreamMap
 
 from target_bigquery_arrow.drift import SchemaDrift
 from target_bigquery_arrow.errors import LoadError
@@ -74,14 +75,14 @@ class TargetBigQueryArrow(Target):
         ),
         th.Property(
             "credentials_path",
-            th.StringType,
+            th.StringType(min_length=1),
             description=(
                 "A service account's key file. Without it, application default credentials."
             ),
         ),
         th.Property(
             "api_endpoint",
-            th.StringType,
+            th.StringType(min_length=1),
             description="Another address of the BigQuery API, e.g. a local emulator's.",
         ),
         th.Property(
@@ -150,6 +151,7 @@ class TargetBigQueryArrow(Target):
             default=300,
             description="How long to go on when BigQuery fails or can't be reached.",
         ),
+        additional_properties=False,
     ).to_dict()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -158,12 +160,15 @@ class TargetBigQueryArrow(Target):
         if self.config["anonymous"] and not self.config.get("api_endpoint"):
             message = "`anonymous` is for emulators: set `api_endpoint` too, or leave it out."
             raise LoadError(message)
-        # By the name that the tap gives: where records go, by the SDK's map for them.
-        self._streams: dict[str, list[tuple[StreamMap, Stream]]] = {}
+        # Where records go, by the stream's name as the tap gives it; and every stream by table.
+        self._routes: dict[str, list[tuple[StreamMap, Stream]]] = {}
+        self._streams: dict[str, Stream] = {}
         self._schemas: dict[str, Schema] = {}
-        self._state: dict[str, Any] | None = None
+        self._state: bytes | None = None
         self._pending_bytes = 0
         self._committed_at = time.monotonic()
+        # Whether the tap has said, by a STATE message, that all it sent so far is whole.
+        self._is_whole = False
         self._row_group_bytes = self.config["batch_bytes"] // ROW_GROUPS_PER_BATCH
         self._directory = tempfile.TemporaryDirectory(prefix="target-bigquery-arrow-")
         self._options = LoadOptions(
@@ -194,56 +199,55 @@ class TargetBigQueryArrow(Target):
     @override
     def _process_schema_message(self, message: Any) -> None:
         schema: Schema = message
+        self._is_whole = False
         if self._schemas.get(schema.stream) == schema:
             return
         if not self._schemas:
             self._warehouse.ensure_dataset()
-        versions: dict[str, int | None] = {}
         if schema.stream in self._schemas:
-            # What came under the old schema is loaded under it.
             self.commit()
-            for _, stream in self._streams.pop(schema.stream):
-                versions[stream.layout.stream] = stream.completeness.version
-                self._finish(stream)
-        else:
-            for stream in self._all_streams():
-                stream.completeness.other_stream_began(stream.counts.received)
         self._schemas[schema.stream] = schema
         self.mapper.register_raw_stream_schema(
             schema.stream, schema.schema, schema.key_properties or []
         )
-        self._streams[schema.stream] = [
-            (stream_map, self._open(stream_map))
+        self._routes[schema.stream] = [
+            (stream_map, self._stream_for(stream_map, schema.stream))
             for stream_map in self.mapper.stream_maps[schema.stream]
-            if stream_map.transformed_schema.get("properties")
+            if not isinstance(stream_map, RemoveRecordTransform)
         ]
-        for _, stream in self._streams[schema.stream]:
-            stream.completeness.version = versions.get(stream.layout.stream)
 
-    def _open(self, stream_map: StreamMap) -> Stream:
-        """Begin to load a stream.
+    def _stream_for(self, stream_map: StreamMap, source: str) -> Stream:
+        """Begin to load a stream, or go on with it under its new schema.
 
         Raises:
             LoadError: another stream of this run goes to the same table.
         """
         name = stream_map.stream_alias
-        table = table_name(name, self.config["drop_stream_prefixes"])
-        for stream in self._all_streams():
-            if stream.layout.table.lower() == table.lower():
-                message = (
-                    f"Streams '{stream.layout.stream}' and '{name}' would both be table "
-                    f"'{stream.target}'. Deselect one of them, rename it with `stream_maps`, or "
-                    f"change the loader's `drop_stream_prefixes`."
-                )
-                raise LoadError(message)
         layout = layout_of(
-            name, table, stream_map.transformed_schema, stream_map.transformed_key_properties
+            name,
+            table_name(name, self.config["drop_stream_prefixes"]),
+            stream_map.transformed_schema,
+            stream_map.transformed_key_properties,
         )
-        return Stream(layout, self._warehouse, self._options)
+        stream = self._streams.get(layout.table.lower())
+        if stream is None:
+            stream = Stream(layout, self._warehouse, self._options)
+            self._streams[layout.table.lower()] = stream
+        elif stream in (known for _, known in self._routes.get(source, [])):
+            stream.adopt(layout)
+        else:
+            message = (
+                f"Streams '{stream.layout.stream}' and '{name}' would both be table "
+                f"'{stream.target}'. Deselect one of them, rename it with `stream_maps`, or "
+                f"change the loader's `drop_stream_prefixes`."
+            )
+            raise LoadError(message)
+        return stream
 
     @override
     def _process_record_message(self, message: Any) -> None:
         record: Record = message
+        self._is_whole = False
         for stream_map, stream in self._streams_named(record.stream, "RECORD"):
             mapped = _mapped(record, stream_map)
             if mapped is None:
@@ -253,29 +257,35 @@ class TargetBigQueryArrow(Target):
             stream.append(mapped)
             self._pending_bytes += buffer.pending_bytes - before
             if buffer.pending_bytes >= self._row_group_bytes:
-                self._pending_bytes -= buffer.pending_bytes
-                buffer.spill()
-                self._commit_if_due()
+                self._spill(stream)
         if self._pending_bytes >= self.config["batch_bytes"]:
-            for stream in self._all_streams():
-                stream.buffer.spill()
-            self._pending_bytes = 0
+            for stream in self._streams.values():
+                self._spill(stream)
+
+    def _spill(self, stream: Stream) -> None:
+        """Write a stream's records to disk; load everything when that is worth it."""
+        self._pending_bytes -= stream.buffer.pending_bytes
+        stream.buffer.spill()
+        written = sum(stream.buffer.written_bytes for stream in self._streams.values())
+        if written >= self.config["load_bytes"]:
+            self.commit()
 
     @override
     def _process_state_message(self, message: Any) -> None:
         state: State = message
-        self._state = state.value
-        for stream in self._all_streams():
-            stream.completeness.state(stream.counts.received)
-        self._commit_if_due()
+        self._is_whole = True
+        self._state = bytes(state.value)
+        if time.monotonic() - self._committed_at >= self.config["batch_wait_limit_seconds"]:
+            self.commit()
 
     @override
     def _process_activate_version_message(self, message: Any) -> None:
         activation: ActivateVersion = message
+        self._is_whole = False
         if not self.config["process_activate_version_messages"]:
             return
         for _, stream in self._streams_named(activation.stream, "ACTIVATE_VERSION"):
-            stream.activate_version(activation.version)
+            stream.expect_version(activation.version)
 
     @override
     def _process_batch_message(self, message: Any) -> NoReturn:
@@ -288,10 +298,13 @@ class TargetBigQueryArrow(Target):
 
     @override
     def process_endofpipe(self) -> None:
-        """Load what is left, look for what was deleted, say what was done."""
-        self.commit(at_end=True)
-        for stream in self._all_streams():
-            self._finish(stream)
+        """Load what is left, say what was done, and let the tables go."""
+        self._load()
+        self._activate_versions()
+        self._emit_state()
+        for stream in self._streams.values():
+            self._log_counts(stream)
+            stream.close()
         self._directory.cleanup()
 
     @override
@@ -301,33 +314,56 @@ class TargetBigQueryArrow(Target):
 
     # Commits
 
-    def commit(self, *, at_end: bool = False) -> None:
+    def commit(self) -> None:
         """Load every stream's rows, then emit the newest state that they complete."""
-        streams = self._all_streams()
-        files = [stream.take_file() for stream in streams]
+        self._load()
+        self._emit_state()
+
+    def _load(self) -> None:
+        files = {stream: stream.take_file() for stream in self._streams.values()}
         self._pending_bytes = 0
-        with ThreadPoolExecutor(PARALLEL_LOADS) as pool:
-            for _ in pool.map(Stream.load, streams, files):
-                pass
-            if at_end:
-                for _ in pool.map(Stream.delete_older_versions, streams):
-                    pass
-        if self._state is not None:
-            sys.stdout.write(f"{msgspec.json.encode(self._state).decode()}\n")
-            sys.stdout.flush()
-            self._state = None
+        self._for_each_stream(lambda stream: stream.load(files[stream]))
         self._committed_at = time.monotonic()
 
-    def _commit_if_due(self) -> None:
-        waited = time.monotonic() - self._committed_at
-        written = sum(stream.buffer.written_bytes for stream in self._all_streams())
-        if (
-            waited >= self.config["batch_wait_limit_seconds"]
-            or written >= self.config["load_bytes"]
-        ):
-            self.commit()
+    def _activate_versions(self) -> None:
+        """Let go of the rows that the versions read by now don't have.
 
-    def _finish(self, stream: Stream) -> None:
+        Some taps (those of the SDK) send ACTIVATE_VERSION before a version's records, and a pipe
+        looks the same whether the tap ended or died: only a STATE after the last record tells.
+        """
+        waiting = [stream for stream in self._streams.values() if stream.awaits_activation]
+        if waiting and not self._is_whole:
+            self.logger.warning(
+                "The input broke off: no STATE message follows its last records. They are loaded, "
+                "but no rows of %s are taken for deleted; the next whole run does that.",
+                ", ".join(stream.target for stream in waiting),
+            )
+            return
+        self._for_each_stream(Stream.activate_version)
+
+    def _emit_state(self) -> None:
+        if self._state is None:
+            return
+        sys.stdout.buffer.write(self._state + b"\n")
+        sys.stdout.buffer.flush()
+        self._state = None
+
+    def _for_each_stream(self, work: Callable[[Stream], None]) -> None:
+        """Do some work for every stream, several at a time.
+
+        The first failure is the one that is raised, once what is under way has ended.
+        """
+        with ThreadPoolExecutor(PARALLEL_LOADS) as pool:
+            tasks = [pool.submit(work, stream) for stream in self._streams.values()]
+            try:
+                for task in as_completed(tasks):
+                    task.result()
+            except BaseException:
+                self._warehouse.stop_retrying()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _log_counts(self, stream: Stream) -> None:
         counts = stream.counts
         self.logger.info(
             "%s: %d rows received, %d loaded, %d %s, %d deleted",
@@ -338,16 +374,10 @@ class TargetBigQueryArrow(Target):
             "merged" if stream.layout.keys else "appended",
             counts.deleted,
         )
-        stream.close()
-
-    # Streams
-
-    def _all_streams(self) -> list[Stream]:
-        return [stream for mapped in self._streams.values() for _, stream in mapped]
 
     def _streams_named(self, name: str, message_type: str) -> list[tuple[StreamMap, Stream]]:
         try:
-            return self._streams[name]
+            return self._routes[name]
         except KeyError:
             message = (
                 f"{message_type} for stream '{name}' came before its SCHEMA. That is a fault of "

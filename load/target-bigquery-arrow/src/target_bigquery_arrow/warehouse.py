@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # The client's own retries are off (None, which its annotations leave out): ours know the job.
 ONCE: Any = None
+# How long one request may take before it counts as lost; a job may take longer.
+REQUEST_SECONDS = 120
 
 TRANSIENT_ERRORS = (
     exceptions.TooManyRequests,
@@ -37,6 +39,7 @@ TRANSIENT_ERRORS = (
     requests.exceptions.Timeout,
     requests.exceptions.ChunkedEncodingError,
     TransportError,
+    TimeoutError,
 )
 # Reasons that come with other status codes and pass all the same. Source:
 # https://cloud.google.com/bigquery/docs/error-messages
@@ -104,6 +107,7 @@ class Warehouse:
         self.location = location
         self.address = api_endpoint or "https://bigquery.googleapis.com"
         self._retry_seconds = retry_seconds
+        self._retrying = True
         try:
             self._client = bigquery.Client(
                 project=project,
@@ -119,21 +123,47 @@ class Warehouse:
         """Return what tells this dataset from every other, for locks."""
         return f"{self.address}/{self.dataset}"
 
+    def stop_retrying(self) -> None:
+        """Let calls fail at their next error: the process is ending."""
+        self._retrying = False
+
     def ensure_dataset(self) -> None:
-        """Make the dataset if it isn't there."""
-        dataset = bigquery.Dataset(self.dataset)
-        dataset.location = self.location
-        self._call(
-            f"dataset {self.dataset}",
-            lambda: self._client.create_dataset(dataset, exists_ok=True, retry=ONCE),
-        )
+        """Make the dataset if it isn't there.
+
+        Raises:
+            LoadError: it is there, in another location.
+        """
+        what = f"dataset {self.dataset}"
+        try:
+            found = self._call(
+                what,
+                lambda: self._client.get_dataset(self.dataset, retry=ONCE, timeout=REQUEST_SECONDS),
+                passing=exceptions.NotFound,
+            )
+        except exceptions.NotFound:
+            wanted = bigquery.Dataset(self.dataset)
+            wanted.location = self.location
+            found = self._call(
+                what,
+                lambda: self._client.create_dataset(
+                    wanted, exists_ok=True, retry=ONCE, timeout=REQUEST_SECONDS
+                ),
+            )
+        if found.location.lower() != self.location.lower():
+            message = (
+                f"Dataset {self.dataset} is in location {found.location}, not {self.location}. "
+                f"Correct the loader's `location`, or choose another `dataset`."
+            )
+            raise LoadError(message)
 
     def table_types(self, table: str) -> Mapping[str, ColumnType | None] | None:
         """Return a table's columns by name, or None where there is no such table."""
         try:
             found = self._call(
                 f"table {self.dataset}.{table}",
-                lambda: self._client.get_table(f"{self.dataset}.{table}", retry=ONCE),
+                lambda: self._client.get_table(
+                    f"{self.dataset}.{table}", retry=ONCE, timeout=REQUEST_SECONDS
+                ),
                 passing=exceptions.NotFound,
             )
         except exceptions.NotFound:
@@ -152,7 +182,9 @@ class Warehouse:
             table.time_partitioning = bigquery.TimePartitioning("MONTH", field=BATCHED_AT)
         self._call(
             f"table {self.dataset}.{layout.table}",
-            lambda: self._client.create_table(table, exists_ok=True, retry=ONCE),
+            lambda: self._client.create_table(
+                table, exists_ok=True, retry=ONCE, timeout=REQUEST_SECONDS
+            ),
         )
 
     def load_parquet(self, path: Path, table: str, layout: Layout, job: str) -> int:
@@ -177,6 +209,7 @@ class Warehouse:
                     job_id=job_id,
                     job_config=config,
                     num_retries=0,
+                    timeout=REQUEST_SECONDS,
                 )
 
         finished = self._run(f"load into {self.dataset}.{table}", job, submit)
@@ -186,7 +219,9 @@ class Warehouse:
         """Run one statement and return the rows that it changed."""
 
         def submit(job_id: str) -> QueryJob:
-            return self._client.query(sql, job_id=job_id, retry=ONCE, job_retry=ONCE)
+            return self._client.query(
+                sql, job_id=job_id, retry=ONCE, job_retry=ONCE, timeout=REQUEST_SECONDS
+            )
 
         finished = self._run(sql.partition("\n")[0], job, submit)
         return int(finished.num_dml_affected_rows or 0)
@@ -195,7 +230,9 @@ class Warehouse:
         """Return the number of rows in a table that is not being streamed into."""
         found = self._call(
             f"table {self.dataset}.{table}",
-            lambda: self._client.get_table(f"{self.dataset}.{table}", retry=ONCE),
+            lambda: self._client.get_table(
+                f"{self.dataset}.{table}", retry=ONCE, timeout=REQUEST_SECONDS
+            ),
         )
         return int(found.num_rows or 0)
 
@@ -203,7 +240,9 @@ class Warehouse:
         """Return the tables whose names begin with a prefix, and their ages in hours."""
         found = self._call(
             f"dataset {self.dataset}",
-            lambda: list(self._client.list_tables(self.dataset, retry=ONCE)),
+            lambda: list(
+                self._client.list_tables(self.dataset, retry=ONCE, timeout=REQUEST_SECONDS)
+            ),
         )
         now = datetime.datetime.now(datetime.UTC)
         return [
@@ -217,7 +256,10 @@ class Warehouse:
         self._call(
             f"table {self.dataset}.{table}",
             lambda: self._client.delete_table(
-                f"{self.dataset}.{table}", not_found_ok=True, retry=ONCE
+                f"{self.dataset}.{table}",
+                not_found_ok=True,
+                retry=ONCE,
+                timeout=REQUEST_SECONDS,
             ),
         )
 
@@ -261,7 +303,7 @@ class Warehouse:
             LoadError: it failed for good, or for longer than `retry_seconds`.
         """
         policy = retry.Retry(
-            predicate=_is_transient,
+            predicate=lambda error: self._retrying and _is_transient(error),
             initial=0.5,
             maximum=30,
             timeout=self._retry_seconds,
@@ -273,32 +315,42 @@ class Warehouse:
             raise
         except exceptions.RetryError as error:
             raise self._unreachable(what, error.cause or error) from error
-        except TransportError as error:
+        except TRANSIENT_ERRORS as error:
             raise self._unreachable(what, error) from error
         except GoogleAuthError as error:
             raise _refused_credentials(error) from error
         except GoogleCloudError as error:
-            message = f"BigQuery, {what}: {_first_line(error)}"
+            message = f"BigQuery, {what}: {_reason(error)}"
+            raise LoadError(message) from error
+        except requests.exceptions.RequestException as error:
+            message = (
+                f"BigQuery at {self.address} can't be asked ({_reason(error)}). Check "
+                f"`api_endpoint`: it should read like http://127.0.0.1:9050, or be left out."
+            )
             raise LoadError(message) from error
 
     def _unreachable(self, what: str, error: BaseException) -> LoadError:
         host = urlsplit(self.address).netloc
         return LoadError(
-            f"BigQuery at {host} did not answer ({what}: {_first_line(error)}) within "
-            f"{self._retry_seconds:g} s. Rows not yet committed are read again by the next run. "
-            f"Locally, `meltano invoke sandbox up` starts it; otherwise check `api_endpoint` and "
-            f"the network."
+            f"BigQuery at {host} did not answer within {self._retry_seconds:g} s ({what}: "
+            f"{_reason(error)}). Rows not yet committed are read again by the next run. Locally, "
+            f"`meltano invoke sandbox up` starts it; otherwise check `api_endpoint` and the "
+            f"network."
         )
 
 
 def _refused_credentials(error: GoogleAuthError) -> LoadError:
     return LoadError(
-        f"BigQuery: no usable credentials ({_first_line(error)}). Run `gcloud auth "
+        f"BigQuery: no usable credentials ({_reason(error)}). Run `gcloud auth "
         f"application-default login`, or set `credentials_path` to a service account's key."
     )
 
 
-def _first_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    """Return what lies at the root of an error, in one line."""
+    if isinstance(error, requests.exceptions.RequestException | TransportError):
+        while error.__context__:
+            error = error.__context__
     text = getattr(error, "message", None) or str(error)
     return str(text).strip().partition("\n")[0]
 

@@ -1,0 +1,53 @@
+"""A whole stack for the tests: the project's own jobs, on a small sandbox of their own."""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from .stack import ROOT, Stack
+
+SCALE = "0.05"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Start a sandbox beside the one that a developer may have running; nothing is shared."""
+    directory = tmp_path_factory.mktemp("stack")
+    ports = iter(free_ports(4))
+    environment = os.environ | {
+        "SANDBOX_DIRECTORY": str(directory / "sandbox"),
+        "SANDBOX_SCALE": SCALE,
+        "SANDBOX_POSTGRES_PORT": next(ports),
+        "SANDBOX_BIGQUERY_PORT": next(ports),
+        "SANDBOX_BIGQUERY_GRPC_PORT": next(ports),
+        "SANDBOX_METABASE_PORT": next(ports),
+        "MELTANO_DATABASE_URI": f"sqlite:///{directory}/meltano.db",
+        "DBT_TARGET_PATH": str(directory / "dbt"),
+        "DBT_LOG_PATH": str(directory / "dbt"),
+        "NO_COLOR": "1",
+    }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    stack = Stack(ROOT, environment)
+    try:
+        stack.sandbox("up")
+        yield stack
+    finally:
+        stack.sandbox("reset")
+
+
+def free_ports(count: int) -> list[str]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [str(listener.getsockname()[1]) for listener in sockets]
+    for listener in sockets:
+        listener.close()
+    return ports
+
+
+@pytest.fixture(scope="session")
+def first_run(stack: Stack) -> str:
+    """The log of `meltano run product-daily` on a fresh world."""
+    return stack.meltano("run", "product-daily").output
+
+

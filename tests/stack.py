@@ -1,0 +1,145 @@
+"""What the tests do with the stack: run its commands, and look at both of its ends."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import requests
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from psycopg.rows import dict_row
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLES = {
+    "organisations": ("id",),
+    "users": ("id",),
+    "incidents": ("id",),
+    "incident_participants": ("incident_id", "user_id"),
+    "actions": ("id",),
+    "timeline_items": ("id",),
+    "announcement_rules": ("id",),
+    "workflows": ("id",),
+}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    output: str
+
+
+@dataclass
+class Stack:
+    """The project, with the environment variables that make its world a private one."""
+
+    root: Path
+    environment: Mapping[str, str]
+    changed: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *arguments: str, **changed: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [self.root / ".venv/bin/meltano", *arguments],
+            cwd=self.root,
+            env={**self.environment, **changed},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def meltano(self, *arguments: str, fails: bool = False, **changed: str) -> Result:
+        """Run a command; `changed` are environment variables for it alone."""
+        process = self.start(*arguments, **changed)
+        output, _ = process.communicate(timeout=300)
+        assert (process.returncode != 0) == fails, output[-6000:]
+        return Result(process.returncode, output)
+
+    def sandbox(self, *arguments: str) -> str:
+        return self.meltano("--log-level=warning", "invoke", "sandbox", *arguments).output
+
+    def extract_load(self, **options: Any) -> Result:
+        return self.meltano("run", "tap-product", "target-bigquery", **options)
+
+    @cached_property
+    def status(self) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = json.loads(self.sandbox("status", "--json"))
+        return found
+
+    def postgres(self) -> psycopg.Connection[Row]:
+        return psycopg.connect(self.status["postgres"]["dsn"], row_factory=dict_row)
+
+    def query(self, sql: str) -> list[Row]:
+        """Ask the warehouse."""
+        client = bigquery.Client(
+            project=self.status["bigquery"]["project"],
+            location=self.status["bigquery"]["location"],
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": self.status["bigquery"]["endpoint"]},
+        )
+        return [dict(row) for row in client.query(sql).result()]
+
+    def metabase(self, path: str) -> Any:
+        metabase = self.status["metabase"]
+        response = requests.get(
+            f"{metabase['url']}/api/{path}", headers={"X-API-KEY": metabase["api_key"]}, timeout=15
+        )
+        response.raise_for_status()
+        return response.json()
+
+    def state(self) -> Any:
+        """Return Meltano's state of the product's extraction; None before the first."""
+        state_id = "local:tap-product-to-target-bigquery"
+        listed = self.meltano("--log-level=error", "state", "list").output
+        if state_id not in listed:
+            return None
+        output = self.meltano("--log-level=error", "state", "get", state_id).output
+        return json.loads(output[output.index("{") :])
+
+    def source_rows(self, table: str) -> dict[tuple[Any, ...], Row]:
+        with self.postgres() as connection:
+            rows = connection.execute(f"select * from {table}").fetchall()
+        return by_key(table, rows)
+
+    def raw_rows(self, table: str, *, deleted: bool = False) -> dict[tuple[Any, ...], Row]:
+        """Return the rows of a raw table, without the loader's own columns."""
+        kept = "is not null" if deleted else "is null"
+        rows = self.query(f"select * from product.{table} where _sdc_deleted_at {kept}")
+        own = [{k: v for k, v in row.items() if not k.startswith("_sdc_")} for row in rows]
+        found = by_key(table, own)
+        assert len(found) == len(rows), f"{table} has a key twice"
+        return found
+
+    def differences(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Return the keys, by table, whose rows are not the same in Postgres and BigQuery."""
+        found = {}
+        for table in TABLES:
+            source, raw = self.source_rows(table), self.raw_rows(table)
+            keys = [key for key in source.keys() | raw.keys() if source.get(key) != raw.get(key)]
+            if keys:
+                found[table] = keys
+        return found
+
+
+def by_key(table: str, rows: list[Row]) -> dict[tuple[Any, ...], Row]:
+    plain = [{name: comparable(value) for name, value in row.items()} for row in rows]
+    return {tuple(row[key] for key in TABLES[table]): row for row in plain}
+
+
+def comparable(value: Any) -> Any:
+    """Give a value of either end the same Python type."""
+    match value:
+        case UUID():
+            return str(value)
+        case Decimal():
+            return value.normalize()
+        case _:
+            return value

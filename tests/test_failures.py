@@ -1,0 +1,92 @@
+"""What a failed run leaves behind: a clear error, no state, and data that a rerun mends."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from .stack import Stack
+
+pytestmark = pytest.mark.usefixtures("first_run")
+
+
+@pytest.fixture(autouse=True)
+def the_world_is_whole_afterwards(stack: Stack) -> Iterator[None]:
+    """Whatever a test broke, the services run and one more run makes both ends equal."""
+    stack.sandbox("tick")
+    yield
+    stack.sandbox("up")
+    stack.extract_load()
+    assert stack.differences() == {}
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.7, 1.5])
+def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack, delay: float) -> None:
+    state = stack.state()
+    run = stack.start("run", "tap-product", "target-bigquery")
+    loader = wait_for_loader(run)
+    time.sleep(delay)
+    os.kill(loader, signal.SIGKILL)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 1, output
+    assert stack.state() == state
+
+
+def test_a_warehouse_that_goes_away_is_a_clear_error_and_no_state(stack: Stack) -> None:
+    state = stack.state()
+    run = stack.start("run", "tap-product", "target-bigquery")
+    wait_for_loader(run)
+    stack.sandbox("down", "bigquery")
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert re.search(r"BigQuery at 127\.0\.0\.1:\d+ did not answer.*sandbox up", output)
+    assert "Traceback" not in output
+    assert stack.state() == state
+
+
+def test_postgres_down_is_a_clear_error_and_no_state(stack: Stack) -> None:
+    state = stack.state()
+    stack.sandbox("down", "postgres")
+    output = stack.extract_load(fails=True).output
+    assert "Connection refused" in output or "connection refused" in output
+    assert stack.state() == state
+
+
+def test_a_wrong_password_is_a_clear_error(stack: Stack) -> None:
+    output = stack.extract_load(fails=True, TAP_PRODUCT_PASSWORD="not-the-password").output
+    assert 'password authentication failed for user "sandbox"' in output
+    assert "not-the-password" not in output
+
+
+def test_a_missing_variable_is_named(stack: Stack) -> None:
+    result = stack.meltano(
+        "--environment=prod", "run", "tap-product", "target-bigquery", fails=True
+    )
+    assert re.search(r"'PRODUCT_POSTGRES_\w+' referenced but not set", result.output)
+
+
+def test_metabase_down_leaves_the_data_and_says_that_only_the_sync_is_missing(
+    stack: Stack,
+) -> None:
+    stack.sandbox("down", "metabase")
+    result = stack.meltano("run", "tap-product", "target-bigquery", "metabase:sync", fails=True)
+    assert "can't be reached" in result.output
+    assert "The data is loaded and transformed; only Metabase has not been told" in result.output
+    assert stack.differences() == {}
+
+
+def wait_for_loader(run: subprocess.Popen[str]) -> int:
+    """Return the process id of the run's loader, as soon as there is one."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for process in psutil.Process(run.pid).children(recursive=True):
+            if "target-bigquery-arrow" in " ".join(process.cmdline()):
+                return process.pid
+        assert run.poll() is None, run.communicate()[0]
+        time.sleep(0.05)
+    raise AssertionError("no loader was started")
