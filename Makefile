@@ -16,13 +16,12 @@ help: ## Show this
 setup: .venv/.setup ## Install everything, into this folder
 
 .venv/.setup: requirements.txt orchestrate/setup.sh $(plugins)
-	@orchestrate/setup.sh requirements.txt
+	@orchestrate/setup.sh
 	@touch $@
 
-.venv/.setup-dev: .venv/.setup requirements-dev.txt
-	@orchestrate/setup.sh requirements-dev.txt
-	@.venv/bin/python -m compileall -q load/*/src plugins/*/src
-	@touch $@
+.venv/.setup-dev: requirements.txt requirements-dev.txt orchestrate/setup.sh $(plugins)
+	@orchestrate/setup.sh dev
+	@touch $@ .venv/.setup
 
 .PHONY: demo
 demo: .venv/.setup ## See the whole road: Postgres → BigQuery → dbt → Metabase

@@ -33,7 +33,7 @@ def main() -> int:
     except (ArgumentError, MetabaseStateError) as error:
         return fail(f"Metabase at {url}: {error}")
     except OSError as error:
-        return fail(f"{error.filename}: {error.strerror}; `meltano invoke dbt-bigquery:build` first")
+        return fail(f"{error.filename}: {error.strerror}. dbt has not been run yet")
     return 0
 
 

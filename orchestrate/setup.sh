@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Set everything up inside this folder: the environment in .venv, Meltano's plugins in .meltano.
-# Needs Python, git and a package index. uv is used if it is here, else fetched into .tools.
+# With `dev`, what the tests need too. Needs Python, git and a package index; uv is used if it is
+# here, else fetched into .tools.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,14 +46,14 @@ if [ ! -x .venv/bin/python ]; then
     "$uv" venv --quiet --python "$python" .venv
 fi
 
-for requirements in "$@"; do
-    say "Installing $requirements"
-    "$uv" pip install --quiet --python .venv/bin/python --require-hashes -r "$requirements"
-    if [ "$requirements" = requirements-dev.txt ]; then
-        "$uv" pip install --quiet --python .venv/bin/python --no-deps \
-            -e load/target-bigquery-arrow -e plugins/sandbox
-    fi
-done
+say "Installing Meltano"
+install() { "$uv" pip install --quiet --python .venv/bin/python "$@"; }
+install --require-hashes -r requirements.txt
+if [ "${1:-}" = dev ]; then
+    say "Installing what the tests need"
+    install --require-hashes -r requirements-dev.txt
+    install --no-deps -e load/target-bigquery-arrow -e plugins/sandbox
+fi
 
 [ -f .env ] || cp .env.example .env
 

@@ -31,7 +31,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     stack = Stack(ROOT, environment)
     try:
-        stack.sandbox("up")
+        stack.meltano("--log-level=warning", "invoke", "sandbox", "up")
         yield stack
     finally:
         stack.sandbox("reset")
@@ -49,5 +49,3 @@ def free_ports(count: int) -> list[str]:
 def first_run(stack: Stack) -> str:
     """The log of `meltano run product-daily` on a fresh world."""
     return stack.meltano("run", "product-daily").output
-
-

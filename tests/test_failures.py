@@ -5,40 +5,36 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 
 import psutil
 import pytest
 
-from .stack import Stack
+from .stack import TABLES, Stack
 
 pytestmark = pytest.mark.usefixtures("first_run")
 
 
-@pytest.fixture(autouse=True)
-def the_world_is_whole_afterwards(stack: Stack) -> Iterator[None]:
-    """Whatever a test broke, the services run and one more run makes both ends equal."""
-    stack.sandbox("tick")
-    yield
-    stack.sandbox("up")
+def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack) -> None:
+    state = stack.state()
+    for seconds in (0.0, 0.7, 1.5):
+        stack.sandbox("tick")
+        run = stack.start("run", "tap-product", "target-bigquery")
+        loader = wait_for_loader(run)
+        time.sleep(seconds)
+        os.kill(loader, signal.SIGKILL)
+        output, _ = run.communicate(timeout=120)
+        assert run.returncode == 1, output
+        assert stack.state() == state
     stack.extract_load()
     assert stack.differences() == {}
+    assert set(stack.raw_tables()) == set(TABLES), "a killed run's staging tables are still there"
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.7, 1.5])
-def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack, delay: float) -> None:
+def test_a_warehouse_that_goes_away_is_a_clear_error_and_the_next_run_mends_it(
+    stack: Stack,
+) -> None:
     state = stack.state()
-    run = stack.start("run", "tap-product", "target-bigquery")
-    loader = wait_for_loader(run)
-    time.sleep(delay)
-    os.kill(loader, signal.SIGKILL)
-    output, _ = run.communicate(timeout=120)
-    assert run.returncode == 1, output
-    assert stack.state() == state
-
-
-def test_a_warehouse_that_goes_away_is_a_clear_error_and_no_state(stack: Stack) -> None:
-    state = stack.state()
+    stack.sandbox("tick")
     run = stack.start("run", "tap-product", "target-bigquery")
     wait_for_loader(run)
     stack.sandbox("down", "bigquery")
@@ -48,12 +44,17 @@ def test_a_warehouse_that_goes_away_is_a_clear_error_and_no_state(stack: Stack) 
     assert "Traceback" not in output
     assert stack.state() == state
 
+    stack.sandbox("up")
+    stack.extract_load()
+    assert stack.differences() == {}
+
 
 def test_postgres_down_is_a_clear_error_and_no_state(stack: Stack) -> None:
     state = stack.state()
     stack.sandbox("down", "postgres")
     output = stack.extract_load(fails=True).output
-    assert "Connection refused" in output or "connection refused" in output
+    stack.sandbox("up", "postgres")
+    assert "onnection refused" in output
     assert stack.state() == state
 
 
@@ -74,10 +75,10 @@ def test_metabase_down_leaves_the_data_and_says_that_only_the_sync_is_missing(
     stack: Stack,
 ) -> None:
     stack.sandbox("down", "metabase")
-    result = stack.meltano("run", "tap-product", "target-bigquery", "metabase:sync", fails=True)
+    result = stack.meltano("invoke", "metabase:sync", fails=True)
+    stack.sandbox("up", "metabase")
     assert "can't be reached" in result.output
     assert "The data is loaded and transformed; only Metabase has not been told" in result.output
-    assert stack.differences() == {}
 
 
 def wait_for_loader(run: subprocess.Popen[str]) -> int:
@@ -85,7 +86,7 @@ def wait_for_loader(run: subprocess.Popen[str]) -> int:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for process in psutil.Process(run.pid).children(recursive=True):
-            if "target-bigquery-arrow" in " ".join(process.cmdline()):
+            if any(part.endswith("bin/target-bigquery-arrow") for part in process.cmdline()):
                 return process.pid
         assert run.poll() is None, run.communicate()[0]
         time.sleep(0.05)

@@ -58,7 +58,7 @@ class Reconciliation:
     added: dict[str, ColumnType] = field(default_factory=dict)
     widened: dict[str, ColumnType] = field(default_factory=dict)
     casts: dict[str, ColumnType] = field(default_factory=dict)
-    superseded: list[str] = field(default_factory=list)
+    superseded: dict[str, ColumnType] = field(default_factory=dict)
     report: list[str] = field(default_factory=list)
 
 
@@ -114,7 +114,8 @@ def _fit(
         return column
     suffix = "array" if column.type.repeated else str(column.type).lower()
     beside = f"{name}__{suffix}"
-    result.superseded.append(name)
+    if existing:
+        result.superseded[name] = existing
     result.report.append(f"column '{name}' {change}: values go into '{beside}'")
     return _fit(replace(column, name=beside), table, policy, result)
 

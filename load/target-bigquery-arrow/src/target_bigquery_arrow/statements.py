@@ -43,12 +43,16 @@ qualify row_number() over (
 ) = 1"""
 
 
-def merge(target: str, typed: str, layout: Layout, superseded: Iterable[str] = ()) -> str:
-    """Upsert typed rows by key: the row as it came replaces the row that is there."""
+def merge(target: str, typed: str, layout: Layout, superseded: Mapping[str, ColumnType]) -> str:
+    """Upsert typed rows by key: the row as it came replaces the row that is there.
+
+    What a row held in a superseded column, it now holds in another. (The null is cast, since the
+    local emulator takes no bare one here.)
+    """
     names = _quoted(layout.types)
     matches = " and ".join(f"target.{key} = source.{key}" for key in _quoted(layout.keys))
     updates = [f"{name} = source.{name}" for name in names]
-    updates += [f"{name} = null" for name in _quoted(superseded)]
+    updates += [f"`{name}` = cast(null as {column})" for name, column in superseded.items()]
     return f"""merge `{target}` as target
 using `{typed}` as source
 on {matches}

@@ -154,9 +154,15 @@ class TargetBigQueryArrow(Target):
         additional_properties=False,
     ).to_dict()
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Read the settings and prepare the client. Nothing is sent before the first SCHEMA."""
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, config: dict[str, Any], **options: Any) -> None:
+        """Read the settings and prepare the client. Nothing is sent before the first SCHEMA.
+
+        Raises:
+            LoadError: the settings contradict each other, or there are no credentials.
+        """
+        # A setting of null is one that is left out.
+        given = {name: value for name, value in config.items() if value is not None}
+        super().__init__(config=given, **options)
         if self.config["anonymous"] and not self.config.get("api_endpoint"):
             message = "`anonymous` is for emulators: set `api_endpoint` too, or leave it out."
             raise LoadError(message)
@@ -185,7 +191,7 @@ class TargetBigQueryArrow(Target):
             api_endpoint=self.config.get("api_endpoint"),
             anonymous=self.config["anonymous"],
             credentials_path=self.config.get("credentials_path"),
-            retry_seconds=self.config["retry_seconds"],
+            retry_seconds=float(self.config["retry_seconds"]),
         )
 
     @classmethod

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 ONCE: Any = None
 # How long one request may take before it counts as lost; a job may take longer.
 REQUEST_SECONDS = 120
+# Between tries: from the first wait, doubling, up to the longest.
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 30
 
 TRANSIENT_ERRORS = (
     exceptions.TooManyRequests,
@@ -304,8 +307,8 @@ class Warehouse:
         """
         policy = retry.Retry(
             predicate=lambda error: self._retrying and _is_transient(error),
-            initial=0.5,
-            maximum=30,
+            initial=FIRST_WAIT_SECONDS,
+            maximum=LONGEST_WAIT_SECONDS,
             timeout=self._retry_seconds,
             on_error=lambda error: logger.info("BigQuery, %s: %s; trying again", what, error),
         )
@@ -351,8 +354,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, requests.exceptions.RequestException | TransportError):
         while error.__context__:
             error = error.__context__
-    text = getattr(error, "message", None) or str(error)
-    return str(text).strip().partition("\n")[0]
+    return str(error).strip().partition("\n")[0]
 
 
 def _credentials(

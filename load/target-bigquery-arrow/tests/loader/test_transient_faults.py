@@ -1,0 +1,73 @@
+"""What passes by itself is waited out, and no row is lost or doubled by trying again."""
+
+import itertools
+import random
+import re
+from collections.abc import Iterator
+
+import pytest
+from target_bigquery_arrow.errors import LoadError
+
+from .driver import Loader, record, schema, state
+from .flaky_proxy import Fault, FlakyProxy, Request, flaky_proxy
+
+ID = {"id": {"type": "integer"}}
+# The same rows by MERGE and, having no key, by INSERT.
+PIPE = [
+    schema("things", ID),
+    schema("log", ID, keys=()),
+    *(record(stream, {"id": number}) for number in range(100) for stream in ("things", "log")),
+    state({"done": True}),
+]
+STATEMENT = re.compile(rb'"jobId": "(\w+)".*"query":')
+
+
+@pytest.fixture
+def proxy(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyProxy]:
+    # Tests don't wait for as long as people do.
+    monkeypatch.setattr("target_bigquery_arrow.warehouse.FIRST_WAIT_SECONDS", 0.01)
+    with flaky_proxy(loader.emulator.port) as proxy:
+        loader.settings |= {"api_endpoint": proxy.endpoint, "retry_seconds": 30}
+        yield proxy
+
+
+def assert_loaded_once(loader: Loader) -> None:
+    for table in ("things", "log"):
+        assert sorted(row["id"] for row in loader.rows(table)) == list(range(100))
+
+
+def test_any_request_may_fail(loader: Loader, proxy: FlakyProxy) -> None:
+    chance = random.Random(3)
+    proxy.fault = lambda _: chance.choice([*Fault, *[Fault.NONE] * 8])
+    assert loader.load(*PIPE) == [{"done": True}]
+    assert set(proxy.faults) == set(Fault)
+    assert_loaded_once(loader)
+
+
+def test_a_job_whose_answer_is_lost_is_found_again_by_its_id(
+    loader: Loader, proxy: FlakyProxy
+) -> None:
+    """Each statement runs, and the first two uploads; that they did, nobody hears."""
+    uploads, lost = itertools.count(), set[bytes]()
+
+    def lose_first_answers(request: Request) -> Fault:
+        if request.method == "PUT" and next(uploads) < 2:
+            return Fault.ANSWER_LOST
+        statement = STATEMENT.search(request.body)
+        if statement is None or statement[1] in lost:
+            return Fault.NONE
+        lost.add(statement[1])
+        return Fault.ANSWER_LOST
+
+    proxy.fault = lose_first_answers
+    assert loader.load(*PIPE) == [{"done": True}]
+    assert len(lost) == 3, "the typing, the MERGE and the INSERT"
+    assert proxy.faults.count(Fault.ANSWER_LOST) == 5
+    assert_loaded_once(loader)
+
+
+def test_what_does_not_pass_is_an_error_in_the_end(loader: Loader, proxy: FlakyProxy) -> None:
+    loader.settings["retry_seconds"] = 0.5
+    proxy.fault = lambda _: Fault.UNAVAILABLE
+    with pytest.raises(LoadError, match=r"did not answer within 0\.5 s .*503"):
+        loader.load(*PIPE)
