@@ -1,4 +1,4 @@
-"""Push what the last dbt build made into Metabase: `meltano invoke metabase:sync`.
+"""Push what the last dbt build made into Metabase: `meltano invoke dbt-metabase:sync`.
 
 dbt-metabase does the work. Here is chosen what to push, and what to say when it can't be.
 """
@@ -20,9 +20,9 @@ def main() -> int:
     """Return the exit code: 0 when Metabase knows every table that was built."""
     # dbt-metabase logs a line for every column that is as it should be.
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    url = os.environ.get("METABASE_URL")
+    url = os.environ.get("DBT_METABASE_URL")
     if not url:
-        print("No Metabase in this environment: set METABASE_URL to have one synced.")  # noqa: T201
+        print("No Metabase in this environment: give dbt-metabase a `url` in meltano.yml to have one.")  # noqa: T201
         return 0
     try:
         sync(url, built_models(TARGET / "run_results.json"))
@@ -56,13 +56,13 @@ def sync(url: str, models: list[str]) -> None:
     client = DbtMetabase(
         manifest_path=TARGET / "manifest.json",
         metabase_url=url,
-        metabase_api_key=os.environ.get("METABASE_API_KEY"),
+        metabase_api_key=os.environ.get("DBT_METABASE_API_KEY"),
     )
     client.export_models(
-        metabase_database=os.environ["METABASE_DATABASE"],
+        metabase_database=os.environ["DBT_METABASE_DATABASE"],
         model_filter=Filter(include=models),
         skip_sources=True,
-        sync_timeout=int(os.environ["METABASE_SYNC_TIMEOUT"]),
+        sync_timeout=int(os.environ["DBT_METABASE_SYNC_TIMEOUT"]),
         order_fields=True,
     )
     print(f"Metabase at {url} knows {len(models)} tables.")  # noqa: T201
@@ -72,7 +72,7 @@ def fail(what: str) -> int:
     """Say what went wrong and that no data is missing."""
     print(  # noqa: T201
         f"{what}.\nThe data is loaded and transformed; only Metabase has not been told. Once that "
-        f"is mended, `meltano invoke metabase:sync` makes up for it.",
+        f"is mended, `meltano invoke dbt-metabase:sync` makes up for it.",
         file=sys.stderr,
     )
     return 1

@@ -75,7 +75,7 @@ def test_metabase_down_leaves_the_data_and_says_that_only_the_sync_is_missing(
     stack: Stack,
 ) -> None:
     stack.sandbox("down", "metabase")
-    result = stack.meltano("invoke", "metabase:sync", fails=True)
+    result = stack.meltano("invoke", "dbt-metabase:sync", fails=True)
     stack.sandbox("up", "metabase")
     assert "can't be reached" in result.output
     assert "The data is loaded and transformed; only Metabase has not been told" in result.output

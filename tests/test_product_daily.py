@@ -111,7 +111,7 @@ def test_metabase_knows_names_descriptions_types_and_join_keys(stack: Stack) -> 
 
 def test_a_second_sync_changes_nothing_in_metabase(stack: Stack) -> None:
     before = metabase_tables(stack)
-    stack.meltano("invoke", "metabase:sync")
+    stack.meltano("invoke", "dbt-metabase:sync")
     assert metabase_tables(stack) == before
 
 

@@ -91,11 +91,7 @@ class RecordDecoder:
         try:
             objects = [msgspec.json.decode(raw, type=dict[str, msgspec.Raw]) for raw in raws]
         except DECODE_ERRORS as error:
-            message = (
-                f"Stream '{self._layout.stream}': a RECORD can't be read ({error}). That is a "
-                f"fault of the extractor: report it there, or try another release of it."
-            )
-            raise LoadError(message) from error
+            raise unreadable(self._layout.stream, error) from error
         if unknown := set().union(*objects) - self._properties - self._left_out:
             self._report(unknown - set(METADATA))
             self._left_out |= unknown
@@ -129,6 +125,14 @@ class RecordDecoder:
                     raise misfit(self._layout, column, raw, error) from error
                 values.append(integer)
         return tuple(values)
+
+
+def unreadable(stream: str, error: Exception) -> LoadError:
+    """Return the error for a record that is no JSON object."""
+    return LoadError(
+        f"Stream '{stream}': a RECORD can't be read ({error}). That is a fault of the extractor: "
+        f"report it there, or try another release of it."
+    )
 
 
 def misfit(layout: Layout, column: Column, value: object, error: Exception) -> LoadError:

@@ -14,9 +14,11 @@ from typing import Any, ClassVar, NoReturn, override
 import msgspec
 from singer_sdk import Target
 from singer_sdk import typing as th
+from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform, StreamMap
 
+from target_bigquery_arrow.decoder import DECODE_ERRORS, unreadable
 from target_bigquery_arrow.drift import SchemaDrift
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import layout_of
@@ -396,7 +398,19 @@ def _mapped(record: Record, stream_map: StreamMap) -> Record | None:
     """Return a record as `stream_maps` and flattening want it; None where they filter it out."""
     if type(stream_map) is SameRecordTransform and not stream_map.flattening_enabled:
         return record
-    transformed = stream_map.transform(_decode(record.record))
+    try:
+        values = _decode(record.record)
+    except DECODE_ERRORS as error:
+        raise unreadable(record.stream, error) from error
+    try:
+        transformed = stream_map.transform(values)
+    except Exception as error:  # an expression of the user's may raise anything
+        message = (
+            f"Stream '{record.stream}': `stream_maps` failed on a record "
+            f"({type(error).__name__}: {error}). Correct its expression, or what it has to allow "
+            f"for: nulls, say."
+        )
+        raise LoadError(message) from error
     if transformed is None:
         return None
     return msgspec.structs.replace(record, record=msgspec.Raw(_encode(transformed)))
@@ -411,7 +425,7 @@ def main() -> None:
     """Run the target; an expected error is one line, without a traceback."""
     try:
         TargetBigQueryArrow.cli()
-    except LoadError as error:
+    except (LoadError, StreamMapConfigError) as error:
         TargetBigQueryArrow.logger.critical("%s", error)
         sys.exit(1)
 

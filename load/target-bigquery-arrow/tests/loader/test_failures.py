@@ -107,6 +107,24 @@ def test_bad_settings(
     assert "Traceback" not in log
 
 
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({"id": None}, "`stream_maps` failed on a record (TypeError"),
+        ([1], "Stream 'things': a RECORD can't be read"),
+    ],
+)
+def test_a_record_that_a_stream_map_cannot_take(
+    loader: Loader, values: Any, error: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loader.settings["stream_maps"] = {"things": {"next": "int(id + 1)"}}
+    assert loader.invoke(THINGS, record("things", values), state({})) == 1
+    output, log = capfd.readouterr()
+    assert output == ""
+    assert error in log
+    assert "Traceback" not in log
+
+
 def test_a_key_file_that_is_none_is_refused_without_showing_it(
     loader: Loader, capfd: pytest.CaptureFixture[str]
 ) -> None:
