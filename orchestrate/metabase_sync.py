@@ -22,7 +22,9 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     url = os.environ.get("DBT_METABASE_URL")
     if not url:
-        print("No Metabase in this environment: give dbt-metabase a `url` in meltano.yml to have one.")  # noqa: T201
+        print(
+            "No Metabase in this environment: give dbt-metabase a `url` in meltano.yml to have one."
+        )  # noqa: T201
         return 0
     try:
         sync(url, built_models(TARGET / "run_results.json"))

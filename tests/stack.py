@@ -105,14 +105,16 @@ class Stack:
         response.raise_for_status()
         return response.json()
 
-    def state(self) -> Any:
-        """Return what Meltano keeps of the product's extraction for the next run."""
+    def bookmarks(self) -> dict[str, Any]:
+        """Return where the next run of the product's extraction begins, by stream."""
         path = self.environment["MELTANO_DATABASE_URI"].removeprefix("sqlite:///")
         with contextlib.closing(sqlite3.connect(path)) as connection:
-            return connection.execute(
-                "select partial_state, completed_state from state where state_id = ?",
+            (state,) = connection.execute(
+                "select completed_state from state where state_id = ?",
                 ["local:tap-product-to-target-bigquery"],
             ).fetchone()
+        bookmarks = json.loads(state)["singer_state"]["bookmarks"]
+        return {stream: bookmark for stream, bookmark in bookmarks.items() if bookmark}
 
     def source_rows(self, table: str) -> dict[tuple[Any, ...], Row]:
         with self.postgres() as connection:

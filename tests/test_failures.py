@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("first_run")
 
 
 def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack) -> None:
-    state = stack.state()
+    bookmarks = stack.bookmarks()
     for seconds in (0.0, 0.7, 1.5):
         stack.sandbox("tick")
         run = stack.start("run", "tap-product", "target-bigquery")
@@ -24,7 +24,7 @@ def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack) -> None:
         os.kill(loader, signal.SIGKILL)
         output, _ = run.communicate(timeout=120)
         assert run.returncode == 1, output
-        assert stack.state() == state
+        assert stack.bookmarks() == bookmarks
     stack.extract_load()
     assert stack.differences() == {}
     assert set(stack.raw_tables()) == set(TABLES), "a killed run's staging tables are still there"
@@ -33,7 +33,7 @@ def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack) -> None:
 def test_a_warehouse_that_goes_away_is_a_clear_error_and_the_next_run_mends_it(
     stack: Stack,
 ) -> None:
-    state = stack.state()
+    bookmarks = stack.bookmarks()
     stack.sandbox("tick")
     run = stack.start("run", "tap-product", "target-bigquery")
     wait_for_loader(run)
@@ -42,7 +42,7 @@ def test_a_warehouse_that_goes_away_is_a_clear_error_and_the_next_run_mends_it(
     assert run.returncode == 1
     assert re.search(r"BigQuery at 127\.0\.0\.1:\d+ did not answer.*sandbox up", output)
     assert "Traceback" not in output
-    assert stack.state() == state
+    assert stack.bookmarks() == bookmarks
 
     stack.sandbox("up")
     stack.extract_load()
@@ -50,12 +50,12 @@ def test_a_warehouse_that_goes_away_is_a_clear_error_and_the_next_run_mends_it(
 
 
 def test_postgres_down_is_a_clear_error_and_no_state(stack: Stack) -> None:
-    state = stack.state()
+    bookmarks = stack.bookmarks()
     stack.sandbox("down", "postgres")
     output = stack.extract_load(fails=True).output
     stack.sandbox("up", "postgres")
     assert "onnection refused" in output
-    assert stack.state() == state
+    assert stack.bookmarks() == bookmarks
 
 
 def test_a_wrong_password_is_a_clear_error(stack: Stack) -> None:

@@ -14,6 +14,7 @@ import filelock
 
 from target_bigquery_arrow import statements
 from target_bigquery_arrow.buffer import ParquetFile, StreamBuffer
+from target_bigquery_arrow.completeness import Completeness
 from target_bigquery_arrow.decoder import RecordDecoder
 from target_bigquery_arrow.drift import SchemaDrift, reconcile
 from target_bigquery_arrow.errors import LoadError
@@ -70,11 +71,11 @@ class Stream:
             LoadError: another run holds the table, or `schema_drift` forbids the change.
         """
         self.counts = Counts()
+        self.completeness = Completeness()
         self.target = f"{warehouse.dataset}.{layout.table}"
         self._warehouse = warehouse
         self._options = options
         self._numbers = itertools.count(1)
-        self._version: int | None = None
         self._lock = _locked(f"{warehouse.namespace}.{layout.table}")
         self.adopt(layout)
         self._drop_leftovers()
@@ -108,15 +109,6 @@ class Stream:
             self.counts.versionless += 1
         self.buffer.append(record)
 
-    def expect_version(self, version: int) -> None:
-        """Note that the stream is being read in full, as this version."""
-        self._version = version
-
-    @property
-    def awaits_activation(self) -> bool:
-        """Whether the stream is read in full and its older versions are still there."""
-        return self._version is not None
-
     def take_file(self) -> ParquetFile | None:
         """Finish the file at hand, for `load`, and begin the next."""
         file = self.buffer.close()
@@ -143,28 +135,37 @@ class Stream:
         self._check_equal(self.counts.received, "received", self.counts.loaded, "loaded")
 
     def activate_version(self) -> None:
-        """Mark, or remove, the rows that the stream's expected version doesn't have.
+        """Mark, or remove, the rows that a complete read of the source didn't have.
 
-        All of that version's rows must be in the table.
+        All that was read must be in the table.
 
         Raises:
             LoadError: a record came without its version, so old and new can't be told apart.
         """
-        if self._version is None:
+        version = self.completeness.version
+        if version is None:
             return
         if self.counts.versionless:
             message = (
-                f"Stream '{self.layout.stream}': ACTIVATE_VERSION {self._version} would delete "
-                f"the {self.counts.versionless} records that bear no `version`. Set "
+                f"Stream '{self.layout.stream}': ACTIVATE_VERSION {version} would delete the "
+                f"{self.counts.versionless} records that bear no `version`. Set "
                 f"`process_activate_version_messages: false` on the loader, or use a release of "
                 f"the extractor that sends versions."
             )
             raise LoadError(message)
+        if not self.completeness.is_complete:
+            logger.warning(
+                "Stream '%s' ended without a sign that it was read to its end, so no row of %s "
+                "counts as deleted. If the extractor broke down, the next run makes up for it; if "
+                "it didn't, select another stream after this one.",
+                self.layout.stream,
+                self.target,
+            )
+            return
         sql = statements.activate_version(
-            self.target, self._version, hard_delete=self._options.hard_delete
+            self.target, version, hard_delete=self._options.hard_delete
         )
         self.counts.deleted += self._warehouse.execute(sql, self._job("activate_version"))
-        self._version = None
 
     def close(self) -> None:
         """Let the next run have the table."""

@@ -1,6 +1,9 @@
 """The Singer target: messages in, committed rows and then their state out."""
 
+import contextlib
+import os
 import secrets
+import select
 import sys
 import tempfile
 import time
@@ -175,8 +178,8 @@ class TargetBigQueryArrow(Target):
         self._state: bytes | None = None
         self._pending_bytes = 0
         self._committed_at = time.monotonic()
-        # Whether the tap has said, by a STATE message, that all it sent so far is whole.
-        self._is_whole = False
+        # Those that the last message but STATE was for: the ones whose end a STATE may tell.
+        self._last_heard: list[tuple[StreamMap, Stream]] = []
         self._row_group_bytes = self.config["batch_bytes"] // ROW_GROUPS_PER_BATCH
         self._directory = tempfile.TemporaryDirectory(prefix="target-bigquery-arrow-")
         self._options = LoadOptions(
@@ -207,13 +210,16 @@ class TargetBigQueryArrow(Target):
     @override
     def _process_schema_message(self, message: Any) -> None:
         schema: Schema = message
-        self._is_whole = False
         if self._schemas.get(schema.stream) == schema:
+            self._last_heard = self._routes[schema.stream]
             return
         if not self._schemas:
             self._warehouse.ensure_dataset()
         if schema.stream in self._schemas:
             self.commit()
+        else:
+            for _, stream in self._last_heard:
+                stream.completeness.next_stream()
         self._schemas[schema.stream] = schema
         self.mapper.register_raw_stream_schema(
             schema.stream, schema.schema, schema.key_properties or []
@@ -223,6 +229,7 @@ class TargetBigQueryArrow(Target):
             for stream_map in self.mapper.stream_maps[schema.stream]
             if not isinstance(stream_map, RemoveRecordTransform)
         ]
+        self._last_heard = self._routes[schema.stream]
 
     def _stream_for(self, stream_map: StreamMap, source: str) -> Stream:
         """Begin to load a stream, or go on with it under its new schema.
@@ -255,8 +262,8 @@ class TargetBigQueryArrow(Target):
     @override
     def _process_record_message(self, message: Any) -> None:
         record: Record = message
-        self._is_whole = False
         for stream_map, stream in self._streams_named(record.stream, "RECORD"):
+            stream.completeness.records += 1
             mapped = _mapped(record, stream_map)
             if mapped is None:
                 continue
@@ -281,19 +288,19 @@ class TargetBigQueryArrow(Target):
     @override
     def _process_state_message(self, message: Any) -> None:
         state: State = message
-        self._is_whole = True
         self._state = bytes(state.value)
+        for _, stream in self._last_heard:
+            stream.completeness.state()
         if time.monotonic() - self._committed_at >= self.config["batch_wait_limit_seconds"]:
             self.commit()
 
     @override
     def _process_activate_version_message(self, message: Any) -> None:
         activation: ActivateVersion = message
-        self._is_whole = False
         if not self.config["process_activate_version_messages"]:
             return
         for _, stream in self._streams_named(activation.stream, "ACTIVATE_VERSION"):
-            stream.expect_version(activation.version)
+            stream.completeness.activate_version(activation.version)
 
     @override
     def _process_batch_message(self, message: Any) -> NoReturn:
@@ -308,7 +315,7 @@ class TargetBigQueryArrow(Target):
     def process_endofpipe(self) -> None:
         """Load what is left, say what was done, and let the tables go."""
         self._load()
-        self._activate_versions()
+        self._for_each_stream(Stream.activate_version)
         self._emit_state()
         for stream in self._streams.values():
             self._log_counts(stream)
@@ -332,22 +339,6 @@ class TargetBigQueryArrow(Target):
         self._pending_bytes = 0
         self._for_each_stream(lambda stream: stream.load(files[stream]))
         self._committed_at = time.monotonic()
-
-    def _activate_versions(self) -> None:
-        """Let go of the rows that the versions read by now don't have.
-
-        Some taps (those of the SDK) send ACTIVATE_VERSION before a version's records, and a pipe
-        looks the same whether the tap ended or died: only a STATE after the last record tells.
-        """
-        waiting = [stream for stream in self._streams.values() if stream.awaits_activation]
-        if waiting and not self._is_whole:
-            self.logger.warning(
-                "The input broke off: no STATE message follows its last records. They are loaded, "
-                "but no rows of %s are taken for deleted; the next whole run does that.",
-                ", ".join(stream.target for stream in waiting),
-            )
-            return
-        self._for_each_stream(Stream.activate_version)
 
     def _emit_state(self) -> None:
         if self._state is None:
@@ -384,14 +375,17 @@ class TargetBigQueryArrow(Target):
         )
 
     def _streams_named(self, name: str, message_type: str) -> list[tuple[StreamMap, Stream]]:
+        """Return where a stream's messages go, and take note that it was heard of."""
         try:
-            return self._routes[name]
+            routes = self._routes[name]
         except KeyError:
             message = (
                 f"{message_type} for stream '{name}' came before its SCHEMA. That is a fault of "
                 f"the extractor: report it there, or try another release of it."
             )
             raise LoadError(message) from None
+        self._last_heard = routes
+        return routes
 
 
 def _mapped(record: Record, stream_map: StreamMap) -> Record | None:
@@ -427,7 +421,18 @@ def main() -> None:
         TargetBigQueryArrow.cli()
     except (LoadError, StreamMapConfigError) as error:
         TargetBigQueryArrow.logger.critical("%s", error)
+        discard_input(seconds=10)
         sys.exit(1)
+
+
+def discard_input(seconds: float) -> None:
+    """Read on for a while: Meltano answers a closed pipe with a traceback that buries the error."""
+    deadline = time.monotonic() + seconds
+    # Where there is no file behind standard input, there is no pipe either.
+    with contextlib.suppress(OSError):
+        while select.select([sys.stdin], [], [], max(0, deadline - time.monotonic()))[0]:
+            if not os.read(sys.stdin.fileno(), MEBIBYTE):
+                return
 
 
 if __name__ == "__main__":

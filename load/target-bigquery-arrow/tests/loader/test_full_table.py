@@ -1,6 +1,7 @@
 """A stream that is read in full ends holding exactly what the source has, and never less."""
 
 import pytest
+from target_bigquery_arrow.completeness import STATE_FREQUENCY, Completeness
 
 from .driver import Loader, Message, activate, record, schema, state
 
@@ -52,15 +53,13 @@ def test_without_a_key_the_newest_version_is_what_is_there(loader: Loader) -> No
     assert ids(loader) == [1, 1, 2]
 
 
-def test_an_input_that_breaks_off_deletes_nothing(
+def test_a_stream_that_breaks_off_loses_nothing(
     loader: Loader, caplog: pytest.LogCaptureFixture
 ) -> None:
-    others = [schema("others", ID), record("others", {"id": 1})]
     child = schema("children", ID)
     broken_off: dict[str, list[Message]] = {
         "before the first record": [SCHEMA, activate(STREAM, 2)],
         "among the records": [SCHEMA, activate(STREAM, 2), *rows(2, 1)],
-        "in a later stream": [*full_read(2, 1), *others],
         "in its first child": [SCHEMA, activate(STREAM, 2), child, activate("children", 2)],
         "in a parent, after a child's state": [
             *(SCHEMA, activate(STREAM, 2), child, activate("children", 2), state({})),
@@ -72,9 +71,28 @@ def test_an_input_that_breaks_off_deletes_nothing(
         caplog.clear()
         loader.load(*pipe)
         assert ids(loader) == [1, 2, 3], where
-        assert "The input broke off" in caplog.text, where
+        assert f"Stream '{STREAM}' ended without a sign that it was read to its end" in caplog.text
     loader.load(*full_read(3, 1, 3))
     assert ids(loader) == [1, 3]
+
+
+def test_a_stream_read_before_another_breaks_off_is_complete_all_the_same(loader: Loader) -> None:
+    loader.load(*full_read(1, 1, 2))
+    others = schema("others", ID)
+    # No state is sent at the end of a long stream: the next stream's schema tells.
+    loader.load(SCHEMA, activate(STREAM, 2), *rows(2, 1), others, record("others", {"id": 1}))
+    assert ids(loader) == [1]
+
+
+def test_a_periodic_state_is_not_the_end() -> None:
+    stream = Completeness(version=1, records=STATE_FREQUENCY)
+    stream.state()
+    assert not stream.is_complete
+    stream.records += 1
+    stream.state()
+    assert stream.is_complete
+    stream.records += 1
+    assert not stream.is_complete
 
 
 def test_the_setting_turns_it_off(loader: Loader) -> None:
