@@ -9,10 +9,14 @@ import os
 import sys
 from pathlib import Path
 
+import dbtmetabase._models
 import requests
 from dbtmetabase import DbtMetabase, Filter
 from dbtmetabase.errors import ArgumentError, MetabaseStateError
 
+# dbt-metabase waits for this long before each look at whether Metabase sees the new tables: seconds,
+# 5 of its own accord.
+dbtmetabase._models._SYNC_PERIOD = 1
 TARGET = Path(os.environ.get("DBT_TARGET_PATH", "transform/target"))
 
 
@@ -22,9 +26,7 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     url = os.environ.get("DBT_METABASE_URL")
     if not url:
-        print(
-            "No Metabase in this environment: give dbt-metabase a `url` in meltano.yml to have one."
-        )  # noqa: T201
+        print("No Metabase in this environment: set its `url` in meltano.yml.")  # noqa: T201
         return 0
     try:
         sync(url, built_models(TARGET / "run_results.json"))
@@ -39,22 +41,21 @@ def main() -> int:
     return 0
 
 
-def built_models(run_results: Path) -> list[str]:
-    """Return the names of the models that the last dbt build made.
+def built_models(run_results: Path) -> Filter | None:
+    """Return which models the last dbt build made; None for all, where dbt was last run otherwise.
 
-    Only these are pushed: Metabase can't show a table that is not there, and dbt-metabase
-    would wait for it.
+    Metabase can't know a table that is not there, and dbt-metabase would wait for it: after a
+    build of what one source feeds, other sources' models may not be there yet.
     """
-    results = json.loads(run_results.read_text())["results"]
-    built = [r["unique_id"].split(".") for r in results if r["status"] == "success"]
-    return sorted(name for kind, _, name, *_ in built if kind == "model")
+    last = json.loads(run_results.read_text())
+    if last["args"]["which"] not in ("build", "run"):
+        return None
+    built = [r["unique_id"].split(".") for r in last["results"] if r["status"] == "success"]
+    return Filter(include=sorted(name for kind, _, name, *_ in built if kind == "model"))
 
 
-def sync(url: str, models: list[str]) -> None:
+def sync(url: str, models: Filter | None) -> None:
     """Push names, descriptions, types and foreign keys; only differences are written."""
-    if not models:
-        print("The last dbt build made no model: nothing to sync.")  # noqa: T201
-        return
     client = DbtMetabase(
         manifest_path=TARGET / "manifest.json",
         metabase_url=url,
@@ -62,12 +63,13 @@ def sync(url: str, models: list[str]) -> None:
     )
     client.export_models(
         metabase_database=os.environ["DBT_METABASE_DATABASE"],
-        model_filter=Filter(include=models),
+        model_filter=models,
         skip_sources=True,
         sync_timeout=int(os.environ["DBT_METABASE_SYNC_TIMEOUT"]),
         order_fields=True,
     )
-    print(f"Metabase at {url} knows {len(models)} tables.")  # noqa: T201
+    tables = f"{len(models.include)} tables" if models else "every table"
+    print(f"Metabase at {url} knows {tables} of dbt's.")  # noqa: T201
 
 
 def fail(what: str) -> int:
