@@ -14,16 +14,17 @@ import requests
 from dbtmetabase import DbtMetabase, Filter
 from dbtmetabase.errors import ArgumentError, MetabaseStateError
 
-# dbt-metabase waits for this long before each look at whether Metabase sees the new tables: seconds,
-# 5 of its own accord.
+# Seconds that dbt-metabase waits before each look at whether Metabase sees the new tables: 5 of
+# its own accord.
 dbtmetabase._models._SYNC_PERIOD = 1
 TARGET = Path(os.environ.get("DBT_TARGET_PATH", "transform/target"))
 
 
 def main() -> int:
     """Return the exit code: 0 when Metabase knows every table that was built."""
-    # dbt-metabase logs a line for every column that is as it should be.
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # dbt-metabase logs a line for every column that is as it should be, and one for every table
+    # that Metabase has not seen yet.
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
     url = os.environ.get("DBT_METABASE_URL")
     if not url:
         print("No Metabase in this environment: set its `url` in meltano.yml.")  # noqa: T201
