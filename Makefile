@@ -2,7 +2,6 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 MELTANO := .venv/bin/meltano
-export MELTANO_CLI_DISABLE_VERSION_CHECK := 1
 # Start-up is twice as fast with compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 version=$(cat .python-version)
-export UV_COMPILE_BYTECODE=1 MELTANO_CLI_DISABLE_VERSION_CHECK=1
+export UV_COMPILE_BYTECODE=1
 unset PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }

@@ -247,8 +247,6 @@ class Store:
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
             temporary.replace(self._path)
         except BaseException:
             temporary.unlink()
