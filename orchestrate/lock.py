@@ -21,8 +21,8 @@ def main() -> None:
     """Write requirements-dev.txt, requirements.txt and plugins/locks/*.txt."""
     upgrade = sys.argv[1:]
     plugins = [(kind, *split(pip_url)) for kind, pip_url in pip_urls()]
-    # The tests run what the plugins run, but for the taps, which never share an environment.
-    beside = [pin for kind, _, pins, _ in plugins if kind != "extractors" for pin in pins]
+    # The tests use what the utilities use; taps and dbt stay in environments of their own.
+    beside = [pin for kind, _, pins, _ in plugins if kind == "utilities" for pin in pins]
     packages = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/*/pyproject.toml"))]
     development = ["pyproject.toml", *packages, "--group", "dev", *upgrade]
     lock(development, beside, ROOT / "requirements-dev.txt")
