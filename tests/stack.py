@@ -32,14 +32,6 @@ TABLES = {
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Result:
-    """How a command ended."""
-
-    code: int
-    output: str
-
-
 @dataclass
 class Stack:
     """The project, with the environment variables that make its world a private one."""
@@ -57,12 +49,12 @@ class Stack:
             text=True,
         )
 
-    def meltano(self, *arguments: str, fails: bool = False, **changed: str) -> Result:
-        """Run a command; `changed` are environment variables for it alone."""
+    def meltano(self, *arguments: str, fails: bool = False, **changed: str) -> str:
+        """Run a command and return what it printed; `changed` are variables for it alone."""
         process = self.start(*arguments, **changed)
         output, _ = process.communicate(timeout=300)
         assert (process.returncode != 0) == fails, output[-6000:]
-        return Result(process.returncode, output)
+        return output
 
     def sandbox(self, *arguments: str) -> str:
         """Run the sandbox's command without Meltano, which takes a second to start."""
@@ -75,13 +67,13 @@ class Stack:
             text=True,
         ).stdout
 
-    def extract_load(self, **options: Any) -> Result:
+    def extract_load(self, **options: Any) -> str:
         return self.meltano("run", "tap-product", "target-bigquery", **options)
 
     @cached_property
     def status(self) -> dict[str, dict[str, str]]:
-        result = self.meltano("--log-level=warning", "invoke", "sandbox", "status", "--json")
-        found: dict[str, dict[str, str]] = json.loads(result.output)
+        output = self.meltano("--log-level=warning", "invoke", "sandbox", "status", "--json")
+        found: dict[str, dict[str, str]] = json.loads(output)
         return found
 
     def postgres(self) -> psycopg.Connection[Row]:

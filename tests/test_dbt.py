@@ -11,8 +11,8 @@ pytestmark = pytest.mark.usefixtures("first_run")
 
 
 def test_the_logic_that_can_be_wrong_is_right(stack: Stack) -> None:
-    result = stack.meltano("invoke", "dbt-bigquery", "test", "--select", "test_type:unit")
-    assert "PASS=6 WARN=0 ERROR=0" in result.output
+    output = stack.meltano("invoke", "dbt-bigquery", "test", "--select", "test_type:unit")
+    assert "PASS=6 WARN=0 ERROR=0" in output
 
 
 def test_docs_have_a_catalog_of_every_model(stack: Stack) -> None:

@@ -52,33 +52,33 @@ def test_a_warehouse_that_goes_away_is_a_clear_error_and_the_next_run_mends_it(
 def test_postgres_down_is_a_clear_error_and_no_state(stack: Stack) -> None:
     bookmarks = stack.bookmarks()
     stack.sandbox("down", "postgres")
-    output = stack.extract_load(fails=True).output
+    output = stack.extract_load(fails=True)
     stack.sandbox("up", "postgres")
     assert "onnection refused" in output
     assert stack.bookmarks() == bookmarks
 
 
 def test_a_wrong_password_is_a_clear_error(stack: Stack) -> None:
-    output = stack.extract_load(fails=True, TAP_PRODUCT_PASSWORD="not-the-password").output
+    output = stack.extract_load(fails=True, TAP_PRODUCT_PASSWORD="not-the-password")
     assert 'password authentication failed for user "sandbox"' in output
     assert "not-the-password" not in output
 
 
 def test_a_missing_variable_is_named(stack: Stack) -> None:
-    result = stack.meltano(
+    output = stack.meltano(
         "--environment=prod", "run", "tap-product", "target-bigquery", fails=True
     )
-    assert re.search(r"'PRODUCT_POSTGRES_\w+' referenced but not set", result.output)
+    assert re.search(r"'PRODUCT_POSTGRES_\w+' referenced but not set", output)
 
 
 def test_metabase_down_leaves_the_data_and_says_that_only_the_sync_is_missing(
     stack: Stack,
 ) -> None:
     stack.sandbox("down", "metabase")
-    result = stack.meltano("invoke", "dbt-metabase:sync", fails=True)
+    output = stack.meltano("invoke", "dbt-metabase:sync", fails=True)
     stack.sandbox("up", "metabase")
-    assert "can't be reached" in result.output
-    assert "The data is loaded and transformed; only Metabase has not been told" in result.output
+    assert "can't be reached" in output
+    assert "The data is loaded and transformed; only Metabase has not been told" in output
 
 
 def wait_for_loader(run: subprocess.Popen[str]) -> int:
