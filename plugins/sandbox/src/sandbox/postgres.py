@@ -49,7 +49,7 @@ def command(data: Path, port: int) -> tuple[str, ...]:
         "log_timezone": "UTC",
     }
     options = [f"--{name}={value}" for name, value in settings.items()]
-    return (*_unprivileged(), str(BINARIES / "postgres"), "-D", str(data), *options)
+    return (*unprivileged(), str(BINARIES / "postgres"), "-D", str(data), *options)
 
 
 def initialise(data: Path) -> None:
@@ -77,7 +77,12 @@ def initialise(data: Path) -> None:
     draft.rename(data)
 
 
-def _unprivileged() -> tuple[str, ...]:
+def unprivileged() -> tuple[str, ...]:
+    """What stands before a command of Postgres' when root gives it.
+
+    Raises:
+        SandboxError: There is no way for root to do so.
+    """
     if os.geteuid() != 0:
         return ()
     if shutil.which("setpriv") is None:
@@ -98,7 +103,7 @@ def _unprivileged() -> tuple[str, ...]:
 
 def _run(program: str, *arguments: str, stdin: str = "") -> None:
     result = subprocess.run(  # noqa: S603 - our own arguments
-        [*_unprivileged(), str(BINARIES / program), *arguments],
+        [*unprivileged(), str(BINARIES / program), *arguments],
         input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

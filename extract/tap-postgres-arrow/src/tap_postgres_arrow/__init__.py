@@ -1,0 +1,1 @@
+"""A Singer tap for Postgres that moves columns, not rows."""

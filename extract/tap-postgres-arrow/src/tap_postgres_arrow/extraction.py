@@ -1,0 +1,81 @@
+"""One run: a snapshot, and the streams that are read from it, several at a time."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from singer_sdk.singerlib.messages import StateMessage
+
+from tap_postgres_arrow.database import Connection
+from tap_postgres_arrow.handover import Handover
+from tap_postgres_arrow.output import Output
+from tap_postgres_arrow.reading import Run, StreamReader
+from tap_postgres_arrow.snapshot import export_snapshot
+from tap_postgres_arrow.streams import PostgresStream
+
+if TYPE_CHECKING:
+    from tap_postgres_arrow.tap import TapPostgresArrow
+
+
+class Extraction:
+    """Reads streams in the background; whoever needs one waits for it."""
+
+    def __init__(self, tap: "TapPostgresArrow", streams: Sequence[PostgresStream]) -> None:
+        """Take the snapshot and begin to read.
+
+        Raises:
+            TapError: there is no connection to be had.
+        """
+        self._tap = tap
+        output = Output(tap.write_message)
+        batches = tap.config["emit"] == "batches"
+        self._run = Run(
+            # The tap's own connection holds it open. That one reads no table, and so locks none.
+            snapshot=export_snapshot(tap.connection),
+            sequence=time.time_ns() // 1_000,
+            output=output,
+            handover=Handover(tap.config["batch_bytes"], output) if batches else None,
+            max_delete_fraction=float(tap.config["max_delete_fraction"]),
+        )
+        self._completing = threading.Lock()
+        self._connections: set[Connection] = set()
+        self._pool = ThreadPoolExecutor(tap.config["max_parallel_streams"])
+        self._readings = {stream.name: self._pool.submit(self._read, stream) for stream in streams}
+
+    def wait_for(self, stream: PostgresStream) -> None:
+        """Return when a stream has been read.
+
+        Raises:
+            TapError: it could not be.
+        """
+        self._readings[stream.name].result()
+
+    def close(self) -> None:
+        """Stop what is still being read. What has been sent stays for the loader."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for connection in tuple(self._connections):
+            with contextlib.suppress(Exception):
+                connection.cancel()
+        self._pool.shutdown()
+        if self._run.handover:
+            self._run.handover.close()
+
+    def _read(self, stream: PostgresStream) -> None:
+        # A connection for each stream, so that what it has locked is free when it is done.
+        with self._tap.database.connect(stream.place) as connection:
+            self._connections.add(connection)
+            try:
+                self._tap.database.begin(connection, self._run.snapshot.name)
+                last = self._tap.state.get("bookmarks", {}).get(stream.name, {})
+                outcome = StreamReader(stream, self._run, connection).read(last)
+            finally:
+                self._connections.remove(connection)
+        if outcome.bookmark is None:
+            return
+        with self._completing:
+            self._tap.state.setdefault("bookmarks", {})[stream.name] = outcome.bookmark
+            # Together: a STATE speaks of the stream that was last heard of before it.
+            self._run.output.write(*outcome.messages, StateMessage(value=self._tap.state))

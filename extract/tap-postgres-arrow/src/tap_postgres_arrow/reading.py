@@ -1,0 +1,225 @@
+"""How one stream is read in a run, from its plan to its bookmark."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from singer_sdk.singerlib.messages import Message, SchemaMessage
+
+from tap_postgres_arrow.column_types import Field
+from tap_postgres_arrow.database import Connection
+from tap_postgres_arrow.discovery import XMIN
+from tap_postgres_arrow.emit import (
+    EXTRACTED_AT,
+    SEQUENCE,
+    TABLE_VERSION,
+    BatchEmitter,
+    Emitter,
+    RecordEmitter,
+)
+from tap_postgres_arrow.errors import TapError
+from tap_postgres_arrow.handover import Handover
+from tap_postgres_arrow.messages import BatchMessage, GuardedActivateVersionMessage, KeysMessage
+from tap_postgres_arrow.output import Output
+from tap_postgres_arrow.replication import (
+    Bookmark,
+    Reading,
+    by_column,
+    by_xmin,
+    full_table,
+    require_replicable,
+)
+from tap_postgres_arrow.snapshot import Snapshot
+from tap_postgres_arrow.streams import PostgresStream
+
+PROGRESS_SECONDS = 15
+# A table that was truncated or rewritten after the snapshot looks empty in it. Source:
+# https://www.postgresql.org/docs/current/mvcc-caveats.html
+REWRITTEN = """
+select count(*) as count
+from pg_catalog.pg_class
+where
+    oid in ({parts})
+    and relkind in ('r', 'm')
+    and pg_catalog.pg_relation_filenode(oid) is distinct from relfilenode
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the streams of one run share.
+
+    Attributes:
+        snapshot: the moment that is read.
+        sequence: microseconds since the epoch: greater in every later run.
+        output: where messages go.
+        handover: where files go; None where rows are sent as RECORD messages.
+        max_delete_fraction: the share of a table's live rows that may go at once.
+    """
+
+    snapshot: Snapshot
+    sequence: int
+    output: Output
+    handover: Handover | None
+    max_delete_fraction: float
+
+    @property
+    def version(self) -> int:
+        """Return the table version of what is read in full: milliseconds since the epoch."""
+        return self.sequence // 1_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is to be said once all rows of a stream have been sent.
+
+    Attributes:
+        messages: which rows have been deleted.
+        bookmark: where the next run begins; None where this one was only a test.
+    """
+
+    messages: Sequence[Message]
+    bookmark: Bookmark | None
+
+
+class StreamReader:
+    """Reads one stream on a connection of its own, which is in the run's snapshot."""
+
+    def __init__(self, stream: PostgresStream, run: Run, connection: Connection) -> None:
+        """Prepare to read."""
+        self._stream = stream
+        self._run = run
+        self._connection = connection
+
+    def read(self, last: Mapping[str, Any]) -> Outcome:
+        """Send the rows that are to be read.
+
+        Args:
+            last: the bookmark of the last run; empty before the first.
+
+        Raises:
+            TapError: something of it can't be read or sent.
+        """
+        stream = self._stream
+        require_replicable(
+            stream.relation, stream.replication_method, stream.replication_key, stream.primary_keys
+        )
+        self._require_unchanged()
+        reading = self._plan(last)
+        self._run.output.write(self._schema_message())
+        rows = self._send_rows(reading)
+        stream.logger.info("%s: %s rows read (%s)", stream.name, f"{rows:,}", reading.reason)
+        if stream.ABORT_AT_RECORD_COUNT:
+            return Outcome([], None)
+        return self._deletes(reading, rows, last)
+
+    def _require_unchanged(self) -> None:
+        """Lock the table, as any SELECT does, and see that it still holds the snapshot's rows."""
+        relation = self._stream.relation
+        self._connection.execute(f"select 1 from {relation.source} limit 0")
+        parts = ", ".join(map(str, relation.parts))
+        if not parts:
+            return
+        (rewritten,) = self._connection.rows(REWRITTEN.format(parts=parts))
+        if rewritten["count"]:
+            message = (
+                f"Stream '{self._stream.name}': {relation.sql} was truncated or rewritten (by a "
+                f"migration, VACUUM FULL or REFRESH) after this run had begun, whose snapshot "
+                f"doesn't show what it holds any more. Run again."
+            )
+            raise TapError(message)
+
+    def _plan(self, last: Mapping[str, Any]) -> Reading:
+        stream = self._stream
+        columns = [column.name for column in stream.columns]
+        if stream.replication_method == "FULL_TABLE":
+            return full_table()
+        if stream.replication_key == XMIN:
+            keys = list(stream.primary_keys)
+            return by_xmin(stream.relation, columns, keys, self._run.snapshot, last)
+        key = str(stream.replication_key)
+        return by_column(stream.relation, columns, key, self._connection, last)
+
+    def _schema_message(self) -> SchemaMessage:
+        stream = self._stream
+        return SchemaMessage(
+            stream.name,
+            stream.message_schema(batches=self._run.handover is not None),
+            list(stream.primary_keys),
+        )
+
+    def _send_rows(self, reading: Reading) -> int:
+        stream, run, version = self._stream, self._run, self._version(reading)
+        emitter: Emitter
+        if run.handover:
+            metadata = {
+                EXTRACTED_AT: run.snapshot.taken_at,
+                SEQUENCE: run.sequence,
+                TABLE_VERSION: version,
+            }
+            emitter = BatchEmitter(
+                stream.name,
+                stream.fields,
+                run.handover,
+                lambda url: run.output.write(BatchMessage(stream.name, [url], version)),
+                metadata,
+            )
+        else:
+            envelope = {"time_extracted": run.snapshot.taken_at} | (
+                {"version": version} if version else {}
+            )
+            emitter = RecordEmitter(stream.name, stream.fields, run.output, envelope)
+        return self._send(stream.fields, reading.condition, emitter)
+
+    def _send(self, fields: Sequence[Field], condition: str | None, emitter: Emitter) -> int:
+        """Send what a query finds; return the number of rows."""
+        rows = 0
+        spoke = time.monotonic()
+        for batch in self._connection.batches(self._stream.select(fields, condition)):
+            if batch.num_rows:
+                emitter.write(batch)
+                rows += batch.num_rows
+            if time.monotonic() - spoke > PROGRESS_SECONDS:
+                spoke = time.monotonic()
+                self._stream.logger.info("%s: %s rows so far", self._stream.name, f"{rows:,}")
+        emitter.close()
+        return rows
+
+    def _version(self, reading: Reading) -> int | None:
+        """Return the version by which a loader tells what a full read did not have."""
+        is_full_table = self._stream.replication_method == "FULL_TABLE"
+        tells = reading.is_full and (is_full_table or self._stream.detects_deletes)
+        return self._run.version if tells else None
+
+    def _deletes(self, reading: Reading, rows: int, last: Mapping[str, Any]) -> Outcome:
+        """Find what tells the loader which rows have gone."""
+        stream, run = self._stream, self._run
+        fraction = run.max_delete_fraction
+        if version := self._version(reading):
+            activation = GuardedActivateVersionMessage(stream.name, version, fraction)
+            return Outcome([activation], reading.bookmark | {"rows": rows})
+        if not stream.detects_deletes or not run.handover:
+            return Outcome([], reading.bookmark)
+        if self._holds_the_same_keys(reading, rows, last):
+            return Outcome([], reading.bookmark | {"rows": last["rows"]})
+        urls: list[str] = []
+        emitter = BatchEmitter(stream.name, stream.key_fields, run.handover, urls.append)
+        keys = self._send(stream.key_fields, None, emitter)
+        stream.logger.info("%s: %s keys to compare", stream.name, f"{keys:,}")
+        return Outcome(
+            [KeysMessage(stream.name, urls, fraction)], reading.bookmark | {"rows": keys}
+        )
+
+    def _holds_the_same_keys(self, reading: Reading, rows: int, last: Mapping[str, Any]) -> bool:
+        """Tell whether no row has been deleted without looking at the keys.
+
+        By xmin every row that was inserted is seen. If none was, and there are as many as there
+        were, they are the same ones. Another replication key may miss some.
+        """
+        if rows or reading.bookmark["replication_key"] != XMIN or "rows" not in last:
+            return False
+        (found,) = self._connection.rows(
+            f"select count(*) as count from {self._stream.relation.source}"
+        )
+        return bool(found["count"] == last["rows"])

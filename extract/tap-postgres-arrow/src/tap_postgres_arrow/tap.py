@@ -1,0 +1,216 @@
+"""The Singer tap: settings, discovery, and one run after another."""
+
+import contextlib
+import os
+import sys
+from functools import cached_property
+from types import FrameType
+from typing import Any, ClassVar, NoReturn, cast, override
+
+from singer_sdk import Tap
+from singer_sdk import typing as th
+from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+from singer_sdk.singerlib import Catalog
+
+from tap_postgres_arrow.database import Connection, Database
+from tap_postgres_arrow.discovery import discover
+from tap_postgres_arrow.errors import TapError
+from tap_postgres_arrow.extraction import Extraction
+from tap_postgres_arrow.streams import PostgresStream, not_discovered
+
+MEBIBYTE = 2**20
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
+class TapPostgresArrow(Tap):
+    """Read a Postgres database.
+
+    The SDK gives the command line, the settings, the catalog and the state. Rows don't go through
+    it: it handles one Python dictionary a row, and this tap hands over columns.
+    """
+
+    name = "tap-postgres-arrow"
+    # The SDK makes the tap inside its command line, which has no end that could be called.
+    cleanup = contextlib.ExitStack()
+    dynamic_catalog = True
+    capabilities: ClassVar = [
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.BATCH,
+        PluginCapabilities.STRUCTURED_LOGGING,
+        TapCapabilities.ACTIVATE_VERSION,
+        TapCapabilities.CATALOG,
+        TapCapabilities.DISCOVER,
+        TapCapabilities.STATE,
+    ]
+    config_jsonschema = th.PropertiesList(
+        th.Property("host", th.StringType, description="Where Postgres is."),
+        th.Property("port", th.IntegerType, default=5432, description="Its port."),
+        th.Property("user", th.StringType, description="Who reads; only SELECT is needed."),
+        th.Property("password", th.StringType, secret=True, description="The user's password."),
+        th.Property("database", th.StringType, description="Which database."),
+        th.Property(
+            "ssl_mode",
+            th.StringType(allowed_values=list(SSL_MODES)),
+            default="prefer",
+            description=(
+                "Encryption: `require` insists on it, `verify-full` also checks who answers."
+            ),
+        ),
+        th.Property(
+            "ssl_certificate_authority",
+            th.StringType,
+            description="A file with the certificates that `verify-full` trusts.",
+        ),
+        th.Property(
+            "ssl_client_certificate", th.StringType, description="A file with our certificate."
+        ),
+        th.Property(
+            "ssl_client_private_key", th.StringType, description="A file with its private key."
+        ),
+        th.Property(
+            "filter_schemas",
+            th.ArrayType(th.StringType),
+            default=[],
+            description="Schemas to look at; all but Postgres' own if there are none.",
+        ),
+        th.Property(
+            "emit",
+            th.StringType(allowed_values=["batches", "records"]),
+            default="batches",
+            description=(
+                "`batches` hands over Parquet files in BATCH messages; `records` sends a RECORD "
+                "message a row, for targets that take nothing else."
+            ),
+        ),
+        th.Property(
+            "batch_bytes",
+            th.IntegerType(minimum=MEBIBYTE),
+            default=64 * MEBIBYTE,
+            description="A Parquet file is handed over once it is this large.",
+        ),
+        th.Property(
+            "detect_deletes",
+            th.BooleanType,
+            default=True,
+            description=(
+                "Find the rows that have left the source, in streams that are read incrementally "
+                "and have a key. For one stream alone: `detect-deletes` in its `metadata`."
+            ),
+        ),
+        th.Property(
+            "max_delete_fraction",
+            th.NumberType(minimum=0, maximum=1),
+            default=0.5,
+            description=(
+                "If more than this share of a table's rows were to be marked as deleted, the run "
+                "fails instead."
+            ),
+        ),
+        th.Property(
+            "max_parallel_streams",
+            th.IntegerType(minimum=1),
+            default=4,
+            description="How many streams are read at once, each on a connection of its own.",
+        ),
+        th.Property(
+            "statement_timeout",
+            th.StringType,
+            default="0",
+            description="How long one statement may run, e.g. `30min`; `0` for no limit.",
+        ),
+        additional_properties=False,
+    ).to_dict()
+
+    def __init__(self, *, catalog: Any = None, **options: Any) -> None:
+        """Read the settings; nothing is sent yet."""
+        # What the SDK's catalog leaves out of `metadata`.
+        self.stream_metadata = _stream_metadata(catalog)
+        # Streams are mapped by the loader, which sees their rows.
+        super().__init__(catalog=catalog, **(options | {"setup_mapper": False}))
+        self.database = Database(self.config)
+        self.cleanup.callback(self.close)
+
+    @classmethod
+    @override
+    def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
+        # Without the SDK's settings for its own batches.
+        super(Tap, cls).append_builtin_config(config_jsonschema)
+
+    @cached_property
+    def connection(self) -> Connection:
+        """Return the connection whose snapshot all others share."""
+        connection = self.database.connect()
+        self.database.begin(connection)
+        return connection
+
+    @cached_property
+    def extraction(self) -> Extraction:
+        """Return the run, which begins when it is first asked for.
+
+        Raises:
+            TapError: the catalog selects what isn't there.
+        """
+        for missing in not_discovered(self.input_catalog or Catalog(), self.streams):
+            message = (
+                f"Stream '{missing}' is selected, but the database has no such table or view, or "
+                f"`{self.config['user']}` may not use its schema. Leave it out with `select: "
+                f"['!{missing}.*']`, or bring it back."
+            )
+            raise TapError(message)
+        for gone in self.state.get("bookmarks", {}).keys() - self.streams.keys():
+            self.logger.warning(
+                "Stream '%s' was read by an earlier run and isn't in the database any more. What "
+                "was loaded stays as it is.",
+                gone,
+            )
+        streams = (cast("PostgresStream", stream) for stream in self.streams.values())
+        return Extraction(self, [stream for stream in streams if stream.selected])
+
+    @override
+    def discover_streams(self) -> list[PostgresStream]:
+        schemas = self.config["filter_schemas"]
+        relations = discover(self.connection, schemas)
+        if not relations:
+            where = f"in the schemas {', '.join(schemas)}" if schemas else "that can be read"
+            self.logger.warning("The database has no table or view %s.", where)
+        return [PostgresStream(self, relation) for relation in relations]
+
+    def close(self) -> None:
+        """Stop what is under way and leave the database."""
+        if "extraction" in self.__dict__:
+            self.extraction.close()
+        if "connection" in self.__dict__:
+            self.connection.close()
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:
+        # No state: each stream that is complete has sent its own.
+        sys.exit(128 + signum)
+
+
+def _stream_metadata(catalog: Any) -> dict[str, dict[str, Any]]:
+    """Return the metadata of each stream in a catalog that was read from JSON."""
+    if not isinstance(catalog, dict):
+        return {}
+    return {
+        stream["tap_stream_id"]: entry["metadata"]
+        for stream in catalog.get("streams", [])
+        for entry in stream.get("metadata", [])
+        if not entry["breadcrumb"]
+    }
+
+
+def main() -> None:
+    """Run the tap; an expected error is one line, without a traceback."""
+    try:
+        with TapPostgresArrow.cleanup:
+            TapPostgresArrow.cli()
+    except TapError as error:
+        TapPostgresArrow.logger.critical("%s", error)
+        # Nothing is left to be said to whoever reads; a pipe that broke needs no second complaint.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
