@@ -5,6 +5,7 @@ What has been converted lies on disk, so memory holds only what has not.
 """
 
 import datetime
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from target_bigquery_arrow.column_types import to_arrow
-from target_bigquery_arrow.decoder import RecordDecoder, misfit
+from target_bigquery_arrow.decoder import RecordDecoder, misfit, null_key
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import (
     BATCHED_AT,
@@ -37,7 +38,7 @@ EXTRACTED_AT_COLUMN = Column(EXTRACTED_AT, "time_extracted", METADATA[EXTRACTED_
 RECORD_OVERHEAD = 300
 
 
-class _Sequence:
+class SequenceNumbers:
     """Numbers for `_sdc_sequence`: microseconds since the epoch, then one up for every row.
 
     Of two rows with one key, the later always has the greater number.
@@ -45,14 +46,17 @@ class _Sequence:
 
     def __init__(self) -> None:
         self._next = time.time_ns() // 1_000
+        self._lock = threading.Lock()
 
     def take(self, count: int) -> range:
-        first = self._next
-        self._next += count
-        return range(first, self._next)
+        """Return the next numbers."""
+        with self._lock:
+            first = self._next
+            self._next += count
+            return range(first, self._next)
 
 
-_sequence = _Sequence()
+sequence = SequenceNumbers()
 
 
 @dataclass(frozen=True)
@@ -146,14 +150,8 @@ class StreamBuffer:
         )
 
     def _check_key(self, column: Column, array: pa.Array) -> None:
-        if not array.null_count:
-            return
-        message = (
-            f"Stream '{self._layout.stream}': key property '{column.property}' is missing or null "
-            f"in {array.null_count} of {len(array)} records. A key must be there in every record: "
-            f"choose another with `table-key-properties` in the extractor's `metadata`."
-        )
-        raise LoadError(message)
+        if array.null_count:
+            raise null_key(self._layout, column, array.null_count, len(array))
 
     def _convert(self, column: Column, values: Sequence[Any]) -> pa.Array:
         try:
@@ -177,6 +175,6 @@ class StreamBuffer:
             RECEIVED_AT: pa.repeat(now, count),
             BATCHED_AT: pa.repeat(now, count),
             DELETED_AT: pa.nulls(count, METADATA[DELETED_AT].arrow),
-            SEQUENCE: pa.array(_sequence.take(count), pa.int64()),
+            SEQUENCE: pa.array(sequence.take(count), pa.int64()),
             TABLE_VERSION: pa.array([record.version for record in records], pa.int64()),
         }

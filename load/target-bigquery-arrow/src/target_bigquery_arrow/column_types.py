@@ -40,15 +40,16 @@ class Kind(StrEnum):
     DATE = "DATE"
     TIME = "TIME"
     TIMESTAMP = "TIMESTAMP"
+    DATETIME = "DATETIME"  # only in staging: what Parquet's timestamps without a zone are loaded as
     JSON = "JSON"
 
 
 NUMERIC_KINDS = (Kind.INT64, Kind.NUMERIC, Kind.BIGNUMERIC, Kind.FLOAT64)
 TEXT_KINDS = (Kind.STRING, Kind.TIMESTAMP, Kind.DATE, Kind.TIME, Kind.BYTES)
 
-# How a value of each kind stands in a Parquet file. Three kinds travel as text and get their
-# type in SQL: load jobs refuse Parquet into JSON; BIGNUMERIC is wider than most Parquet readers
-# allow for; and the local emulator can't load BYTES.
+# How a value of each kind stands in the Parquet files of the RECORD road. Three kinds travel as
+# text and get their type in SQL: load jobs refuse Parquet into JSON; BIGNUMERIC is wider than most
+# Parquet readers allow for; and the local emulator can't load BYTES.
 ARROW_TYPES: Mapping[Kind, pa.DataType] = {
     Kind.INT64: pa.int64(),
     Kind.FLOAT64: pa.float64(),
@@ -72,12 +73,7 @@ MOMENTS: Mapping[Kind, tuple[pa.Scalar, pa.Scalar]] = {
         pa.scalar(datetime.datetime.max, ARROW_TYPES[Kind.TIMESTAMP]),
     ),
 }
-TYPED_IN_SQL: Mapping[Kind, str] = {
-    Kind.BIGNUMERIC: "cast({column} as bignumeric)",
-    Kind.BYTES: "from_base64({column})",
-    # 'round': a number wider than FLOAT64 holds loses digits instead of failing the load.
-    Kind.JSON: "parse_json({column}, wide_number_mode => 'round')",
-}
+TYPED_IN_SQL = (Kind.BIGNUMERIC, Kind.BYTES, Kind.JSON)
 PYTHON_TYPES: Mapping[Kind, Any] = {
     Kind.INT64: int,
     Kind.FLOAT64: float,
@@ -111,11 +107,6 @@ class ColumnType:
         """Return the type that the column has in a Parquet file."""
         scalar = ARROW_TYPES[self.kind]
         return pa.list_(scalar) if self.repeated else scalar
-
-    @property
-    def staged(self) -> Kind:
-        """Return the type that the column has in a staging table."""
-        return Kind.STRING if self.kind in TYPED_IN_SQL else self.kind
 
     @property
     def python(self) -> Any:

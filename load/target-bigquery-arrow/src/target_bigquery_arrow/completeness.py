@@ -29,9 +29,9 @@ class Completeness:
     version: int | None = None
     _complete_at: int | None = None
 
-    def activate_version(self, version: int) -> None:
-        """Take an ACTIVATE_VERSION of this stream."""
-        if self.version is None and self.records:
+    def activate_version(self, version: int, *, follows_records: bool = False) -> None:
+        """Take an ACTIVATE_VERSION of this stream, which may be known to follow its records."""
+        if follows_records or (self.version is None and self.records):
             self._complete_at = self.records
         self.version = version
 

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -93,22 +93,10 @@ class RecordDecoder:
         except DECODE_ERRORS as error:
             raise unreadable(self._layout.stream, error) from error
         if unknown := set().union(*objects) - self._properties - self._left_out:
-            self._report(unknown - set(METADATA))
+            report_unknown(self._layout, unknown - METADATA.keys(), self._drift)
             self._left_out |= unknown
             self._decode_together = self._together()
         return objects
-
-    def _report(self, unknown: set[str]) -> None:
-        if not unknown:
-            return
-        names = ", ".join(map(repr, sorted(unknown)))
-        message = (
-            f"Stream '{self._layout.stream}': properties of its records are not in its SCHEMA "
-            f"message: {names}. Declare them in the extractor's `schema` to load them."
-        )
-        if self._drift is SchemaDrift.FAIL:
-            raise LoadError(message)
-        logger.warning("%s Until then they are left out.", message)
 
     def _decode_singly(self, record: dict[str, msgspec.Raw]) -> tuple[Any, ...]:
         values: list[Any] = []
@@ -125,6 +113,33 @@ class RecordDecoder:
                     raise misfit(self._layout, column, raw, error) from error
                 values.append(integer)
         return tuple(values)
+
+
+def report_unknown(layout: Layout, unknown: Collection[str], drift: SchemaDrift) -> None:
+    """Say which properties are left out, since the SCHEMA doesn't have them.
+
+    Raises:
+        LoadError: `schema_drift` forbids it.
+    """
+    if not unknown:
+        return
+    names = ", ".join(map(repr, sorted(unknown)))
+    message = (
+        f"Stream '{layout.stream}': properties of its records are not in its SCHEMA message: "
+        f"{names}. Declare them in the extractor's `schema` to load them."
+    )
+    if drift is SchemaDrift.FAIL:
+        raise LoadError(message)
+    logger.warning("%s Until then they are left out.", message)
+
+
+def null_key(layout: Layout, column: Column, nulls: int, rows: int) -> LoadError:
+    """Return the error for a key that isn't there in every record."""
+    return LoadError(
+        f"Stream '{layout.stream}': key property '{column.property}' is missing or null in {nulls} "
+        f"of {rows} records. A key must be there in every record: choose another with "
+        f"`table-key-properties` in the extractor's `metadata`."
+    )
 
 
 def unreadable(stream: str, error: Exception) -> LoadError:

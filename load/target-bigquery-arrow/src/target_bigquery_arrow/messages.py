@@ -16,6 +16,7 @@ from target_bigquery_arrow.errors import LoadError
 
 # A table's version is an INT64 in BigQuery.
 Version = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Record(msgspec.Struct, tag_field="type", tag="RECORD", gc=False):
@@ -42,19 +43,44 @@ class State(msgspec.Struct, tag_field="type", tag="STATE"):
 
 
 class ActivateVersion(msgspec.Struct, tag_field="type", tag="ACTIVATE_VERSION"):
-    """An ACTIVATE_VERSION message: the stream's rows of older versions have gone."""
+    """An ACTIVATE_VERSION message: the stream's rows of older versions have gone.
+
+    `max_delete_fraction` is tap-postgres-arrow's, which sends the message after the records.
+    """
 
     stream: str
     version: Version
+    max_delete_fraction: Fraction | None = None
+
+
+class Encoding(msgspec.Struct):
+    """How the files of a message are written."""
+
+    format: str
+    compression: str | None = None
 
 
 class Batch(msgspec.Struct, tag_field="type", tag="BATCH"):
-    """A BATCH message: records in files."""
+    """A BATCH message: records in files. `temporary` ones are removed once they are loaded."""
 
     stream: str
+    encoding: Encoding
+    manifest: list[str]
+    version: Version | None = None
+    temporary: bool = False
 
 
-Message = Record | Schema | State | ActivateVersion | Batch
+class Keys(msgspec.Struct, tag_field="type", tag="KEYS"):
+    """A KEYS message, tap-postgres-arrow's own: every key that the source holds now, in files."""
+
+    stream: str
+    encoding: Encoding
+    manifest: list[str]
+    max_delete_fraction: Fraction
+    temporary: bool = False
+
+
+Message = Record | Schema | State | ActivateVersion | Batch | Keys
 
 
 class MessageReader(GenericSingerReader[bytes]):
@@ -90,6 +116,7 @@ class MessageReader(GenericSingerReader[bytes]):
             State: callbacks["STATE"],
             ActivateVersion: callbacks["ACTIVATE_VERSION"],
             Batch: callbacks["BATCH"],
+            Keys: callbacks["BATCH"],  # the SDK knows of no more types than these
         }
         counts: Counter[type] = Counter()
         for number, line in enumerate(lines, start=1):

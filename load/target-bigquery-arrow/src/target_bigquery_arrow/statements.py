@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from target_bigquery_arrow.column_types import TYPED_IN_SQL, ColumnType
+from target_bigquery_arrow.column_types import ColumnType
 from target_bigquery_arrow.layout import DELETED_AT, SEQUENCE, TABLE_VERSION, Layout
 
 
@@ -10,19 +10,16 @@ def _quoted(names: Iterable[str]) -> list[str]:
     return [f"`{name}`" for name in names]
 
 
-def _expressions(layout: Layout, casts: Mapping[str, ColumnType]) -> list[str]:
-    """Return one select expression a column: staged as text where need be, typed here."""
-    expressions = []
-    for name, column in layout.types.items():
-        expression = TYPED_IN_SQL.get(column.kind, "{column}").format(column=f"`{name}`")
-        if name in casts:
-            expression = f"cast({expression} as {casts[name]})"
-        expressions.append(expression if expression == f"`{name}`" else f"{expression} as `{name}`")
-    return expressions
+def _selected(expressions: Mapping[str, str]) -> str:
+    """Return a select list: what each column is made from."""
+    return ", ".join(
+        expression if expression == f"`{name}`" else f"{expression} as `{name}`"
+        for name, expression in expressions.items()
+    )
 
 
 def type_and_deduplicate(
-    typed: str, staged: str, layout: Layout, casts: Mapping[str, ColumnType]
+    typed: str, staged: str, layout: Layout, expressions: Mapping[str, str]
 ) -> str:
     """Give staged rows their types and keep the latest of each key, in a table of their own.
 
@@ -33,7 +30,7 @@ def type_and_deduplicate(
     return f"""create or replace table `{typed}`
 options (expiration_timestamp = timestamp_add(current_timestamp(), interval 1 day)) as
 with typed as (
-select {", ".join(_expressions(layout, casts))}
+select {_selected(expressions)}
 from `{staged}`
 )
 select * from typed
@@ -61,20 +58,56 @@ when not matched then insert ({", ".join(names)})
 values ({", ".join(f"source.{name}" for name in names)})"""
 
 
-def insert(target: str, staged: str, layout: Layout, casts: Mapping[str, ColumnType]) -> str:
+def insert(target: str, staged: str, expressions: Mapping[str, str]) -> str:
     """Append staged rows: the road of streams that have no key."""
-    return f"""insert into `{target}` ({", ".join(_quoted(layout.types))})
-select {", ".join(_expressions(layout, casts))}
+    return f"""insert into `{target}` ({", ".join(_quoted(expressions))})
+select {_selected(expressions)}
 from `{staged}`"""
 
 
 def activate_version(target: str, version: int, *, hard_delete: bool) -> str:
     """Mark, or remove, what does not belong to a FULL_TABLE stream's newest version."""
-    older = f"(`{TABLE_VERSION}` is null or `{TABLE_VERSION}` < {version})"
     if hard_delete:
-        return f"delete from `{target}` where {older}"
+        return f"delete from `{target}` where {_older(version)}"
     return f"""update `{target}` set `{DELETED_AT}` = current_timestamp()
-where {older} and `{DELETED_AT}` is null"""
+where {_older(version)} and `{DELETED_AT}` is null"""
+
+
+def count_older(target: str, version: int) -> str:
+    """Count the live rows, and those of them that are older than a version."""
+    return f"""select count(*), countif({_older(version)})
+from `{target}` where `{DELETED_AT}` is null"""
+
+
+def _older(version: int) -> str:
+    return f"(`{TABLE_VERSION}` is null or `{TABLE_VERSION}` < {version})"
+
+
+def listed_keys(staged: str | None, expressions: Mapping[str, str]) -> str:
+    """Return a query for the keys that the source holds; it holds none where none are staged."""
+    if staged is None:
+        return f"select {_selected(expressions)} limit 0"
+    return f"select distinct {_selected(expressions)} from `{staged}`"
+
+
+def count_unlisted(target: str, listed: str, layout: Layout) -> str:
+    """Count the live rows, those whose keys aren't listed, and the listed keys without a row."""
+    keys = ", ".join(_quoted(layout.keys))
+    return f"""select countif(live), countif(live and listed is null), countif(live is null)
+from (select {keys}, true as live from `{target}` where `{DELETED_AT}` is null)
+full outer join (select *, true as listed from ({listed})) using ({keys})"""
+
+
+def delete_unlisted(target: str, listed: str, layout: Layout, *, hard_delete: bool) -> str:
+    """Mark, or remove, the live rows whose keys aren't listed."""
+    matches = " and ".join(f"target.{key} = listed.{key}" for key in _quoted(layout.keys))
+    change = (
+        f"delete from `{target}` as target"
+        if hard_delete
+        else f"update `{target}` as target set `{DELETED_AT}` = current_timestamp()"
+    )
+    return f"""{change}
+where `{DELETED_AT}` is null and not exists (select 1 from ({listed}) as listed where {matches})"""
 
 
 def remove_deleted(target: str) -> str:

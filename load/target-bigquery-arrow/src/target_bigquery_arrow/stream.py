@@ -1,31 +1,29 @@
 """One stream's way into its table."""
 
-import hashlib
-import itertools
 import logging
-import os
-import platform
-import tempfile
 import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import filelock
-
 from target_bigquery_arrow import statements
+from target_bigquery_arrow.batches import BatchFile
 from target_bigquery_arrow.buffer import ParquetFile, StreamBuffer
 from target_bigquery_arrow.completeness import Completeness
 from target_bigquery_arrow.decoder import RecordDecoder
+from target_bigquery_arrow.deletes import SourceKeys, delete_older_versions, delete_unlisted
 from target_bigquery_arrow.drift import SchemaDrift, reconcile
 from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.file_mapping import FileMapping
 from target_bigquery_arrow.layout import Layout
 from target_bigquery_arrow.messages import Record
+from target_bigquery_arrow.staging import StagingTable, of_records
+from target_bigquery_arrow.table import Table
 from target_bigquery_arrow.warehouse import Warehouse
 
 logger = logging.getLogger(__name__)
-
-STAGING_PREFIX = "_sdc_staging__"
-STAGING_MAXIMUM_AGE_HOURS = 24
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,11 @@ class Counts:
 class Stream:
     """Load one stream into its table. One process at a time: the table is locked.
 
-    There is one of these for each table and run, so that its jobs never share an id.
+    Attributes:
+        layout: the columns that its rows have now.
+        buffer: its records that are not in a staging table yet.
+        staging: the load job of its that is under way, or was the last.
+        max_delete_fraction: how much of the table ACTIVATE_VERSION may delete; None for all of it.
     """
 
     def __init__(self, layout: Layout, warehouse: Warehouse, options: LoadOptions) -> None:
@@ -72,67 +74,122 @@ class Stream:
         """
         self.counts = Counts()
         self.completeness = Completeness()
-        self.target = f"{warehouse.dataset}.{layout.table}"
-        self._warehouse = warehouse
+        self.staging: Future[None] | None = None
+        self.max_delete_fraction: float | None = None
         self._options = options
-        self._numbers = itertools.count(1)
-        self._lock = _locked(f"{warehouse.namespace}.{layout.table}")
+        self._warehouse = warehouse
+        self._table = Table(layout.table, warehouse, options.run)
+        self._staged: list[StagingTable] = []
+        self._keys: SourceKeys | None = None
         self.adopt(layout)
-        self._drop_leftovers()
+
+    @property
+    def target(self) -> str:
+        """Return the full name of its table."""
+        return self._table.target
 
     def adopt(self, layout: Layout) -> None:
-        """Go on with another layout. There must be no records left of the one before.
+        """Go on with another layout. There must be no rows left of the one before.
 
         Raises:
             LoadError: `schema_drift` forbids the change.
         """
         existing = self._warehouse.table_types(layout.table)
         self._table_exists = existing is not None
-        self._plan = reconcile(
-            layout, layout.types if existing is None else existing, self._options.drift
-        )
+        drift = self._options.drift
+        self._plan = reconcile(layout, layout.types if existing is None else existing, drift)
         for finding in self._plan.report:
             logger.warning("Schema drift in table %s: %s", self.target, finding)
         self.layout = self._plan.layout
-        properties = {column.property for column in self.layout.columns}
-        self._decoder = RecordDecoder(
-            self.layout,
-            self._options.drift,
-            left_out={column.property for column in layout.columns} - properties,
-        )
+        left_out = {column.property for column in layout.columns}
+        left_out -= {column.property for column in self.layout.columns}
+        self._decoder = RecordDecoder(self.layout, drift, left_out)
+        self._files = FileMapping(self._plan, drift, left_out)
         self.buffer = self._new_buffer()
 
     def append(self, record: Record) -> None:
         """Take one record."""
-        self.counts.received += 1
-        if record.version is None:
-            self.counts.versionless += 1
+        self._count_received(1, record.version)
         self.buffer.append(record)
 
-    def take_file(self) -> ParquetFile | None:
-        """Finish the file at hand, for `load`, and begin the next."""
-        file = self.buffer.close()
-        self.buffer = self._new_buffer()
-        return file
+    def is_loadable(self, file: BatchFile) -> bool:
+        """Return whether a load job takes a file of the tap's as it is.
 
-    def load(self, file: ParquetFile | None) -> None:
-        """Put a file's rows into the table, or just see to it that the table is there.
+        Raises:
+            LoadError: a column holds what its property can't.
+        """
+        return self._files.is_loadable(file)
+
+    def stage(self, file: BatchFile, version: int | None) -> Callable[[], None]:
+        """Take a file of the tap's; return the work of bringing it into a staging table.
+
+        Raises:
+            LoadError: the file doesn't fit the stream.
+        """
+        new = self._files.rows(self._table.staging_table("staged"), file, version)
+        table = next((known for known in self._staged if known.is_alike(new)), new)
+        if table is new:
+            self._staged.append(new)
+        self._count_received(file.rows, version)
+        return partial(self._load, table, file)
+
+    def stage_keys(
+        self, files: Sequence[BatchFile], max_delete_fraction: float
+    ) -> list[Callable[[], None]]:
+        """Take the keys that the source holds now; return the work of staging each file.
+
+        Raises:
+            LoadError: a file doesn't hold the stream's key.
+        """
+        name = self._table.staging_table("keys")
+        tables = [self._files.keys(name, file) for file in files]
+        staging = tables[0] if tables else None
+        expressions = staging.expressions if staging else self._files.no_keys()
+        self._keys = SourceKeys(max_delete_fraction, expressions, staging)
+        return [partial(self._load, table, file) for table, file in zip(tables, files, strict=True)]
+
+    def wait(self) -> None:
+        """Wait until the files taken so far are in staging tables.
+
+        Raises:
+            LoadError: one is not.
+        """
+        if self.staging:
+            self.staging.result()
+
+    def check(self) -> None:
+        """See whether staging has failed, without waiting for it.
+
+        Raises:
+            LoadError: it has.
+        """
+        if self.staging and self.staging.done():
+            self.staging.result()
+
+    def commit(self) -> None:
+        """Put all rows into the table, and see to it that the table is there.
 
         Raises:
             LoadError: BigQuery failed, or the rows counted on the way don't agree.
         """
-        self._ensure_table(file.size if file else 0)
-        if file is not None:
-            staged = self._staging_table("staged")
-            loaded = self._warehouse.load_parquet(file.path, staged, self.layout, self._job("load"))
-            self._check_equal(file.rows, "written to Parquet", loaded, "loaded")
-            self.counts.merged += (
-                self._merge(staged) if self.layout.keys else self._insert(staged, loaded)
-            )
-            self.counts.loaded += loaded
-            self._warehouse.drop_table(staged)
+        self.wait()
+        if file := self._take_file():
+            name = self._table.staging_table("staged")
+            self._staged.append(of_records(name, self.layout, self._plan.casts))
+            self._load(self._staged[-1], file)
             file.path.unlink()
-        self._check_equal(self.counts.received, "received", self.counts.loaded, "loaded")
+        self._ensure_table(sum(staged.size for staged in self._staged))
+        for staged in self._staged:
+            self.counts.merged += self._merge(staged) if self.layout.keys else self._insert(staged)
+            self.counts.loaded += staged.rows
+            self._warehouse.drop_table(staged.name)
+        self._staged = []
+        self._table.check_equal(self.counts.received, "received", self.counts.loaded, "loaded")
+        if self._keys:
+            self.counts.deleted += delete_unlisted(
+                self._table, self.layout, self._keys, hard_delete=self._options.hard_delete
+            )
+            self._keys = None
 
     def activate_version(self) -> None:
         """Mark, or remove, the rows that a complete read of the source didn't have.
@@ -140,7 +197,8 @@ class Stream:
         All that was read must be in the table.
 
         Raises:
-            LoadError: a record came without its version, so old and new can't be told apart.
+            LoadError: a record came without its version, so old and new can't be told apart, or
+                more rows have gone than `max_delete_fraction` allows.
         """
         version = self.completeness.version
         if version is None:
@@ -162,14 +220,30 @@ class Stream:
                 self.target,
             )
             return
-        sql = statements.activate_version(
-            self.target, version, hard_delete=self._options.hard_delete
+        self.counts.deleted += delete_older_versions(
+            self._table,
+            self.layout,
+            version,
+            max_delete_fraction=self.max_delete_fraction,
+            hard_delete=self._options.hard_delete,
         )
-        self.counts.deleted += self._warehouse.execute(sql, self._job("activate_version"))
 
     def close(self) -> None:
         """Let the next run have the table."""
-        self._lock.release()
+        self._table.close()
+
+    def _count_received(self, rows: int, version: int | None) -> None:
+        self.counts.received += rows
+        if version is None:
+            self.counts.versionless += rows
+
+    def _load(self, staged: StagingTable, file: ParquetFile | BatchFile) -> None:
+        loaded = self._warehouse.load_parquet(
+            file.path, staged.name, staged.columns, self._table.job("load")
+        )
+        self._table.check_equal(file.rows, f"in {file.path.name}", loaded, "loaded")
+        staged.rows += loaded
+        staged.size += file.size
 
     def _ensure_table(self, size: int) -> None:
         if not self._table_exists:
@@ -178,93 +252,48 @@ class Stream:
             self._table_exists = True
         if self._plan.added:
             sql = statements.add_columns(self.target, self._plan.added)
-            self._warehouse.execute(sql, self._job("add_columns"))
+            self._table.execute(sql, "add_columns")
             self._plan.added.clear()
         while self._plan.widened:
             name, column = self._plan.widened.popitem()
-            sql = statements.widen_column(self.target, name, column)
-            self._warehouse.execute(sql, self._job("widen_column"))
+            self._table.execute(statements.widen_column(self.target, name, column), "widen_column")
 
-    def _insert(self, staged: str, loaded: int) -> int:
-        sql = statements.insert(self.target, self._qualified(staged), self.layout, self._plan.casts)
-        inserted = self._warehouse.execute(sql, self._job("insert"))
-        self._check_equal(loaded, "loaded", inserted, "inserted")
+    def _insert(self, staged: StagingTable) -> int:
+        sql = statements.insert(self.target, self._table.qualified(staged.name), staged.expressions)
+        inserted = self._table.execute(sql, "insert")
+        self._table.check_equal(staged.rows, "loaded", inserted, "inserted")
         return inserted
 
-    def _merge(self, staged: str) -> int:
-        typed = self._staging_table("typed")
+    def _merge(self, staged: StagingTable) -> int:
+        typed = self._table.staging_table("typed")
+        source = self._table.qualified(typed)
         sql = statements.type_and_deduplicate(
-            self._qualified(typed), self._qualified(staged), self.layout, self._plan.casts
+            source, self._table.qualified(staged.name), self.layout, staged.expressions
         )
-        self._warehouse.execute(sql, self._job("type"))
+        self._table.execute(sql, "type")
         distinct = self._warehouse.row_count(typed)
-        sql = statements.merge(
-            self.target, self._qualified(typed), self.layout, self._plan.superseded
-        )
-        merged = self._warehouse.execute(sql, self._job("merge"))
-        self._check_equal(distinct, "distinct by key", merged, "merged")
+        if distinct < staged.rows and not staged.in_order:
+            logger.warning(
+                "Stream '%s': %d rows share a key with another of the same files, which don't "
+                "tell the later of two: which one stays is left to chance.",
+                self.layout.stream,
+                staged.rows - distinct,
+            )
+        sql = statements.merge(self.target, source, self.layout, self._plan.superseded)
+        merged = self._table.execute(sql, "merge")
+        self._table.check_equal(distinct, "distinct by key", merged, "merged")
         if self._options.hard_delete and self.layout.reports_deletes:
             sql = statements.remove_deleted(self.target)
-            self.counts.deleted += self._warehouse.execute(sql, self._job("remove_deleted"))
+            self.counts.deleted += self._table.execute(sql, "remove_deleted")
         self._warehouse.drop_table(typed)
         return merged
 
-    def _check_equal(self, expected: int, before: str, found: int, after: str) -> None:
-        if expected == found:
-            return
-        message = (
-            f"Table {self.target}: {expected} rows {before}, but {found} {after}. No state has "
-            f"moved; the next run reads these rows again. If it happens again, look at the jobs "
-            f"'{self._job_prefix}…' in BigQuery's job history."
-        )
-        raise LoadError(message)
+    def _take_file(self) -> ParquetFile | None:
+        """Finish the file of records at hand, and begin the next."""
+        file = self.buffer.close()
+        self.buffer = self._new_buffer()
+        return file
 
     def _new_buffer(self) -> StreamBuffer:
         path = self._options.directory / f"{uuid.uuid4()}.parquet"
         return StreamBuffer(self.layout, self._decoder, path)
-
-    @property
-    def _job_prefix(self) -> str:
-        return f"target_bigquery_arrow_{self._options.run}_{self.layout.table}_"
-
-    def _job(self, step: str) -> str:
-        return f"{self._job_prefix}{next(self._numbers)}_{step}"
-
-    def _staging_table(self, step: str) -> str:
-        return f"{self._staging_prefix}{self._options.run}_{next(self._numbers)}_{step}"
-
-    @property
-    def _staging_prefix(self) -> str:
-        machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-        return f"{STAGING_PREFIX}{self.layout.table}__{machine}_"
-
-    def _qualified(self, table: str) -> str:
-        return f"{self._warehouse.dataset}.{table}"
-
-    def _drop_leftovers(self) -> None:
-        """Drop what killed runs left: this machine's, since the lock is ours, and any old ones."""
-        for table, age_hours in self._warehouse.tables(f"{STAGING_PREFIX}{self.layout.table}__"):
-            if table.startswith(self._staging_prefix) or age_hours > STAGING_MAXIMUM_AGE_HOURS:
-                self._warehouse.drop_table(table)
-
-
-def _locked(resource: str) -> filelock.FileLock:
-    """Lock a table against other processes of this machine, for as long as this one lives."""
-    directory = Path(tempfile.gettempdir()) / f"target-bigquery-arrow-{os.getuid()}"
-    lock = filelock.FileLock(directory / f"{hashlib.sha256(resource.encode()).hexdigest()}.lock")
-    try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        message = (
-            f"Another run is loading {resource}. Let it end, then run again; two loads of one "
-            f"table at once would overtake each other."
-        )
-        raise LoadError(message) from error
-    except OSError as error:
-        message = (
-            f"Can't write the lock of {resource} into {directory} ({error.strerror}). Give that "
-            f"folder to user {os.getuid()}, or set TMPDIR to another."
-        )
-        raise LoadError(message) from error
-    return lock

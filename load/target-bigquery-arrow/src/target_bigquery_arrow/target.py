@@ -7,12 +7,13 @@ import select
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from decimal import Decimal
+from fnmatch import fnmatch
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar, NoReturn, override
+from typing import Any, ClassVar, NoReturn, Self, override
 
 import msgspec
 from singer_sdk import Target
@@ -21,13 +22,16 @@ from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform, StreamMap
 
+from target_bigquery_arrow.batches import BatchFile, TemporaryFiles, json_lines, local_paths
 from target_bigquery_arrow.decoder import DECODE_ERRORS, unreadable
 from target_bigquery_arrow.drift import SchemaDrift
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import layout_of
+from target_bigquery_arrow.load_pool import LoadPool
 from target_bigquery_arrow.messages import (
     ActivateVersion,
     Batch,
+    Keys,
     MessageReader,
     Record,
     Schema,
@@ -42,6 +46,9 @@ MEBIBYTE = 2**20
 ROW_GROUPS_PER_BATCH = 16
 PARALLEL_LOADS = 4
 
+# Where the records of a stream go.
+type Routes = list[tuple[StreamMap, Stream]]
+
 
 class TargetBigQueryArrow(Target):
     """Load Singer streams into BigQuery.
@@ -55,6 +62,7 @@ class TargetBigQueryArrow(Target):
     capabilities: ClassVar = [
         PluginCapabilities.ABOUT,
         PluginCapabilities.ACTIVATE_VERSION,
+        PluginCapabilities.BATCH,
         PluginCapabilities.FLATTENING,
         PluginCapabilities.STREAM_MAPS,
         PluginCapabilities.STRUCTURED_LOGGING,
@@ -172,16 +180,21 @@ class TargetBigQueryArrow(Target):
             message = "`anonymous` is for emulators: set `api_endpoint` too, or leave it out."
             raise LoadError(message)
         # Where records go, by the stream's name as the tap gives it; and every stream by table.
-        self._routes: dict[str, list[tuple[StreamMap, Stream]]] = {}
+        self._routes: dict[str, Routes] = {}
         self._streams: dict[str, Stream] = {}
         self._schemas: dict[str, Schema] = {}
-        self._state: bytes | None = None
+        # States that are not out yet, each with the streams whose messages it may speak of.
+        self._states: list[tuple[bytes, frozenset[Stream]]] = []
+        self._heard: set[Stream] = set()
+        self._failures: dict[Stream, LoadError] = {}
         self._pending_bytes = 0
         self._committed_at = time.monotonic()
         # Those that the last message but STATE was for: the ones whose end a STATE may tell.
-        self._last_heard: list[tuple[StreamMap, Stream]] = []
+        self._last_heard: Routes = []
         self._row_group_bytes = self.config["batch_bytes"] // ROW_GROUPS_PER_BATCH
         self._directory = tempfile.TemporaryDirectory(prefix="target-bigquery-arrow-")
+        self._temporary_files = TemporaryFiles()
+        self._load_pool = LoadPool(PARALLEL_LOADS)
         self._options = LoadOptions(
             directory=Path(self._directory.name),
             run=secrets.token_hex(6),
@@ -205,13 +218,41 @@ class TargetBigQueryArrow(Target):
         # Without the SDK's settings for its own sinks (load_method, batch_size_rows, …).
         super(Target, cls).append_builtin_config(config_jsonschema)
 
+    @classmethod
+    @override
+    def invoke(
+        cls, *, about: bool = False, about_format: str | None = None, **options: Any
+    ) -> None:
+        # As the SDK does, and `__exit__` after it.
+        super(Target, cls).invoke(about=about, about_format=about_format)
+        cls.print_version(print_fn=cls.logger.info)
+        given = options["config"]
+        with cls(config=given.config, parse_env_config=given.parse_env) as target:
+            target.listen(options["file_input"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: object, __: object) -> None:
+        """Leave no lock and no file behind, however the run has ended."""
+        try:
+            if isinstance(error, LoadError) and self._states:
+                # What came before the message that failed is none the worse for it.
+                with contextlib.suppress(LoadError):
+                    self.commit()
+        finally:
+            for stream in self._streams.values():
+                stream.close()
+            self._temporary_files.close()
+            self._directory.cleanup()
+
     # Messages
 
     @override
     def _process_schema_message(self, message: Any) -> None:
         schema: Schema = message
         if self._schemas.get(schema.stream) == schema:
-            self._last_heard = self._routes[schema.stream]
+            self._hear(self._routes[schema.stream])
             return
         if not self._schemas:
             self._warehouse.ensure_dataset()
@@ -229,7 +270,7 @@ class TargetBigQueryArrow(Target):
             for stream_map in self.mapper.stream_maps[schema.stream]
             if not isinstance(stream_map, RemoveRecordTransform)
         ]
-        self._last_heard = self._routes[schema.stream]
+        self._hear(self._routes[schema.stream])
 
     def _stream_for(self, stream_map: StreamMap, source: str) -> Stream:
         """Begin to load a stream, or go on with it under its new schema.
@@ -262,7 +303,10 @@ class TargetBigQueryArrow(Target):
     @override
     def _process_record_message(self, message: Any) -> None:
         record: Record = message
-        for stream_map, stream in self._streams_named(record.stream, "RECORD"):
+        self._append(record, self._streams_named(record.stream, "RECORD"))
+
+    def _append(self, record: Record, routes: Routes) -> None:
+        for stream_map, stream in routes:
             stream.completeness.records += 1
             mapped = _mapped(record, stream_map)
             if mapped is None:
@@ -288,7 +332,9 @@ class TargetBigQueryArrow(Target):
     @override
     def _process_state_message(self, message: Any) -> None:
         state: State = message
-        self._state = bytes(state.value)
+        if self._states and self._states[-1][1] == self._heard:
+            self._states.pop()
+        self._states.append((bytes(state.value), frozenset(self._heard)))
         for _, stream in self._last_heard:
             stream.completeness.state()
         if time.monotonic() - self._committed_at >= self.config["batch_wait_limit_seconds"]:
@@ -299,64 +345,171 @@ class TargetBigQueryArrow(Target):
         activation: ActivateVersion = message
         if not self.config["process_activate_version_messages"]:
             return
+        limit = activation.max_delete_fraction
         for _, stream in self._streams_named(activation.stream, "ACTIVATE_VERSION"):
-            stream.completeness.activate_version(activation.version)
+            stream.max_delete_fraction = limit
+            stream.completeness.activate_version(
+                activation.version, follows_records=limit is not None
+            )
 
     @override
-    def _process_batch_message(self, message: Any) -> NoReturn:
-        batch: Batch = message
-        text = (
-            f"Stream '{batch.stream}': BATCH messages are not supported. Leave `batch_config` out "
-            f"of the extractor's settings, so that it sends RECORD messages."
+    def _process_batch_message(self, message: Any) -> None:
+        for stream in self._streams.values():
+            stream.check()
+        files: Batch | Keys = message
+        paths = local_paths(files)
+        if files.temporary:
+            self._temporary_files.add(paths)
+        if isinstance(files, Keys):
+            self._process_keys(files, paths)
+            return
+        routes = self._streams_named(files.stream, "BATCH")
+        for path in paths:
+            if files.encoding.format == "parquet":
+                self._process_parquet(files, path, routes)
+            elif files.encoding.format == "jsonl":
+                for line in json_lines(files.stream, path, files.encoding.compression):
+                    record = Record(files.stream, msgspec.Raw(line), version=files.version)
+                    self._append(record, routes)
+                self._temporary_files.remove(path)
+            else:
+                raise _unknown_format(files)
+
+    def _process_parquet(self, batch: Batch, path: Path, routes: Routes) -> None:
+        """Begin to load a file as it is; where its rows have to be seen, read them as records."""
+        file = BatchFile(batch.stream, path)
+        loadable = [
+            stream
+            for stream_map, stream in routes
+            if _leaves_alone(stream_map) and stream.is_loadable(file)
+        ]
+        if others := [(map_, stream) for map_, stream in routes if stream not in loadable]:
+            properties = self._schemas[batch.stream].schema["properties"]
+            for record in file.records(properties, batch.version):
+                self._append(record, others)
+        if any(stream.buffer.pending_bytes or stream.buffer.written_bytes for stream in loadable):
+            self.commit()  # what came as records came before
+        works = []
+        for stream in loadable:
+            stream.completeness.records += file.rows
+            works.append(stream.stage(file, batch.version))
+        self._start_staging(loadable, works, path)
+
+    def _process_keys(self, keys: Keys, paths: Sequence[Path]) -> None:
+        routes = self._streams_named(keys.stream, "KEYS")
+        if keys.encoding.format != "parquet":
+            raise _unknown_format(keys)
+        if not self.config["process_activate_version_messages"]:
+            for path in paths:
+                self._temporary_files.remove(path)
+            return
+        self._check_keys_stay(keys.stream)
+        files = [BatchFile(keys.stream, path) for path in paths]
+        streams = [stream for _, stream in routes]
+        works = [stream.stage_keys(files, keys.max_delete_fraction) for stream in streams]
+        for path, works_of_file in zip(paths, zip(*works, strict=True), strict=False):
+            self._start_staging(streams, works_of_file, path)
+
+    def _check_keys_stay(self, source: str) -> None:
+        """See to it that the keys in the table are those that the source has.
+
+        Raises:
+            LoadError: the stream has none, or `stream_maps` alter them.
+        """
+        keys = self._schemas[source].key_properties
+        if not keys:
+            message = (
+                f"Stream '{source}' has no key, so KEYS can't tell which of its rows have gone. "
+                f"Set `table-key-properties` in the extractor's `metadata`, or its "
+                f"`detect_deletes` to false."
+            )
+            raise LoadError(message)
+        mapped = {
+            name
+            for pattern, definition in self.mapper.stream_maps_dict.items()
+            if isinstance(definition, dict)
+            and fnmatch(source, str(definition.get("__source__", pattern)))
+            for name in definition
+        }
+        if mapped.isdisjoint((*keys, "__key_properties__")):
+            return
+        message = (
+            f"Stream '{source}': `stream_maps` alter its key, so KEYS can't tell which rows of its "
+            f"table have gone. Leave the key as it is, or set the extractor's `detect_deletes` to "
+            f"false."
         )
-        raise LoadError(text)
+        raise LoadError(message)
+
+    def _start_staging(
+        self, streams: Sequence[Stream], works: Iterable[Callable[[], None]], path: Path
+    ) -> None:
+        """Load a file in the background, one at a time for each stream; then let it go."""
+
+        def work() -> None:
+            for load in works:
+                load()
+            self._temporary_files.remove(path)
+
+        for stream in streams:
+            stream.wait()
+        staging = self._load_pool.start(work)
+        for stream in streams:
+            stream.staging = staging
 
     @override
     def process_endofpipe(self) -> None:
         """Load what is left, say what was done, and let the tables go."""
-        self._load()
+        self._for_each_stream(Stream.commit)
         self._for_each_stream(Stream.activate_version)
-        self._emit_state()
+        self._settle()
         for stream in self._streams.values():
             self._log_counts(stream)
-            stream.close()
-        self._directory.cleanup()
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:
         # What is not committed has no state either: the next run reads it again.
+        self._warehouse.stop_retrying()
         sys.exit(128 + signum)
 
     # Commits
 
     def commit(self) -> None:
-        """Load every stream's rows, then emit the newest state that they complete."""
-        self._load()
-        self._emit_state()
+        """Load every stream's rows, then emit the newest state that they complete.
 
-    def _load(self) -> None:
-        files = {stream: stream.take_file() for stream in self._streams.values()}
+        Raises:
+            LoadError: a stream failed. The others' rows are in the warehouse all the same.
+        """
+        self._for_each_stream(Stream.commit)
         self._pending_bytes = 0
-        self._for_each_stream(lambda stream: stream.load(files[stream]))
         self._committed_at = time.monotonic()
+        self._settle()
 
-    def _emit_state(self) -> None:
-        if self._state is None:
-            return
-        sys.stdout.buffer.write(self._state + b"\n")
-        sys.stdout.buffer.flush()
-        self._state = None
+    def _settle(self) -> None:
+        """Emit the newest state that speaks of no stream that failed; then raise its failure."""
+        for state, heard in reversed(self._states):
+            if heard.isdisjoint(self._failures):
+                sys.stdout.buffer.write(state + b"\n")
+                sys.stdout.buffer.flush()
+                break
+        self._states = []
+        self._heard = {stream for _, stream in self._last_heard}
+        for failure in self._failures.values():
+            raise failure
 
     def _for_each_stream(self, work: Callable[[Stream], None]) -> None:
-        """Do some work for every stream, several at a time.
-
-        The first failure is the one that is raised, once what is under way has ended.
-        """
+        """Do some work for every stream that has not failed, several at a time."""
         with ThreadPoolExecutor(PARALLEL_LOADS) as pool:
-            tasks = [pool.submit(work, stream) for stream in self._streams.values()]
+            tasks = {
+                pool.submit(work, stream): stream
+                for stream in self._streams.values()
+                if stream not in self._failures
+            }
             try:
                 for task in as_completed(tasks):
-                    task.result()
+                    try:
+                        task.result()
+                    except LoadError as error:
+                        self._failures[tasks[task]] = error
             except BaseException:
                 self._warehouse.stop_retrying()
                 pool.shutdown(cancel_futures=True)
@@ -374,7 +527,7 @@ class TargetBigQueryArrow(Target):
             counts.deleted,
         )
 
-    def _streams_named(self, name: str, message_type: str) -> list[tuple[StreamMap, Stream]]:
+    def _streams_named(self, name: str, message_type: str) -> Routes:
         """Return where a stream's messages go, and take note that it was heard of."""
         try:
             routes = self._routes[name]
@@ -384,13 +537,29 @@ class TargetBigQueryArrow(Target):
                 f"the extractor: report it there, or try another release of it."
             )
             raise LoadError(message) from None
-        self._last_heard = routes
+        self._hear(routes)
         return routes
+
+    def _hear(self, routes: Routes) -> None:
+        if routes is not self._last_heard:
+            self._last_heard = routes
+            self._heard.update(stream for _, stream in routes)
+
+
+def _leaves_alone(stream_map: StreamMap) -> bool:
+    return type(stream_map) is SameRecordTransform and not stream_map.flattening_enabled
+
+
+def _unknown_format(message: Batch | Keys) -> LoadError:
+    return LoadError(
+        f"Stream '{message.stream}': files of format '{message.encoding.format}' can't be loaded. "
+        f"Set the extractor's `batch_config.encoding.format` to `parquet` or `jsonl`."
+    )
 
 
 def _mapped(record: Record, stream_map: StreamMap) -> Record | None:
     """Return a record as `stream_maps` and flattening want it; None where they filter it out."""
-    if type(stream_map) is SameRecordTransform and not stream_map.flattening_enabled:
+    if _leaves_alone(stream_map):
         return record
     try:
         values = _decode(record.record)

@@ -190,17 +190,20 @@ class Warehouse:
             ),
         )
 
-    def load_parquet(self, path: Path, table: str, layout: Layout, job: str) -> int:
-        """Load a Parquet file into a staging table and return the rows that arrived."""
+    def load_parquet(
+        self, path: Path, table: str, columns: Mapping[str, ColumnType], job: str
+    ) -> int:
+        """Append a Parquet file to a staging table and return the rows that arrived.
+
+        Columns of the file that aren't named are left out.
+        """
         options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
         options.enable_list_inference = True
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
-            schema=[
-                _field(name, ColumnType(column.staged, column.repeated))
-                for name, column in layout.types.items()
-            ],
-            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            schema=[_field(name, column) for name, column in columns.items()],
+            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+            ignore_unknown_values=True,
             parquet_options=options,
         )
 
@@ -220,14 +223,24 @@ class Warehouse:
 
     def execute(self, sql: str, job: str) -> int:
         """Run one statement and return the rows that it changed."""
+        return int(self._query(sql, job).num_dml_affected_rows or 0)
 
+    def fetch_row(self, sql: str, job: str) -> tuple[int, ...]:
+        """Run a query for numbers and return its only row."""
+        finished = self._query(sql, job)
+        (row,) = self._call(
+            sql.partition("\n")[0],
+            lambda: list(finished.result(retry=ONCE, timeout=REQUEST_SECONDS)),
+        )
+        return tuple(row.values())
+
+    def _query(self, sql: str, job: str) -> QueryJob:
         def submit(job_id: str) -> QueryJob:
             return self._client.query(
                 sql, job_id=job_id, retry=ONCE, job_retry=ONCE, timeout=REQUEST_SECONDS
             )
 
-        finished = self._run(sql.partition("\n")[0], job, submit)
-        return int(finished.num_dml_affected_rows or 0)
+        return self._run(sql.partition("\n")[0], job, submit)
 
     def row_count(self, table: str) -> int:
         """Return the number of rows in a table that is not being streamed into."""
@@ -333,6 +346,8 @@ class Warehouse:
             raise LoadError(message) from error
 
     def _unreachable(self, what: str, error: BaseException) -> LoadError:
+        # It has had its time: whatever else waits for it need not wait as long again.
+        self.stop_retrying()
         host = urlsplit(self.address).netloc
         return LoadError(
             f"BigQuery at {host} did not answer within {self._retry_seconds:g} s ({what}: "

@@ -44,8 +44,19 @@ def state(value: Any) -> Message:
     return {"type": "STATE", "value": value}
 
 
-def activate(stream: str, version: int) -> Message:
-    return {"type": "ACTIVATE_VERSION", "stream": stream, "version": version}
+def activate(stream: str, version: int, **guard: float) -> Message:
+    return {"type": "ACTIVATE_VERSION", "stream": stream, "version": version, **guard}
+
+
+def files(kind: str, stream: str, *paths: Path, **others: Any) -> Message:
+    """A BATCH or KEYS message of Parquet files."""
+    return {
+        "type": kind,
+        "stream": stream,
+        "encoding": {"format": "parquet", "compression": "zstd"},
+        "manifest": [path.as_uri() for path in paths],
+        **others,
+    }
 
 
 def lines(messages: Iterable[Message | bytes]) -> bytes:
@@ -77,8 +88,8 @@ class Loader:
     def load(self, *messages: Message | bytes) -> list[Any]:
         """Load in this process; give the states that came out. Raises LoadError."""
         written = io.BytesIO()
-        target = TargetBigQueryArrow(config=self.config)
-        with redirect_stdout(io.TextIOWrapper(written, write_through=True)):
+        stdout = redirect_stdout(io.TextIOWrapper(written, write_through=True))
+        with stdout, TargetBigQueryArrow(config=self.config) as target:
             target.listen(io.BytesIO(lines(messages)))  # type: ignore[arg-type]
             return read_states(written.getvalue())
 

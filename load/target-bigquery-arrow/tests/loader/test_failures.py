@@ -49,7 +49,6 @@ SECRET = "hunter2"
         ([schema("things", {"id": {"type": "number"}})], "key property 'id' is of type FLOAT64"),
         ([schema("things", {})], "'things': its SCHEMA message has no properties"),
         ([schema("a-b", ID), schema("a_b", ID)], "Streams 'a-b' and 'a_b' would both be table"),
-        ([THINGS, b'{"type":"BATCH","stream":"things"}\n'], "BATCH messages are not supported"),
         (
             [THINGS, activate("things", 1), ONE, state({})],
             "'things': ACTIVATE_VERSION 1 would delete",

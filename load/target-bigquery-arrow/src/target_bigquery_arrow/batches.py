@@ -1,0 +1,220 @@
+"""The files of BATCH and KEYS messages: where they are, what is in them, and their end."""
+
+import contextlib
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from target_bigquery_arrow.column_types import Kind, column_type
+from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.layout import EXTRACTED_AT, SEQUENCE, TABLE_VERSION
+from target_bigquery_arrow.messages import Batch, Keys, Record
+
+READ_ERRORS = (OSError, EOFError, zlib.error, ValueError, OverflowError, pa.ArrowException)
+ROWS_AT_ONCE = 10_000
+# What the tap says of a row beside its properties; a RECORD message has it in its envelope.
+ENVELOPE = (EXTRACTED_AT, SEQUENCE, TABLE_VERSION)
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class BatchFile:
+    """A Parquet file of a tap's, of which no more than the footer has been read.
+
+    Attributes:
+        path: where it is.
+        rows: how many rows it says it has.
+        size: its bytes.
+        types: its columns, as Arrow would read them.
+    """
+
+    def __init__(self, stream: str, path: Path) -> None:
+        """Read the footer.
+
+        Raises:
+            LoadError: the file is missing, damaged or not Parquet.
+        """
+        self.path = path
+        self._stream = stream
+        with _reading(stream, path):
+            self.size = path.stat().st_size
+            self._footer = pq.read_metadata(path)
+            schema = self._footer.schema.to_arrow_schema()
+        self.rows: int = self._footer.num_rows
+        self.types: dict[str, pa.DataType] = {field.name: field.type for field in schema}
+
+    def null_count(self, name: str) -> int:
+        """Return how many rows have no value in a column."""
+        counted = self._null_count_in_footer(name)
+        if counted is None:
+            counted = sum(column.null_count for column in self._chunks(name))
+        return counted
+
+    def has_null_elements(self, name: str) -> bool:
+        """Return whether there is a null in an array of a column."""
+        # The footer counts arrays that are null or empty along with the nulls inside.
+        if self._null_count_in_footer(name) == 0:
+            return False
+        return any(column.flatten().null_count for column in self._chunks(name))
+
+    def records(self, properties: Mapping[str, Any], version: int | None) -> Iterator[Record]:
+        """Read the rows as records, for what has to see each of them.
+
+        Args:
+            properties: those of the stream's SCHEMA: some texts are JSON.
+            version: the version that the BATCH message names.
+        """
+        json_texts = [
+            name
+            for name, rule in properties.items()
+            if is_text(self.types.get(name)) and column_type(rule).kind is Kind.JSON
+        ]
+        with _reading(self._stream, self.path), pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE):
+                for row in _whole_microseconds(batch).to_pylist():
+                    extracted_at = row.get(EXTRACTED_AT)
+                    for name in json_texts:
+                        row[name] = None if row[name] is None else msgspec.Raw(row[name].encode())
+                    for name in ENVELOPE:
+                        row.pop(name, None)
+                    yield Record(
+                        self._stream,
+                        msgspec.Raw(_encode(row)),
+                        extracted_at and str(extracted_at),
+                        version,
+                    )
+
+    def _null_count_in_footer(self, name: str) -> int | None:
+        leaves = [
+            self._footer.schema.column(index).path for index in range(self._footer.num_columns)
+        ]
+        own = [i for i, path in enumerate(leaves) if path == name or path.startswith(f"{name}.")]
+        if len(own) != 1:  # names with dots, say
+            return None
+        groups = map(self._footer.row_group, range(self._footer.num_row_groups))
+        statistics = [group.column(own[0]).statistics for group in groups]
+        if not all(found and found.has_null_count for found in statistics):
+            return None
+        return sum(int(found.null_count) for found in statistics)
+
+    def _chunks(self, name: str) -> Iterator[pa.Array]:
+        with _reading(self._stream, self.path), pq.ParquetFile(self.path) as file:
+            for group in range(file.num_row_groups):
+                yield from file.read_row_group(group, columns=[name]).column(name).chunks
+
+
+def is_text(arrow: pa.DataType | None) -> bool:
+    """Return whether a type is one of Arrow's for text."""
+    types = pa.types
+    return arrow is not None and (
+        types.is_string(arrow) or types.is_large_string(arrow) or types.is_string_view(arrow)
+    )
+
+
+def json_lines(stream: str, path: Path, compression: str | None) -> Iterator[bytes]:
+    """Read the lines of a jsonl file.
+
+    Raises:
+        LoadError: the file is missing or damaged, or its compression isn't known.
+    """
+    if compression not in (None, "none", "gzip"):
+        message = (
+            f"Stream '{stream}': the BATCH file {path} has compression '{compression}', which "
+            f"isn't known. Set `batch_config.encoding.compression` of the extractor to `gzip`."
+        )
+        raise LoadError(message)
+    with (
+        _reading(stream, path),
+        gzip.open(path) if compression == "gzip" else path.open("rb") as file,
+    ):
+        for line in file:
+            if text := line.strip():
+                yield text
+
+
+def local_paths(message: Batch | Keys) -> list[Path]:
+    """Return where the files of a message are.
+
+    Raises:
+        LoadError: one isn't on this machine.
+    """
+    return [_local_path(message.stream, address) for address in message.manifest]
+
+
+def _local_path(stream: str, address: str) -> Path:
+    url = urlsplit(address)
+    if not url.scheme:
+        return Path(address)
+    if url.scheme == "file" and url.netloc in ("", "localhost"):
+        return Path(unquote(url.path))
+    message = (
+        f"Stream '{stream}': the BATCH file {address} is not on this machine. Set "
+        f"`batch_config.storage.root` of the extractor to a local folder, or leave `batch_config` "
+        f"out of its settings."
+    )
+    raise LoadError(message)
+
+
+class TemporaryFiles:
+    """Files that a tap has handed over: they go when they are loaded, or when the run ends."""
+
+    def __init__(self) -> None:
+        self._paths: set[Path] = set()
+
+    def add(self, paths: Iterable[Path]) -> None:
+        """Take files over."""
+        self._paths.update(paths)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file if it was handed over, and its folder if that is empty then."""
+        if path not in self._paths:
+            return
+        self._paths.discard(path)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+            path.parent.rmdir()
+
+    def close(self) -> None:
+        """Remove what is left."""
+        for path in list(self._paths):
+            self.remove(path)
+
+
+def _whole_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Drop the digits that neither BigQuery nor Python has."""
+    for index, field in enumerate(batch.schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            column = batch.column(index).cast(pa.timestamp("us", field.type.tz), safe=False)
+        elif field.type == pa.time64("ns"):
+            column = batch.column(index).cast(pa.time64("us"), safe=False)
+        else:
+            continue
+        batch = batch.set_column(index, field.name, column)
+    return batch
+
+
+@contextmanager
+def _reading(stream: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        reason = "is not there"
+        raise _unreadable(stream, path, reason) from error
+    except READ_ERRORS as error:
+        reason = f"can't be read ({str(error).partition('\n')[0].rstrip('.')})"
+        raise _unreadable(stream, path, reason) from error
+
+
+def _unreadable(stream: str, path: Path, reason: str) -> LoadError:
+    return LoadError(
+        f"Stream '{stream}': the file {path} {reason}. Run again, so that the extractor writes it "
+        f"anew; if it happens again, look for a full disk, or for what clears that folder."
+    )
