@@ -167,7 +167,8 @@ class Connection:
         with self._cursor() as cursor:
             with self._explained():
                 cursor.execute(sql)
-                reader = cursor.fetch_record_batch()
+                # The reader behind `fetch_record_batch()`, which would lose the errors' codes.
+                reader = cursor._results.reader
             while True:
                 with self._explained():
                     try:
@@ -217,6 +218,8 @@ def explained(error: BaseException, place: Place | None, user: str | None) -> Ta
             )
         case "42P01" | "42703" | "3F000":
             mend = f"It was there a moment ago: if it has gone for good, {left_out}; else run again"
+        case "42704" if "snapshot" in text:
+            mend = "The connection that held this run's snapshot was lost. Run again"
         case "57014" if "statement timeout" in text:
             mend = "Raise the extractor's `statement_timeout`, which is for one statement"
         case "40001" | "57014" if "recovery" in text:

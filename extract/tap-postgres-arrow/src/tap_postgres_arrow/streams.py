@@ -134,12 +134,3 @@ class PostgresStream(Stream):
     def get_records(self, context: Any) -> NoReturn:
         """Never called: see `sync`."""
         raise NotImplementedError
-
-
-def not_discovered(catalog: Catalog, streams: Mapping[str, Stream]) -> list[str]:
-    """Return the streams that a catalog selects and the database hasn't got."""
-    return [
-        name
-        for name, entry in catalog.items()
-        if name not in streams and entry.metadata.resolve_selection()[()]
-    ]

@@ -10,13 +10,12 @@ from typing import Any, ClassVar, NoReturn, cast, override
 from singer_sdk import Tap
 from singer_sdk import typing as th
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
-from singer_sdk.singerlib import Catalog
 
 from tap_postgres_arrow.database import Connection, Database
 from tap_postgres_arrow.discovery import discover
 from tap_postgres_arrow.errors import TapError
 from tap_postgres_arrow.extraction import Extraction
-from tap_postgres_arrow.streams import PostgresStream, not_discovered
+from tap_postgres_arrow.streams import PostgresStream
 
 MEBIBYTE = 2**20
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -145,24 +144,7 @@ class TapPostgresArrow(Tap):
 
     @cached_property
     def extraction(self) -> Extraction:
-        """Return the run, which begins when it is first asked for.
-
-        Raises:
-            TapError: the catalog selects what isn't there.
-        """
-        for missing in not_discovered(self.input_catalog or Catalog(), self.streams):
-            message = (
-                f"Stream '{missing}' is selected, but the database has no such table or view, or "
-                f"`{self.config['user']}` may not use its schema. Leave it out with `select: "
-                f"['!{missing}.*']`, or bring it back."
-            )
-            raise TapError(message)
-        for gone in self.state.get("bookmarks", {}).keys() - self.streams.keys():
-            self.logger.warning(
-                "Stream '%s' was read by an earlier run and isn't in the database any more. What "
-                "was loaded stays as it is.",
-                gone,
-            )
+        """Return the run, which begins when it is first asked for."""
         streams = (cast("PostgresStream", stream) for stream in self.streams.values())
         return Extraction(self, [stream for stream in streams if stream.selected])
 
@@ -173,7 +155,29 @@ class TapPostgresArrow(Tap):
         if not relations:
             where = f"in the schemas {', '.join(schemas)}" if schemas else "that can be read"
             self.logger.warning("The database has no table or view %s.", where)
+        self._look_for_missing({relation.stream for relation in relations})
         return [PostgresStream(self, relation) for relation in relations]
+
+    def _look_for_missing(self, found: set[str]) -> None:
+        """Compare what there is with what the catalog selects and earlier runs have read.
+
+        Raises:
+            TapError: the catalog selects what isn't there.
+        """
+        for name, entry in (self.input_catalog or {}).items():
+            if name not in found and entry.metadata.resolve_selection()[()]:
+                message = (
+                    f"Stream '{name}' is selected, but the database has no such table or view, or "
+                    f"`{self.config.get('user')}` may not use its schema. Leave it out with "
+                    f"`select: ['!{name}.*']`, or bring it back."
+                )
+                raise TapError(message)
+        for name in self.state.get("bookmarks", {}).keys() - found:
+            self.logger.warning(
+                "Stream '%s' was read by an earlier run and isn't in the database any more. What "
+                "was loaded stays as it is.",
+                name,
+            )
 
     def close(self) -> None:
         """Stop what is under way and leave the database."""

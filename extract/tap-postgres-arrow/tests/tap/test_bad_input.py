@@ -1,0 +1,238 @@
+"""What can't be read is a clear error: stream, cause and mend; exit 1, and no state for it."""
+
+import resource
+import time
+from typing import Any
+
+import pytest
+from tap_postgres_arrow import database
+from tap_postgres_arrow.database import Place, explained, require_version
+from tap_postgres_arrow.errors import TapError
+from tap_postgres_arrow.tap import TapPostgresArrow
+
+from .pipeline import Pipeline, Row
+
+
+def failure(pipeline: Pipeline) -> str:
+    with pytest.raises(TapError) as caught:
+        pipeline.extract()
+    return str(caught.value)
+
+
+def states(messages: list[Row]) -> list[set[str]]:
+    """Which streams each STATE has a bookmark of."""
+    return [set(m["value"]["bookmarks"]) for m in messages if m["type"] == "STATE"]
+
+
+@pytest.mark.parametrize(
+    ("grant", "denied"),
+    [("select (id) on t", "permission denied for table t"), ("usage on schema public", "table t")],
+)
+def test_no_rights_on_a_table_or_a_column(pipeline: Pipeline, grant: str, denied: str) -> None:
+    reader = f"reader_{pipeline.name}"
+    pipeline.sql(
+        "create table t (id int primary key, secret text)",
+        f"create role {reader} login",
+        f"grant {grant} to {reader}",
+    )
+    pipeline.settings["user"] = reader
+    text = failure(pipeline)
+    assert "Stream 'public-t': permission denied for table t" in text
+    assert denied in text
+    assert f'grant select on "public"."t" to {reader}' in text
+    assert "select: ['!public-t.*']" in text
+    if grant.startswith("select"):
+        pipeline.deselected = {("public-t", "secret")}
+        assert pipeline.extract()
+
+
+@pytest.mark.parametrize(
+    ("definition", "rules", "problem"),
+    [
+        ("view t as select 1 as id", {}, "is a view: no xmin"),
+        ("table t (id int)", {}, "no primary key and no unique index"),
+        ("table t (id int primary key)", {"replication-key": "nope"}, "no column 'nope'"),
+        (
+            "table t (id int)",
+            {"replication-method": "LOG_BASED"},
+            "no replication method LOG_BASED",
+        ),
+        ("table t (id int)", {"table-key-properties": ["nope"]}, "key column 'nope' isn't in"),
+    ],
+)
+def test_what_cannot_be_replicated_so(
+    pipeline: Pipeline, definition: str, rules: dict[str, Any], problem: str
+) -> None:
+    pipeline.sql(f"create {definition}")
+    by_xmin = {"replication-method": "INCREMENTAL", "replication-key": "xmin"}
+    pipeline.metadata["public-t"] = by_xmin | rules
+    text = failure(pipeline)
+    assert "Stream 'public-t'" in text
+    assert problem in text
+    assert "`metadata`" in text
+
+
+def test_partitions_on_another_server_are_not_read_by_xmin(pipeline: Pipeline) -> None:
+    pipeline.sql(
+        "create extension postgres_fdw",
+        "create server other foreign data wrapper postgres_fdw",
+        "create table t (id int) partition by range (id)",
+        "create foreign table t_1 partition of t for values from (1) to (9) server other",
+    )
+    pipeline.metadata["public-t"] = {
+        "replication-method": "INCREMENTAL",
+        "replication-key": "xmin",
+        "table-key-properties": ["id"],
+    }
+    assert "partitions are on another server" in failure(pipeline)
+
+
+def test_a_replication_key_with_nulls(pipeline: Pipeline) -> None:
+    pipeline.sql(
+        "create table t (id int primary key, at timestamptz)",
+        "insert into t values (1, now()), (2, null)",
+    )
+    pipeline.metadata["public-t"] = {"replication-key": "at"}
+    assert "replication key 'at' is null in 1 rows" in failure(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "holds"),
+    [
+        ("numeric(12, 2)", "NaN", "a NUMERIC has"),
+        ("numeric", "Infinity", "a BIGNUMERIC has"),
+        ("numeric", "1e60", "a BIGNUMERIC has"),
+        ("timestamptz", "20000-01-01", "years 0001 to 9999"),
+        ("date", "0044-03-15 BC", "years 0001 to 9999"),
+        ("time", "24:00", "a TIME ends at"),
+        ("text[]", "{a,NULL}", "null element"),
+        ("text[]", "{{a},{b}}", "more than one dimension"),
+        ("timestamp[]", "{infinity}", "years 0001 to 9999"),
+    ],
+)
+def test_a_value_that_does_not_fit_names_its_column_and_text_holds_it(
+    pipeline: Pipeline, column: str, value: str, holds: str
+) -> None:
+    pipeline.sql(f"create table t (id int primary key, c {column})")
+    pipeline.sql(f"insert into t values (1, '{value}')")
+    text = failure(pipeline)
+    assert "Stream 'public-t', column 'c'" in text
+    assert holds in text
+    pipeline.schema["public-t"] = {"c": {"type": ["null", "string"]}}
+    assert states(pipeline.extract()) == [{"public-t"}]
+
+
+def test_what_was_complete_before_a_failure_keeps_its_state(pipeline: Pipeline) -> None:
+    pipeline.settings["max_parallel_streams"] = 1
+    pipeline.sql(
+        "create table a (id int primary key)",
+        "create table b (id int primary key, n numeric)",
+        "insert into a values (1)",
+        "insert into b values (1, 'NaN')",
+    )
+    tap = pipeline.start_tap()
+    output, log = tap.communicate(timeout=60)
+    pipeline.keep(b"".join(line for line in output.splitlines(True) if b'"STATE"' in line))
+    assert tap.returncode == 1
+    assert set(pipeline.state["value"]["bookmarks"]) == {"public-a"}
+    assert b"column 'n'" in log
+    assert b"Traceback" not in log
+
+
+def test_a_statement_that_takes_too_long(pipeline: Pipeline) -> None:
+    pipeline.settings["statement_timeout"] = "50ms"
+    pipeline.sql("create view slow as select 1 as id from pg_sleep(5)")
+    text = failure(pipeline)
+    assert "Stream 'public-slow': canceling statement due to statement timeout" in text
+    assert "Raise the extractor's `statement_timeout`" in text
+
+
+def test_a_table_that_is_locked_is_not_waited_for(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(database.SESSION, "lock_timeout", "50ms")
+    pipeline.sql("create table t (id int primary key)")
+    with pipeline.connect() as other, other.transaction():
+        other.execute("lock table t")
+        assert 'holds "public"."t" locked' in failure(pipeline)
+
+
+def test_a_connection_that_is_lost_while_rows_are_read(pipeline: Pipeline) -> None:
+    pipeline.sql(
+        "create view slow as select g as id from generate_series(1, 9999) g "
+        "where pg_sleep(0.01) is null"
+    )
+    tap = pipeline.start_tap()
+    killed: list[Row] = []
+    while not killed and tap.poll() is None:
+        time.sleep(0.05)
+        killed = pipeline.postgres.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where state = 'active' and query like 'COPY%slow%'"
+        ).fetchall()
+    output, log = tap.communicate(timeout=60)
+    assert tap.returncode == 1
+    assert b"STATE" not in output
+    assert b"terminating connection due to administrator command. The connection was lost" in log
+    assert b"Run again" in log
+    assert b"Traceback" not in log
+
+
+def test_a_full_disk(pipeline: Pipeline) -> None:
+    pipeline.sql(
+        "create table t (id int primary key, noise text)",
+        "insert into t select g, gen_random_uuid() from generate_series(1, 200000) g",
+    )
+    tap = pipeline.start_tap(
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+    )
+    output, log = tap.communicate(timeout=60)
+    assert tap.returncode == 1
+    assert b"STATE" not in output
+    assert f"Stream 'public-t': can't write to {pipeline.directory}".encode() in log
+    assert b"set TMPDIR to a larger disk" in log
+    assert not list(pipeline.directory.glob("tap-postgres-arrow-*"))
+
+
+def test_a_loader_that_has_ended_is_no_reason_to_go_on(pipeline: Pipeline) -> None:
+    pipeline.sql("create table t (id int primary key)", "insert into t values (1)")
+    tap = pipeline.start_tap()
+    assert tap.stdout
+    tap.stdout.close()
+    assert tap.wait(timeout=60) == 1
+    assert not list(pipeline.directory.glob("tap-postgres-arrow-*"))
+
+
+def test_a_server_that_cannot_be_reached_and_a_password_that_is_wrong(pipeline: Pipeline) -> None:
+    pipeline.settings |= {"port": 1, "password": "not-to-be-shown"}
+    with pytest.raises(
+        TapError, match=r"Can't connect to Postgres: .*refused.*Check `host`"
+    ) as caught:
+        TapPostgresArrow(config=pipeline.config).connection.close()
+    assert "not-to-be-shown" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", ["truncate t", "alter table t alter id type bigint"])
+def test_a_table_that_is_rewritten_after_the_snapshot_does_not_count_as_empty(
+    pipeline: Pipeline, change: str
+) -> None:
+    pipeline.sql("create table t (id int primary key)", "insert into t values (1)")
+    tap = TapPostgresArrow(config=pipeline.config, catalog=pipeline.catalog())
+    assert tap.streams
+    pipeline.sql(change)
+    with pytest.raises(TapError, match=r"'public-t'.*truncated or rewritten.*Run again"):
+        tap.sync_all()
+    tap.close()
+
+
+def test_an_old_server() -> None:
+    with pytest.raises(TapError, match="version 12; the tap needs 13"):
+        require_version(120_018)
+
+
+def test_a_pool_that_lends_a_server_for_one_statement_only() -> None:
+    # As PgBouncer puts it, under `pool_mode = statement`.
+    error = RuntimeError("FATAL: transaction blocks not allowed in statement pooling mode")
+    error.sqlstate = "08P01"  # type: ignore[attr-defined]
+    text = str(explained(error, Place("public-t", '"public"."t"'), "reader"))
+    assert "pool_mode` is `transaction` or `session`" in text
