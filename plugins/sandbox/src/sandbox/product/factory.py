@@ -65,6 +65,17 @@ def make_organisation(
     )
 
 
+def as_signed_up(organisation: Organisation) -> Organisation:
+    """The organisation as it was before it set anything up."""
+    return organisation._replace(
+        setup_completed_at=None,
+        annual_contract_value=None,
+        slack_team_id=None,
+        updated_at=organisation.created_at,
+        archived_at=None,
+    )
+
+
 def make_user(
     rng: Random, organisation: Organisation, created_at: datetime, now: datetime, role: str
 ) -> User:
@@ -104,6 +115,7 @@ def make_incident(
     participants: int,
     timeline_items: int,
     actions: int,
+    rehearsal: bool = False,
 ) -> None:
     """Add an incident to the rows, with who took part, what was said and what is left to do.
 
@@ -136,7 +148,7 @@ def make_incident(
         status=status,
         severity=None if status == "triage" else severity,
         visibility="private" if rng.random() < 0.07 else "public",
-        test=rng.random() < 0.05,
+        test=rehearsal or rng.random() < 0.05,
         labels=some(rng, words.LABELS, at_most=3),
         custom_fields=custom_fields(rng) if rng.random() < 0.75 else None,
         estimated_cost=cost(rng) if status == "closed" and rng.random() < 0.4 else None,

@@ -1,6 +1,6 @@
 -- The product database of an incident-management SaaS.
--- Every table bears `updated_at`; `actions`, `workflows`, `announcement_rules` and
--- `incident_participants` lose rows for good, the others are archived or kept.
+-- Every table bears `updated_at` and loses rows for good. Organisations that were set up, users who
+-- took part in incidents and incidents that were no rehearsals are kept, or archived.
 
 create type user_role as enum ('owner', 'admin', 'responder', 'viewer');
 create type incident_status as enum ('triage', 'investigating', 'fixing', 'monitoring', 'closed', 'declined');
@@ -46,7 +46,7 @@ create table users (
 create table incidents (
     id uuid primary key,
     organisation_id uuid not null references organisations (id),
-    reference integer not null,             -- counts up within an organisation: INC-1, INC-2, …
+    reference integer not null,             -- counts up within an organisation: INC-1, INC-2, …; with gaps where one was deleted
     name text not null,
     summary text,
     status incident_status not null,
@@ -132,3 +132,12 @@ create table workflows (
     created_at timestamptz not null,
     updated_at timestamptz not null
 );
+
+-- What refers to an incident or a user is looked up whenever one is deleted.
+create index on incidents (creator_id);
+create index on incidents (lead_id);
+create index on incident_participants (user_id);
+create index on actions (incident_id);
+create index on actions (assignee_id);
+create index on timeline_items (incident_id);
+create index on timeline_items (user_id);

@@ -1,8 +1,8 @@
 """One day passes: about one row in a hundred is added, changed or deleted for good.
 
-A tick follows from the world's seed, the tick's number and the rows that it finds. It changes
-something in every table, and whatever it writes has an `updated_at` within the new day, later than
-anything before it.
+A tick follows from the world's seed, the tick's number and the rows that it finds. It adds to,
+changes and deletes from every table, and whatever it writes has an `updated_at` within the new day,
+later than anything before it.
 """
 
 import json
@@ -20,9 +20,11 @@ from sandbox.errors import SandboxError
 from sandbox.product import words
 from sandbox.product.calendar import between, end_of, rhythm, working_moment
 from sandbox.product.database import Clock, insert, read_clock
+from sandbox.product.deletions import DELETED, OWNED_THROUGH
 from sandbox.product.factory import (
     SEVERITY_SHARES,
     STAGES,
+    as_signed_up,
     contract_value,
     cost,
     make_announcement_rule,
@@ -54,22 +56,6 @@ from sandbox.product.tables import (
     Table,
 )
 from sandbox.product.world import PEOPLE_AT_LEAST, ROLE_SHARES
-
-# Only these lose rows for good. Creators and leads stay participants of their incidents.
-DELETED: tuple[tuple[Table[Any], float, LiteralString], ...] = (
-    (ACTIONS, 0.002, "true"),
-    (WORKFLOWS, 0.004, "true"),
-    (ANNOUNCEMENT_RULES, 0.004, "true"),
-    (
-        PARTICIPANTS,
-        0.001,
-        """
-        not exists (
-            select from incidents where id = incident_id and user_id in (creator_id, lead_id)
-        )
-        """,
-    ),
-)
 
 
 @dataclass
@@ -137,19 +123,31 @@ class _Day:
         """Delete rows for good; returns the participants (incident, user) that left."""
         left: set[tuple[UUID, UUID]] = set()
         for table, share, condition in DELETED:
-            keys = [
-                tuple(getattr(row, column) for column in table.key)
-                for row in self._sample(table, share, condition)
-            ]
-            statement = sql.SQL("delete from {} where {}").format(
-                sql.Identifier(table.name), _assignments(table.key, " and ")
-            )
-            with self.connection.cursor() as cursor:
-                cursor.executemany(statement, keys)
-            self.changes[table.name].deleted = len(keys)
+            rows = self._sample(table, share, condition)
+            keys = [tuple(getattr(row, column) for column in table.key) for row in rows]
+            if table.name in OWNED_THROUGH:
+                self._delete_owned(OWNED_THROUGH[table.name], keys)
+            self._delete_where(table, table.key, keys)
             if table is PARTICIPANTS:
                 left = {(incident_id, user_id) for incident_id, user_id in keys}
         return left
+
+    def _delete_owned(self, column: str, keys: list[tuple[Any, ...]]) -> None:
+        """Delete what belongs to the rows with these keys, what nothing refers to first."""
+        for table in reversed(TABLES):
+            if column in table.columns:
+                self._delete_where(table, (column,), keys)
+
+    def _delete_where(
+        self, table: Table[Any], columns: Iterable[str], values: list[tuple[Any, ...]]
+    ) -> None:
+        """Delete the rows whose columns hold one of the values."""
+        statement = sql.SQL("delete from {} where {}").format(
+            sql.Identifier(table.name), _assignments(columns, " and ")
+        )
+        with self.connection.cursor() as cursor:
+            cursor.executemany(statement, values)
+            self.changes[table.name].deleted += cursor.rowcount
 
     def _update_organisations(self) -> None:
         set_up = []
@@ -331,9 +329,12 @@ class _Day:
         ]
 
     def _add_organisations_and_users(self) -> None:
-        for _ in range(self._about(max(0.004 * self._number("organisations"), 0.4))):
+        for sign_up in range(1 + self._about(max(0.004 * self._number("organisations"), 0.4))):
             created_at = self._moment()
             organisation = make_organisation(self.rng, created_at, self.now, established=False)
+            if sign_up == 0:
+                # Each day somebody goes no further, so that there is always one to purge.
+                organisation = as_signed_up(organisation)
             self.new.organisations.append(organisation)
             for number in range(PEOPLE_AT_LEAST):
                 role = weighted(self.rng, ROLE_SHARES) if number else "owner"
@@ -363,11 +364,15 @@ class _Day:
         users = {id_: user_ids for id_, user_ids, _ in organisations}
         references = {id_: reference or 0 for id_, _, reference in organisations}
         moments = sorted(
-            self._moment() for _ in range(max(1, self._about(0.004 * self._number("incidents"))))
+            self._moment()
+            for _ in range(1 + max(1, self._about(0.004 * self._number("incidents"))))
         )
-        for created_at in moments:
-            # The more people, the more goes wrong.
-            (id_,) = self.rng.choices(list(users), [len(user_ids) for user_ids in users.values()])
+        # The more people, the more goes wrong.
+        weights = [len(user_ids) for user_ids in users.values()]
+        chosen = self.rng.choices(list(users), weights, k=len(moments) - 1)
+        # The day begins with a rehearsal of those who have an incident next, so that there is
+        # always one to purge.
+        for number, (id_, created_at) in enumerate(zip([chosen[0], *chosen], moments, strict=True)):
             references[id_] += 1
             make_incident(
                 self.rng,
@@ -380,6 +385,7 @@ class _Day:
                 participants=2 + int(self.rng.expovariate(1)),
                 timeline_items=1 + int(self.rng.expovariate(1 / 4)),
                 actions=1 + int(self.rng.expovariate(3)),
+                rehearsal=number == 0,
             )
 
     def _add_rules_and_workflows(self) -> None:

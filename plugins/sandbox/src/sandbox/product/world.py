@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sandbox.product.calendar import Calendar, between, end_of, start_of
 from sandbox.product.factory import (
+    as_signed_up,
     make_announcement_rule,
     make_incident,
     make_organisation,
@@ -70,8 +71,8 @@ def generate(today: date, scale: float, seed: int) -> Rows:
     calendar = Calendar(today - HISTORY, today)
     rows = Rows()
     rows.organisations = _organisations(rng, calendar, size.organisations)
-    # A few large customers and many small ones.
-    weights = [rng.lognormvariate(0, 1) for _ in rows.organisations]
+    # A few large customers and many small ones; the newest has had no time to grow.
+    weights = [*(rng.lognormvariate(0, 1) for _ in rows.organisations[:-1]), 0.0]
     users = {
         organisation.id: _users(rng, calendar, organisation, PEOPLE_AT_LEAST + extra)
         for organisation, extra in zip(
@@ -115,16 +116,7 @@ def _organisations(rng: Random, calendar: Calendar, count: int) -> list[Organisa
     newest = make_organisation(
         rng, now - timedelta(hours=rng.uniform(1, 12)), now, established=False
     )
-    return [
-        *organisations,
-        newest._replace(
-            setup_completed_at=None,
-            annual_contract_value=None,
-            slack_team_id=None,
-            updated_at=newest.created_at,
-            archived_at=None,
-        ),
-    ]
+    return [*organisations, as_signed_up(newest)]
 
 
 def _users(rng: Random, calendar: Calendar, organisation: Organisation, count: int) -> list[User]:
