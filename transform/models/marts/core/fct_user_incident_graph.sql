@@ -16,13 +16,6 @@ with incidents as (
 
 ),
 
-users as (
-
-    select *
-    from {{ ref('stg_product__users') }}
-
-),
-
 participants as (
 
     select *
@@ -122,8 +115,6 @@ select
     incidents.created_at as incident_created_at
 
 from edges
--- A user or incident that was written while the source was being read comes with the next run.
 inner join incidents on edges.incident_id = incidents.id
-inner join users on edges.user_id = users.id
 left join participants
     on edges.incident_id = participants.incident_id and edges.user_id = participants.user_id
