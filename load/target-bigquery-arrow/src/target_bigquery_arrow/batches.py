@@ -44,7 +44,7 @@ class BatchFile:
         """
         self.path = path
         self._stream = stream
-        with _reading(stream, path):
+        with reading(stream, path):
             self.size = path.stat().st_size
             self._footer = pq.read_metadata(path)
             schema = self._footer.schema.to_arrow_schema()
@@ -77,7 +77,7 @@ class BatchFile:
             for name, rule in properties.items()
             if is_text(self.types.get(name)) and column_type(rule).kind is Kind.JSON
         ]
-        with _reading(self._stream, self.path), pq.ParquetFile(self.path) as file:
+        with reading(self._stream, self.path), pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE):
                 for row in _whole_microseconds(batch).to_pylist():
                     extracted_at = row.get(EXTRACTED_AT)
@@ -106,7 +106,7 @@ class BatchFile:
         return sum(int(found.null_count) for found in statistics)
 
     def _chunks(self, name: str) -> Iterator[pa.Array]:
-        with _reading(self._stream, self.path), pq.ParquetFile(self.path) as file:
+        with reading(self._stream, self.path), pq.ParquetFile(self.path) as file:
             for group in range(file.num_row_groups):
                 yield from file.read_row_group(group, columns=[name]).column(name).chunks
 
@@ -132,7 +132,7 @@ def json_lines(stream: str, path: Path, compression: str | None) -> Iterator[byt
         )
         raise LoadError(message)
     with (
-        _reading(stream, path),
+        reading(stream, path),
         gzip.open(path) if compression == "gzip" else path.open("rb") as file,
     ):
         for line in file:
@@ -202,7 +202,12 @@ def _whole_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 @contextmanager
-def _reading(stream: str, path: Path) -> Iterator[None]:
+def reading(stream: str, path: Path) -> Iterator[None]:
+    """Say of which file it is that it can't be read.
+
+    Raises:
+        LoadError: it can't.
+    """
     try:
         yield
     except FileNotFoundError as error:

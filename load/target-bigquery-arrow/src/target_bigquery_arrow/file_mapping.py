@@ -139,7 +139,7 @@ class FileMapping:
         present = self._present(file, self._keys)
         for key in self._keys:
             nulls = file.null_count(key.property) if key in present else file.rows
-            if nulls or key not in present:
+            if nulls:
                 raise null_key(self._layout, key, nulls, file.rows)
 
     def _report_unknown(self, file: BatchFile) -> None:

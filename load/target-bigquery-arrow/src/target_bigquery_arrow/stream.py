@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from target_bigquery_arrow import statements
-from target_bigquery_arrow.batches import BatchFile
+from target_bigquery_arrow.batches import BatchFile, reading
 from target_bigquery_arrow.buffer import ParquetFile, StreamBuffer
 from target_bigquery_arrow.completeness import Completeness
 from target_bigquery_arrow.decoder import RecordDecoder
@@ -87,6 +87,15 @@ class Stream:
     def target(self) -> str:
         """Return the full name of its table."""
         return self._table.target
+
+    @property
+    def is_uncommitted(self) -> bool:
+        """Return whether it has had messages that are not in the table yet."""
+        return (
+            self.counts.received > self.counts.loaded
+            or self._keys is not None
+            or self.completeness.version is not None
+        )
 
     def adopt(self, layout: Layout) -> None:
         """Go on with another layout. There must be no rows left of the one before.
@@ -170,7 +179,8 @@ class Stream:
         """Put all rows into the table, and see to it that the table is there.
 
         Raises:
-            LoadError: BigQuery failed, or the rows counted on the way don't agree.
+            LoadError: BigQuery failed, the rows counted on the way don't agree, or more have gone
+                than `max_delete_fraction` allows.
         """
         self.wait()
         if file := self._take_file():
@@ -190,6 +200,11 @@ class Stream:
                 self._table, self.layout, self._keys, hard_delete=self._options.hard_delete
             )
             self._keys = None
+        if self.max_delete_fraction is not None:
+            # The extractor that sets it sends the version after the records, and then the state:
+            # which stands for the deletes too.
+            self.activate_version()
+            self.completeness.version = None
 
     def activate_version(self) -> None:
         """Mark, or remove, the rows that a complete read of the source didn't have.
@@ -238,9 +253,10 @@ class Stream:
             self.counts.versionless += rows
 
     def _load(self, staged: StagingTable, file: ParquetFile | BatchFile) -> None:
-        loaded = self._warehouse.load_parquet(
-            file.path, staged.name, staged.columns, self._table.job("load")
-        )
+        with reading(self.layout.stream, file.path):
+            loaded = self._warehouse.load_parquet(
+                file.path, staged.name, staged.columns, self._table.job("load")
+            )
         self._table.check_equal(file.rows, f"in {file.path.name}", loaded, "loaded")
         staged.rows += loaded
         staged.size += file.size

@@ -183,9 +183,8 @@ class TargetBigQueryArrow(Target):
         self._routes: dict[str, Routes] = {}
         self._streams: dict[str, Stream] = {}
         self._schemas: dict[str, Schema] = {}
-        # States that are not out yet, each with the streams whose messages it may speak of.
-        self._states: list[tuple[bytes, frozenset[Stream]]] = []
-        self._heard: set[Stream] = set()
+        # States that are not out yet, each with the streams that it waits for.
+        self._states: list[tuple[bytes, set[Stream]]] = []
         self._failures: dict[Stream, LoadError] = {}
         self._pending_bytes = 0
         self._committed_at = time.monotonic()
@@ -252,7 +251,7 @@ class TargetBigQueryArrow(Target):
     def _process_schema_message(self, message: Any) -> None:
         schema: Schema = message
         if self._schemas.get(schema.stream) == schema:
-            self._hear(self._routes[schema.stream])
+            self._last_heard = self._routes[schema.stream]
             return
         if not self._schemas:
             self._warehouse.ensure_dataset()
@@ -270,7 +269,7 @@ class TargetBigQueryArrow(Target):
             for stream_map in self.mapper.stream_maps[schema.stream]
             if not isinstance(stream_map, RemoveRecordTransform)
         ]
-        self._hear(self._routes[schema.stream])
+        self._last_heard = self._routes[schema.stream]
 
     def _stream_for(self, stream_map: StreamMap, source: str) -> Stream:
         """Begin to load a stream, or go on with it under its new schema.
@@ -332,9 +331,10 @@ class TargetBigQueryArrow(Target):
     @override
     def _process_state_message(self, message: Any) -> None:
         state: State = message
-        if self._states and self._states[-1][1] == self._heard:
+        uncommitted = {stream for stream in self._streams.values() if stream.is_uncommitted}
+        if self._states and self._states[-1][1] == uncommitted:
             self._states.pop()
-        self._states.append((bytes(state.value), frozenset(self._heard)))
+        self._states.append((bytes(state.value), uncommitted))
         for _, stream in self._last_heard:
             stream.completeness.state()
         if time.monotonic() - self._committed_at >= self.config["batch_wait_limit_seconds"]:
@@ -378,6 +378,9 @@ class TargetBigQueryArrow(Target):
     def _process_parquet(self, batch: Batch, path: Path, routes: Routes) -> None:
         """Begin to load a file as it is; where its rows have to be seen, read them as records."""
         file = BatchFile(batch.stream, path)
+        if not file.rows:
+            self._temporary_files.remove(path)
+            return
         loadable = [
             stream
             for stream_map, stream in routes
@@ -404,11 +407,11 @@ class TargetBigQueryArrow(Target):
                 self._temporary_files.remove(path)
             return
         self._check_keys_stay(keys.stream)
-        files = [BatchFile(keys.stream, path) for path in paths]
+        files = [file for path in paths if (file := BatchFile(keys.stream, path)).rows]
         streams = [stream for _, stream in routes]
         works = [stream.stage_keys(files, keys.max_delete_fraction) for stream in streams]
-        for path, works_of_file in zip(paths, zip(*works, strict=True), strict=False):
-            self._start_staging(streams, works_of_file, path)
+        for file, *loads in zip(files, *works, strict=True):
+            self._start_staging(streams, loads, file.path)
 
     def _check_keys_stay(self, source: str) -> None:
         """See to it that the keys in the table are those that the source has.
@@ -485,14 +488,13 @@ class TargetBigQueryArrow(Target):
         self._settle()
 
     def _settle(self) -> None:
-        """Emit the newest state that speaks of no stream that failed; then raise its failure."""
-        for state, heard in reversed(self._states):
-            if heard.isdisjoint(self._failures):
+        """Emit the newest state that waits for no stream that failed; then raise the failure."""
+        for state, uncommitted in reversed(self._states):
+            if uncommitted.isdisjoint(self._failures):
                 sys.stdout.buffer.write(state + b"\n")
                 sys.stdout.buffer.flush()
                 break
         self._states = []
-        self._heard = {stream for _, stream in self._last_heard}
         for failure in self._failures.values():
             raise failure
 
@@ -537,13 +539,8 @@ class TargetBigQueryArrow(Target):
                 f"the extractor: report it there, or try another release of it."
             )
             raise LoadError(message) from None
-        self._hear(routes)
+        self._last_heard = routes
         return routes
-
-    def _hear(self, routes: Routes) -> None:
-        if routes is not self._last_heard:
-            self._last_heard = routes
-            self._heard.update(stream for _, stream in routes)
 
 
 def _leaves_alone(stream_map: StreamMap) -> bool:

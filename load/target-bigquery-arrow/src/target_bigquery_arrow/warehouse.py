@@ -218,7 +218,7 @@ class Warehouse:
                     timeout=REQUEST_SECONDS,
                 )
 
-        finished = self._run(f"load into {self.dataset}.{table}", job, submit)
+        finished = self._run(f"load of {path} into {self.dataset}.{table}", job, submit)
         return int(finished.output_rows or 0)
 
     def execute(self, sql: str, job: str) -> int:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import Any
 from unittest.mock import patch
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
@@ -57,6 +60,13 @@ def files(kind: str, stream: str, *paths: Path, **others: Any) -> Message:
         "manifest": [path.as_uri() for path in paths],
         **others,
     }
+
+
+def parquet(directory: Path, columns: Any) -> Path:
+    """A Parquet file as a tap writes it."""
+    path = directory / f"{uuid.uuid4()}.parquet"
+    pq.write_table(pa.table(columns), path, compression="zstd")
+    return path
 
 
 def lines(messages: Iterable[Message | bytes]) -> bytes:

@@ -4,8 +4,6 @@ import json
 import os
 import resource
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from target_bigquery_arrow.errors import LoadError
 
 from .driver import Loader, Message, activate, lines, record, schema, state
 from .emulator import free_port, running_emulator
+from .waiting import wait_until
 
 ID = {"id": {"type": "integer"}}
 THINGS = schema("things", ID | {"at": {"type": "string", "format": "date-time"}})
@@ -271,10 +270,3 @@ def directories(parent: Path) -> list[Path]:
 
 def has_files(parent: Path) -> bool:
     return bool(directories(parent))
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
