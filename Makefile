@@ -37,8 +37,9 @@ lint: .venv/.setup-dev ## Check format, types, SQL and YAML
 	@.venv/bin/pre-commit run --all-files
 
 .PHONY: bench
-bench: .venv/.setup-dev ## Measure: rows per CPU second, peak memory
+bench: .venv/.setup-dev ## Measure: CPU seconds and peak memory, beside others
 	@.venv/bin/python load/target-bigquery-arrow/bench/record_road.py
+	@.venv/bin/python extract/tap-postgres-arrow/bench/postgres_road.py
 
 .PHONY: lock
 lock: ## Lock all dependencies with hashes; UPGRADE=1 for newer ones
