@@ -120,7 +120,7 @@ def _wider(kind: Kind) -> tuple[Kind, ...]:
 
 def absent(column: ColumnType) -> str:
     """Return the SQL for a column that the files don't have."""
-    return f"cast({'[]' if column.repeated else 'null'} as {column})"
+    return f"cast(null as {column})"
 
 
 def of_records(name: str, layout: Layout, casts: Mapping[str, ColumnType]) -> StagingTable:

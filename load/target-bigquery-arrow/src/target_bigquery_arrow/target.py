@@ -9,21 +9,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from decimal import Decimal
-from fnmatch import fnmatch
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, NoReturn, Self, override
 
 import msgspec
 from singer_sdk import Target
-from singer_sdk import typing as th
 from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.helpers.capabilities import PluginCapabilities
-from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform, StreamMap
+from singer_sdk.mapper import RemoveRecordTransform, StreamMap
 
 from target_bigquery_arrow.batches import BatchFile, TemporaryFiles, json_lines, local_paths
-from target_bigquery_arrow.decoder import DECODE_ERRORS, unreadable
 from target_bigquery_arrow.drift import SchemaDrift
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import layout_of
@@ -38,10 +34,11 @@ from target_bigquery_arrow.messages import (
     State,
 )
 from target_bigquery_arrow.names import table_name, valid_name
+from target_bigquery_arrow.settings import MEBIBYTE, SETTINGS
 from target_bigquery_arrow.stream import LoadOptions, Stream
+from target_bigquery_arrow.stream_maps import check_key_is_kept, leaves_alone, mapped
 from target_bigquery_arrow.warehouse import Warehouse
 
-MEBIBYTE = 2**20
 # A stream's records become a row group once they take this part of `batch_bytes`.
 ROW_GROUPS_PER_BATCH = 16
 PARALLEL_LOADS = 4
@@ -67,105 +64,7 @@ class TargetBigQueryArrow(Target):
         PluginCapabilities.STREAM_MAPS,
         PluginCapabilities.STRUCTURED_LOGGING,
     ]
-    config_jsonschema = th.PropertiesList(
-        th.Property(
-            "project",
-            th.StringType(min_length=1),
-            required=True,
-            description="The Google Cloud project that owns the dataset and runs the jobs.",
-        ),
-        th.Property(
-            "dataset",
-            th.StringType(min_length=1),
-            required=True,
-            description="The dataset that tables are loaded into; made if it isn't there.",
-        ),
-        th.Property(
-            "location",
-            th.StringType(min_length=1),
-            default="US",
-            description="The dataset's location, e.g. `EU` or `europe-west2`.",
-        ),
-        th.Property(
-            "credentials_path",
-            th.StringType(min_length=1),
-            description=(
-                "A service account's key file. Without it, application default credentials."
-            ),
-        ),
-        th.Property(
-            "api_endpoint",
-            th.StringType(min_length=1),
-            description="Another address of the BigQuery API, e.g. a local emulator's.",
-        ),
-        th.Property(
-            "anonymous",
-            th.BooleanType,
-            default=False,
-            description="Send no credentials. Only with `api_endpoint`, for an emulator.",
-        ),
-        th.Property(
-            "schema_drift",
-            th.StringType(allowed_values=[policy.value for policy in SchemaDrift]),
-            default=SchemaDrift.EVOLVE.value,
-            description=(
-                "When a stream's columns differ from its table's: `evolve` the table, `freeze` it "
-                "and leave new columns out, or `fail`."
-            ),
-        ),
-        th.Property(
-            "process_activate_version_messages",
-            th.BooleanType,
-            default=True,
-            description="Mark, or remove, the rows that a FULL_TABLE stream no longer has.",
-        ),
-        th.Property(
-            "hard_delete",
-            th.BooleanType,
-            default=False,
-            description="Remove deleted rows instead of setting `_sdc_deleted_at`.",
-        ),
-        th.Property(
-            "drop_stream_prefixes",
-            th.ArrayType(th.StringType),
-            default=["public-"],
-            description="Prefixes of stream names that are left out of table names.",
-        ),
-        th.Property(
-            "batch_bytes",
-            th.IntegerType(minimum=MEBIBYTE),
-            default=64 * MEBIBYTE,
-            description="Memory for records that are not on disk yet, for all streams together.",
-        ),
-        th.Property(
-            "load_bytes",
-            th.IntegerType(minimum=MEBIBYTE),
-            default=512 * MEBIBYTE,
-            description="Parquet on disk, for all streams together, before it is loaded.",
-        ),
-        th.Property(
-            "batch_wait_limit_seconds",
-            th.IntegerType(minimum=1),
-            default=300,
-            description="Load, and move the state, at least this often.",
-        ),
-        th.Property(
-            "partition_bytes",
-            th.IntegerType(minimum=0),
-            default=256 * MEBIBYTE,
-            description=(
-                "A new table whose first load is at least this large is partitioned by month of "
-                "ingestion."
-            ),
-        ),
-        th.Property(
-            "retry_seconds",
-            th.NumberType(minimum=0),
-            default=300,
-            description="How long to go on when BigQuery fails or can't be reached.",
-        ),
-        additional_properties=False,
-    ).to_dict()
+    config_jsonschema = SETTINGS
 
     def __init__(self, *, config: dict[str, Any], **options: Any) -> None:
         """Read the settings and prepare the client. Nothing is sent before the first SCHEMA.
@@ -307,12 +206,12 @@ class TargetBigQueryArrow(Target):
     def _append(self, record: Record, routes: Routes) -> None:
         for stream_map, stream in routes:
             stream.completeness.records += 1
-            mapped = _mapped(record, stream_map)
-            if mapped is None:
+            mapped_record = mapped(record, stream_map)
+            if mapped_record is None:
                 continue
             buffer = stream.buffer
             before = buffer.pending_bytes
-            stream.append(mapped)
+            stream.append(mapped_record)
             self._pending_bytes += buffer.pending_bytes - before
             if buffer.pending_bytes >= self._row_group_bytes:
                 self._spill(stream)
@@ -354,12 +253,12 @@ class TargetBigQueryArrow(Target):
 
     @override
     def _process_batch_message(self, message: Any) -> None:
-        for stream in self._streams.values():
-            stream.check()
         files: Batch | Keys = message
         paths = local_paths(files)
         if files.temporary:
             self._temporary_files.add(paths)
+        for stream in self._streams.values():
+            stream.check()
         if isinstance(files, Keys):
             self._process_keys(files, paths)
             return
@@ -384,7 +283,7 @@ class TargetBigQueryArrow(Target):
         loadable = [
             stream
             for stream_map, stream in routes
-            if _leaves_alone(stream_map) and stream.is_loadable(file)
+            if leaves_alone(stream_map) and stream.is_loadable(file)
         ]
         if others := [(map_, stream) for map_, stream in routes if stream not in loadable]:
             properties = self._schemas[batch.stream].schema["properties"]
@@ -406,42 +305,16 @@ class TargetBigQueryArrow(Target):
             for path in paths:
                 self._temporary_files.remove(path)
             return
-        self._check_keys_stay(keys.stream)
+        check_key_is_kept(
+            keys.stream,
+            self._schemas[keys.stream].key_properties or [],
+            self.mapper.stream_maps_dict,
+        )
         files = [file for path in paths if (file := BatchFile(keys.stream, path)).rows]
         streams = [stream for _, stream in routes]
         works = [stream.stage_keys(files, keys.max_delete_fraction) for stream in streams]
         for file, *loads in zip(files, *works, strict=True):
             self._start_staging(streams, loads, file.path)
-
-    def _check_keys_stay(self, source: str) -> None:
-        """See to it that the keys in the table are those that the source has.
-
-        Raises:
-            LoadError: the stream has none, or `stream_maps` alter them.
-        """
-        keys = self._schemas[source].key_properties
-        if not keys:
-            message = (
-                f"Stream '{source}' has no key, so KEYS can't tell which of its rows have gone. "
-                f"Set `table-key-properties` in the extractor's `metadata`, or its "
-                f"`detect_deletes` to false."
-            )
-            raise LoadError(message)
-        mapped = {
-            name
-            for pattern, definition in self.mapper.stream_maps_dict.items()
-            if isinstance(definition, dict)
-            and fnmatch(source, str(definition.get("__source__", pattern)))
-            for name in definition
-        }
-        if mapped.isdisjoint((*keys, "__key_properties__")):
-            return
-        message = (
-            f"Stream '{source}': `stream_maps` alter its key, so KEYS can't tell which rows of its "
-            f"table have gone. Leave the key as it is, or set the extractor's `detect_deletes` to "
-            f"false."
-        )
-        raise LoadError(message)
 
     def _start_staging(
         self, streams: Sequence[Stream], works: Iterable[Callable[[], None]], path: Path
@@ -543,42 +416,11 @@ class TargetBigQueryArrow(Target):
         return routes
 
 
-def _leaves_alone(stream_map: StreamMap) -> bool:
-    return type(stream_map) is SameRecordTransform and not stream_map.flattening_enabled
-
-
 def _unknown_format(message: Batch | Keys) -> LoadError:
     return LoadError(
         f"Stream '{message.stream}': files of format '{message.encoding.format}' can't be loaded. "
         f"Set the extractor's `batch_config.encoding.format` to `parquet` or `jsonl`."
     )
-
-
-def _mapped(record: Record, stream_map: StreamMap) -> Record | None:
-    """Return a record as `stream_maps` and flattening want it; None where they filter it out."""
-    if _leaves_alone(stream_map):
-        return record
-    try:
-        values = _decode(record.record)
-    except DECODE_ERRORS as error:
-        raise unreadable(record.stream, error) from error
-    try:
-        transformed = stream_map.transform(values)
-    except Exception as error:  # an expression of the user's may raise anything
-        message = (
-            f"Stream '{record.stream}': `stream_maps` failed on a record "
-            f"({type(error).__name__}: {error}). Correct its expression, or what it has to allow "
-            f"for: nulls, say."
-        )
-        raise LoadError(message) from error
-    if transformed is None:
-        return None
-    return msgspec.structs.replace(record, record=msgspec.Raw(_encode(transformed)))
-
-
-# Decimals, so that stream maps leave a number's digits as they are.
-_decode = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
-_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def main() -> None:

@@ -1,0 +1,107 @@
+"""The loader's settings, beside those of the SDK for `stream_maps` and flattening."""
+
+from typing import Any
+
+from singer_sdk import typing as th
+
+from target_bigquery_arrow.drift import SchemaDrift
+
+MEBIBYTE = 2**20
+
+SETTINGS: dict[str, Any] = th.PropertiesList(
+    th.Property(
+        "project",
+        th.StringType(min_length=1),
+        required=True,
+        description="The Google Cloud project that owns the dataset and runs the jobs.",
+    ),
+    th.Property(
+        "dataset",
+        th.StringType(min_length=1),
+        required=True,
+        description="The dataset that tables are loaded into; made if it isn't there.",
+    ),
+    th.Property(
+        "location",
+        th.StringType(min_length=1),
+        default="US",
+        description="The dataset's location, e.g. `EU` or `europe-west2`.",
+    ),
+    th.Property(
+        "credentials_path",
+        th.StringType(min_length=1),
+        description=("A service account's key file. Without it, application default credentials."),
+    ),
+    th.Property(
+        "api_endpoint",
+        th.StringType(min_length=1),
+        description="Another address of the BigQuery API, e.g. a local emulator's.",
+    ),
+    th.Property(
+        "anonymous",
+        th.BooleanType,
+        default=False,
+        description="Send no credentials. Only with `api_endpoint`, for an emulator.",
+    ),
+    th.Property(
+        "schema_drift",
+        th.StringType(allowed_values=[policy.value for policy in SchemaDrift]),
+        default=SchemaDrift.EVOLVE.value,
+        description=(
+            "When a stream's columns differ from its table's: `evolve` the table, `freeze` it "
+            "and leave new columns out, or `fail`."
+        ),
+    ),
+    th.Property(
+        "process_activate_version_messages",
+        th.BooleanType,
+        default=True,
+        description="Mark, or remove, the rows that a FULL_TABLE stream no longer has.",
+    ),
+    th.Property(
+        "hard_delete",
+        th.BooleanType,
+        default=False,
+        description="Remove deleted rows instead of setting `_sdc_deleted_at`.",
+    ),
+    th.Property(
+        "drop_stream_prefixes",
+        th.ArrayType(th.StringType),
+        default=["public-"],
+        description="Prefixes of stream names that are left out of table names.",
+    ),
+    th.Property(
+        "batch_bytes",
+        th.IntegerType(minimum=MEBIBYTE),
+        default=64 * MEBIBYTE,
+        description="Memory for records that are not on disk yet, for all streams together.",
+    ),
+    th.Property(
+        "load_bytes",
+        th.IntegerType(minimum=MEBIBYTE),
+        default=512 * MEBIBYTE,
+        description="Parquet on disk, for all streams together, before it is loaded.",
+    ),
+    th.Property(
+        "batch_wait_limit_seconds",
+        th.IntegerType(minimum=1),
+        default=300,
+        description="Load, and move the state, at least this often.",
+    ),
+    th.Property(
+        "partition_bytes",
+        th.IntegerType(minimum=0),
+        default=256 * MEBIBYTE,
+        description=(
+            "A new table whose first load is at least this large is partitioned by month of "
+            "ingestion."
+        ),
+    ),
+    th.Property(
+        "retry_seconds",
+        th.NumberType(minimum=0),
+        default=300,
+        description="How long to go on when BigQuery fails or can't be reached.",
+    ),
+    additional_properties=False,
+).to_dict()
