@@ -132,6 +132,9 @@ class Pipeline:
                 target.listen(io.BytesIO(messages.encode()))  # type: ignore[arg-type]
             finally:
                 self.keep(states.getvalue())
+                # A process that fails lets go of its tables by ending.
+                for stream in target._streams.values():
+                    stream.close()
 
     def keep(self, states: bytes) -> None:
         """Keep the last state that a loader gave out."""
