@@ -13,10 +13,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from target_bigquery_arrow.column_types import Kind, column_type
+from target_bigquery_arrow.column_types import ColumnType, Kind, column_type
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import EXTRACTED_AT, SEQUENCE, TABLE_VERSION
 from target_bigquery_arrow.messages import Batch, Keys, Record
+from target_bigquery_arrow.staging import staged_type
 
 READ_ERRORS = (OSError, EOFError, zlib.error, ValueError, OverflowError, pa.ArrowException)
 ROWS_AT_ONCE = 10_000
@@ -75,7 +76,8 @@ class BatchFile:
         json_texts = [
             name
             for name, rule in properties.items()
-            if is_text(self.types.get(name)) and column_type(rule).kind is Kind.JSON
+            if column_type(rule).kind is Kind.JSON
+            and staged_type(self.types.get(name, pa.null())) == ColumnType(Kind.STRING)
         ]
         with reading(self._stream, self.path), pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE):
@@ -109,14 +111,6 @@ class BatchFile:
         with reading(self._stream, self.path), pq.ParquetFile(self.path) as file:
             for group in range(file.num_row_groups):
                 yield from file.read_row_group(group, columns=[name]).column(name).chunks
-
-
-def is_text(arrow: pa.DataType | None) -> bool:
-    """Return whether a type is one of Arrow's for text."""
-    types = pa.types
-    return arrow is not None and (
-        types.is_string(arrow) or types.is_large_string(arrow) or types.is_string_view(arrow)
-    )
 
 
 def json_lines(stream: str, path: Path, compression: str | None) -> Iterator[bytes]:

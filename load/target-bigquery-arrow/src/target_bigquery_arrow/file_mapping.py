@@ -71,11 +71,7 @@ class FileMapping:
         self._report_unknown(file)
         self._check_keys(file)
         present = self._present(file, self._columns.values())
-        made = {
-            RECEIVED_AT: NOW,
-            BATCHED_AT: NOW,
-            EXTRACTED_AT: NOW,
-        }
+        made = {EXTRACTED_AT: NOW, RECEIVED_AT: NOW, BATCHED_AT: NOW}
         made |= {column.name: self._expression(column, file) for column in present}
         if SEQUENCE not in made:
             # Files that say nothing of their order are merged one after another, as they came.

@@ -56,7 +56,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         "process_activate_version_messages",
         th.BooleanType,
         default=True,
-        description="Mark, or remove, the rows that a FULL_TABLE stream no longer has.",
+        description="Mark, or remove, the rows that the source no longer has.",
     ),
     th.Property(
         "hard_delete",

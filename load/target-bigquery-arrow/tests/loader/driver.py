@@ -62,10 +62,10 @@ def files(kind: str, stream: str, *paths: Path, **others: Any) -> Message:
     }
 
 
-def parquet(directory: Path, columns: Any) -> Path:
+def parquet(directory: Path, columns: Any, **options: Any) -> Path:
     """A Parquet file as a tap writes it."""
     path = directory / f"{uuid.uuid4()}.parquet"
-    pq.write_table(pa.table(columns), path, compression="zstd")
+    pq.write_table(pa.table(columns), path, compression="zstd", **options)
     return path
 
 

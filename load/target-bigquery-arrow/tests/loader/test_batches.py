@@ -317,6 +317,12 @@ def test_what_a_column_cannot_hold(
     assert not loader.tables()
 
 
+def test_a_null_key_is_found_in_a_file_without_statistics(loader: Loader, tmp_path: Path) -> None:
+    path = parquet(tmp_path, {"id": [1, None, None]}, write_statistics=False)
+    with pytest.raises(LoadError, match="'id' is missing or null in 2 of 3 records"):
+        loader.load(THINGS, files("BATCH", "things", path))
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [

@@ -4,11 +4,12 @@ import itertools
 import random
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from target_bigquery_arrow.errors import LoadError
 
-from .driver import Loader, record, schema, state
+from .driver import Loader, Message, files, parquet, record, schema, state
 from .flaky_proxy import Fault, FlakyProxy, Request, flaky_proxy
 
 ID = {"id": {"type": "integer"}}
@@ -20,6 +21,16 @@ PIPE = [
     state({"done": True}),
 ]
 STATEMENT = re.compile(rb'"jobId": "(\w+)".*"query":')
+
+
+def in_files(directory: Path) -> list[Message]:
+    """The same, in four files each, which share a staging table."""
+    pipe = [message for message in PIPE if message["type"] != "RECORD"]
+    for stream, part in itertools.product(("things", "log"), range(4)):
+        ids = list(range(part * 25, part * 25 + 25))
+        path = parquet(directory, {"id": ids, "_sdc_sequence": [1] * 25})
+        pipe.insert(-1, files("BATCH", stream, path))
+    return pipe
 
 
 @pytest.fixture
@@ -36,10 +47,11 @@ def assert_loaded_once(loader: Loader) -> None:
         assert sorted(row["id"] for row in loader.rows(table)) == list(range(100))
 
 
-def test_any_request_may_fail(loader: Loader, proxy: FlakyProxy) -> None:
+@pytest.mark.parametrize("road", ["RECORD", "BATCH"])
+def test_any_request_may_fail(loader: Loader, proxy: FlakyProxy, tmp_path: Path, road: str) -> None:
     chance = random.Random(3)
     proxy.fault = lambda _: chance.choice([*Fault, *[Fault.NONE] * 8])
-    assert loader.load(*PIPE) == [{"done": True}]
+    assert loader.load(*(PIPE if road == "RECORD" else in_files(tmp_path))) == [{"done": True}]
     assert set(proxy.faults) == set(Fault)
     assert_loaded_once(loader)
 
