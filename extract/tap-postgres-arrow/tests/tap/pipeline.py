@@ -5,11 +5,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 import psycopg
 from google.api_core.exceptions import NotFound
@@ -41,6 +43,8 @@ class Pipeline:
 
     def __enter__(self) -> Self:
         self.stack = ExitStack()
+        # What this process makes goes where its children's does: files, and the loader's locks.
+        self.stack.enter_context(patch.object(tempfile, "tempdir", str(self.directory)))
         self.postgres = self.stack.enter_context(self.connect())
         return self
 
