@@ -5,7 +5,6 @@ go in one run. Past it, nothing is marked: more likely than not, something else 
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from target_bigquery_arrow import statements
@@ -22,24 +21,25 @@ class SourceKeys:
     """Every key that the source holds.
 
     Attributes:
-        max_delete_fraction: how much of the table may go.
-        expressions: what the key's columns are made from.
-        staging: where the keys are; None where the source holds none.
+        staging: the table where they are, which isn't there if there are none.
+        rows: how many there are.
+        max_delete_fraction: how much of the stream's table may go.
     """
 
+    staging: StagingTable
+    rows: int
     max_delete_fraction: float
-    expressions: Mapping[str, str]
-    staging: StagingTable | None = None
 
 
 def delete_unlisted(table: Table, layout: Layout, keys: SourceKeys, *, hard_delete: bool) -> int:
     """Mark, or remove, the live rows whose keys the source no longer holds; return how many.
 
     Raises:
-        LoadError: they are more than `max_delete_fraction` allows.
+        LoadError: they are more than `max_delete_fraction` allows, or not all keys are there.
     """
-    staged = table.qualified(keys.staging.name) if keys.staging else None
-    listed = statements.listed_keys(staged, keys.expressions)
+    table.check_equal(keys.rows, "in the files of KEYS", keys.staging.rows, "loaded")
+    staged = table.qualified(keys.staging.name) if keys.rows else None
+    listed = statements.listed_keys(staged, keys.staging.expressions)
     sql = statements.count_unlisted(table.target, listed, layout)
     live, gone, lacking = table.counts(sql, "count_deletes")
     _guard(table, gone, live, keys.max_delete_fraction)
@@ -53,7 +53,7 @@ def delete_unlisted(table: Table, layout: Layout, keys: SourceKeys, *, hard_dele
     if gone:
         sql = statements.delete_unlisted(table.target, listed, layout, hard_delete=hard_delete)
         table.check_equal(gone, "gone from the source", table.execute(sql, "delete"), "deleted")
-    if keys.staging:
+    if keys.rows:
         table.warehouse.drop_table(keys.staging.name)
     return gone
 

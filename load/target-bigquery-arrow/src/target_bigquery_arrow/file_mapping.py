@@ -106,7 +106,7 @@ class FileMapping:
         )
 
     def no_keys(self) -> Mapping[str, str]:
-        """Return what stands for the keys of a source that holds none."""
+        """Return what the keys of a source that holds none are made from."""
         return {key.name: absent(self._casts.get(key.name, key.type)) for key in self._keys}
 
     @property

@@ -151,11 +151,11 @@ class Stream:
             LoadError: a file doesn't hold the stream's key.
         """
         name = self._table.staging_table("keys")
-        tables = [self._files.keys(name, file) for file in files]
-        staging = tables[0] if tables else None
-        expressions = staging.expressions if staging else self._files.no_keys()
-        self._keys = SourceKeys(max_delete_fraction, expressions, staging)
-        return [partial(self._load, table, file) for table, file in zip(tables, files, strict=True)]
+        table = StagingTable(name, columns={}, expressions=self._files.no_keys())
+        for file in files:
+            table = self._files.keys(name, file)
+        self._keys = SourceKeys(table, sum(file.rows for file in files), max_delete_fraction)
+        return [partial(self._load, table, file) for file in files]
 
     def wait(self) -> None:
         """Wait until the files taken so far are in staging tables.

@@ -69,8 +69,8 @@ class Table:
         if expected == found:
             return
         message = (
-            f"Table {self.target}: {expected} rows {before}, but {found} {after}. No state has "
-            f"moved; the next run reads these rows again. If it happens again, look at the jobs "
+            f"Table {self.target}: {expected} rows {before}, but {found} {after}. No state has moved "
+            f"past them; the next run reads them again. If it happens again, look at the jobs "
             f"'{self._job_prefix}…' in BigQuery's job history."
         )
         raise LoadError(message)

@@ -145,7 +145,7 @@ def test_schema_drift_freeze_leaves_new_columns_out(loader: Loader) -> None:
     loader.load(schema("things", ID), ONE)
     loader.settings["schema_drift"] = "freeze"
     loader.load(THINGS, record("things", {"id": 2, "at": "2024-01-01T00:00:00Z"}))
-    assert loader.rows("things") == [{"id": 1}, {"id": 2}]
+    assert loader.by_id("things") == {1: {"id": 1}, 2: {"id": 2}}
 
 
 def test_one_stream_that_fails_keeps_the_state_back_and_leaves_the_others_loaded(
