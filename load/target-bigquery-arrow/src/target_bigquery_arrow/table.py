@@ -69,9 +69,9 @@ class Table:
         if expected == found:
             return
         message = (
-            f"Table {self.target}: {expected} rows {before}, but {found} {after}. No state has moved "
-            f"past them; the next run reads them again. If it happens again, look at the jobs "
-            f"'{self._job_prefix}…' in BigQuery's job history."
+            f"Table {self.target}: {expected} rows {before}, but {found} {after}. No state has "
+            f"moved past them; the next run reads them again. If it happens again, look at the "
+            f"jobs '{self._job_prefix}…' in BigQuery's job history."
         )
         raise LoadError(message)
 
