@@ -250,7 +250,7 @@ def test_interleaved_streams(loader: Loader, tmp_path: Path) -> None:
         THINGS,
         others,
         *(
-            notes(tmp_path, (number, "x"), stream=stream)
+            batch(tmp_path, {"id": [number], "_sdc_sequence": [1]}, stream)
             for number in range(3)
             for stream in ("things", "others")
         ),
