@@ -38,13 +38,17 @@ class PostgresServer:
 
     def initialise(self) -> None:
         """Make the cluster."""
-        self.directory.mkdir(mode=0o700)
-        if os.geteuid() == 0:
-            shutil.chown(self.directory, postgres.UNPRIVILEGED)
+        self.make_directory()
         self.run(
             *("initdb", "--username", "postgres", "--auth", "trust", "--no-sync"),
             *("--encoding", "UTF8", "--locale", "C"),
         )
+
+    def make_directory(self) -> None:
+        """Make the data directory, empty, for Postgres' own user."""
+        self.directory.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            shutil.chown(self.directory, postgres.UNPRIVILEGED)
 
     def run(self, program: str, *arguments: str) -> str:
         """Run one of Postgres' programs on the data directory; return what it prints."""
