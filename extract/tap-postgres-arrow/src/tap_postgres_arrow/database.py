@@ -232,7 +232,7 @@ def explained(error: BaseException, place: Place | None, user: str | None) -> Ta
                 f"Somebody holds {relation} locked for more than {LOCK_SECONDS} s, a migration "
                 f"perhaps. Run again when it has ended"
             )
-        case "0A000" | "08P01" if "pooling mode" in text:
+        case _ if "pooling mode" in text:  # as PgBouncer says it
             mend = (
                 "The tap reads in transactions: connect to Postgres itself, or to a pool whose "
                 "`pool_mode` is `transaction` or `session`"
