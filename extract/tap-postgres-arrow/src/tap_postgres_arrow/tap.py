@@ -1,11 +1,11 @@
 """The Singer tap: settings, discovery, and one run after another."""
 
-import contextlib
+import json
 import os
 import sys
 from functools import cached_property
 from types import FrameType
-from typing import Any, ClassVar, NoReturn, cast, override
+from typing import IO, Any, ClassVar, NoReturn, Self, cast, override
 
 from singer_sdk import Tap
 from singer_sdk import typing as th
@@ -29,8 +29,6 @@ class TapPostgresArrow(Tap):
     """
 
     name = "tap-postgres-arrow"
-    # The SDK makes the tap inside its command line, which has no end that could be called.
-    cleanup = contextlib.ExitStack()
     dynamic_catalog = True
     capabilities: ClassVar = [
         PluginCapabilities.ABOUT,
@@ -127,13 +125,45 @@ class TapPostgresArrow(Tap):
         # Streams are mapped by the loader, which sees their rows.
         super().__init__(catalog=catalog, **(options | {"setup_mapper": False}))
         self.database = Database(self.config)
-        self.cleanup.callback(self.close)
 
     @classmethod
     @override
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
         # Without the SDK's settings for its own batches.
         super(Tap, cls).append_builtin_config(config_jsonschema)
+
+    @classmethod
+    @override
+    def invoke(  # type: ignore[override]
+        cls,
+        *,
+        about: bool = False,
+        about_format: str | None = None,
+        config: Any = None,
+        state: IO[str] | None = None,
+        catalog: IO[str] | None = None,
+    ) -> None:
+        # As the SDK does, and `__exit__` after it.
+        super(Tap, cls).invoke(about=about, about_format=about_format)
+        cls.print_version(print_fn=cls.logger.info)
+        with cls(
+            config=config.config,
+            parse_env_config=config.parse_env,
+            state=json.load(state) if state else None,
+            catalog=json.load(catalog) if catalog else None,
+        ) as tap:
+            tap.sync_all()
+
+    def __enter__(self) -> Self:
+        """Use it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop what is under way and leave the database."""
+        if "extraction" in self.__dict__:
+            self.extraction.close()
+        if "connection" in self.__dict__:
+            self.connection.close()
 
     @cached_property
     def connection(self) -> Connection:
@@ -179,13 +209,6 @@ class TapPostgresArrow(Tap):
                 name,
             )
 
-    def close(self) -> None:
-        """Stop what is under way and leave the database."""
-        if "extraction" in self.__dict__:
-            self.extraction.close()
-        if "connection" in self.__dict__:
-            self.connection.close()
-
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:
         # No state: each stream that is complete has sent its own.
@@ -207,8 +230,7 @@ def _stream_metadata(catalog: Any) -> dict[str, dict[str, Any]]:
 def main() -> None:
     """Run the tap; an expected error is one line, without a traceback."""
     try:
-        with TapPostgresArrow.cleanup:
-            TapPostgresArrow.cli()
+        TapPostgresArrow.cli()
     except TapError as error:
         TapPostgresArrow.logger.critical("%s", error)
         # Nothing is left to be said to whoever reads; a pipe that broke needs no second complaint.

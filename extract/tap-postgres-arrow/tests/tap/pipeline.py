@@ -77,11 +77,8 @@ class Pipeline:
 
     def catalog(self) -> dict[str, Any]:
         """What Meltano makes of a discovered catalog."""
-        tap = TapPostgresArrow(config=self.config)
-        try:
-            catalog = json.loads(tap.catalog_json_text)
-        finally:
-            tap.close()
+        with TapPostgresArrow(config=self.config) as tap:
+            catalog: dict[str, Any] = json.loads(tap.catalog_json_text)
         for stream in catalog["streams"]:
             name = stream["tap_stream_id"]
             stream["schema"]["properties"] |= self.schema.get(name, {})
@@ -100,14 +97,13 @@ class Pipeline:
 
     def _extract(self, catalog: dict[str, Any] | None = None) -> str:
         written = io.StringIO()
-        tap = TapPostgresArrow(
-            config=self.config, catalog=catalog or self.catalog(), state=self.state
-        )
-        with redirect_stdout(written):
-            try:
-                tap.sync_all()
-            finally:
-                tap.close()
+        with (
+            TapPostgresArrow(
+                config=self.config, catalog=catalog or self.catalog(), state=self.state
+            ) as tap,
+            redirect_stdout(written),
+        ):
+            tap.sync_all()
         return written.getvalue()
 
     # Both
@@ -130,15 +126,14 @@ class Pipeline:
 
     def load(self, messages: str) -> None:
         states = io.BytesIO()
-        target = TargetBigQueryArrow(config=self.loader_config)
-        with redirect_stdout(io.TextIOWrapper(states, write_through=True)):
-            try:
+        try:
+            with (
+                redirect_stdout(io.TextIOWrapper(states, write_through=True)),
+                TargetBigQueryArrow(config=self.loader_config) as target,
+            ):
                 target.listen(io.BytesIO(messages.encode()))  # type: ignore[arg-type]
-            finally:
-                self.keep(states.getvalue())
-                # A process that fails lets go of its tables by ending.
-                for stream in target._streams.values():
-                    stream.close()
+        finally:
+            self.keep(states.getvalue())
 
     def keep(self, states: bytes) -> None:
         """Keep the last state that a loader gave out."""

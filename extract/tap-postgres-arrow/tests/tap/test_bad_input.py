@@ -217,12 +217,11 @@ def test_a_table_that_is_rewritten_after_the_snapshot_does_not_count_as_empty(
     pipeline: Pipeline, change: str
 ) -> None:
     pipeline.sql("create table t (id int primary key)", "insert into t values (1)")
-    tap = TapPostgresArrow(config=pipeline.config, catalog=pipeline.catalog())
-    assert tap.streams
-    pipeline.sql(change)
-    with pytest.raises(TapError, match=r"'public-t'.*truncated or rewritten.*Run again"):
-        tap.sync_all()
-    tap.close()
+    with TapPostgresArrow(config=pipeline.config, catalog=pipeline.catalog()) as tap:
+        assert tap.streams
+        pipeline.sql(change)
+        with pytest.raises(TapError, match=r"'public-t'.*truncated or rewritten.*Run again"):
+            tap.sync_all()
 
 
 def test_an_old_server() -> None:
