@@ -6,8 +6,10 @@ machine does; what counts is the median.
 """
 
 import argparse
+import itertools
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +45,16 @@ class Bench:
                     contestant.install()
                 except BenchError as error:
                     self._fails(contestant, error)
+
+    def make_worlds(self, directory: Path, stack: ExitStack) -> None:
+        """Make all worlds at once; they last as long as `stack`."""
+
+        def make(number: int, table: Table) -> World:
+            return stack.enter_context(running_world(table, directory / str(number)))
+
+        with self.console.status("making tables"), ThreadPoolExecutor() as threads:
+            worlds = threads.map(make, itertools.count(), self.tables.all)
+            self.worlds.update(zip(self.tables.all, worlds, strict=True))
 
     def round(self, number: int) -> None:
         """Let everybody run once, each round another one first."""
@@ -93,10 +105,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         bench = Bench(tables, console)
         bench.install()
-        for number, table in enumerate(tables.all):
-            with console.status(f"making a world of {table}"):
-                world = running_world(table, Path(directory) / str(number))
-                bench.worlds[table] = stack.enter_context(world)
+        bench.make_worlds(Path(directory), stack)
         for number in range(1 if options.quick else options.rounds):
             bench.round(number + 1)
     figures = Figures(tables, bench.results)

@@ -29,7 +29,7 @@ def show(
     console.print(_costs(figures))
     console.print(_peaks(figures))
     if found:
-        console.print(_promises(found))
+        console.print(_promises(figures, found))
     for contestant, reason in failures.items():
         console.print(f"[red]{contestant.name} is out:[/] {escape(reason)}", highlight=False)
 
@@ -129,8 +129,10 @@ def _peaks(figures: Figures) -> Grid:
     return grid
 
 
-def _promises(found: Sequence[Promise]) -> Grid:
-    grid = _grid("What was promised", "", "measured", "")
+def _promises(figures: Figures, found: Sequence[Promise]) -> Grid:
+    small, large = figures.tables.small, figures.tables.large
+    title = f"What was promised of 1M and 3M rows, measured with {small} and {large}"
+    grid = _grid(title, "", "measured", "")
     for promise in found:
         mark = "[green]✓[/]" if promise.kept else "[red]✗[/]"
         grid.add_row(promise.text, promise.measured, mark)
