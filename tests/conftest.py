@@ -1,10 +1,10 @@
 """A whole stack for the tests: the project's own jobs, on a small sandbox of their own."""
 
 import os
-import socket
 from collections.abc import Iterator
 
 import pytest
+from sandbox.testing import free_ports
 
 from .stack import ROOT, Stack
 
@@ -15,7 +15,7 @@ SCALE = "0.05"
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Start a sandbox beside the one that a developer may have running; nothing is shared."""
     directory = tmp_path_factory.mktemp("stack")
-    ports = iter(free_ports(4))
+    ports = map(str, free_ports(4))
     environment = os.environ | {
         "SANDBOX_DIRECTORY": str(directory / "sandbox"),
         "SANDBOX_SCALE": SCALE,
@@ -35,14 +35,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
     finally:
         stack.sandbox("reset")
-
-
-def free_ports(count: int) -> list[str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [str(listener.getsockname()[1]) for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from loader.emulator import PROJECT, Emulator, running_emulator
+from sandbox.testing.emulator import PROJECT, Emulator, running_emulator
 
 ROWS = (100_000, 500_000, 2_000_000)
 LINES_PER_WRITE = 10_000

@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from sandbox.testing.emulator import Emulator, running_emulator
 
 from .driver import Loader
-from .emulator import Emulator, running_emulator
 
 
 @pytest.fixture(scope="session")

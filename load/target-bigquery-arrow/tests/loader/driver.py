@@ -20,9 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
+from sandbox.testing.emulator import PROJECT, Emulator
 from target_bigquery_arrow.target import TargetBigQueryArrow, main
-
-from .emulator import PROJECT, Emulator
 
 METADATA_PREFIX = "_sdc_"
 Message = dict[str, Any]

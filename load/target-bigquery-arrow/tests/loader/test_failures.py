@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sandbox.testing import free_port
+from sandbox.testing.emulator import running_emulator
 from target_bigquery_arrow.errors import LoadError
 
 from .driver import Loader, Message, activate, lines, record, schema, state
-from .emulator import free_port, running_emulator
 from .waiting import wait_until
 
 ID = {"id": {"type": "integer"}}

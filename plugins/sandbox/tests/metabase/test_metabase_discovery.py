@@ -1,20 +1,14 @@
 """What a sync finds in BigQuery, asked of the emulator."""
 
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from google.api_core.exceptions import GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
-from requests.exceptions import ConnectionError as NoConnectionError
 from sandbox.metabase.discovery import BigQueryWarehouse, Column, WarehouseError, metabase_types
 from sandbox.metabase.provision import Provision
-
-from .support import eventually
+from sandbox.testing import free_port
+from sandbox.testing.emulator import running_emulator
 
 TABLES = """
 create table dbt.fct_everything (
@@ -43,34 +37,9 @@ create table other.elsewhere (id string);
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port, grpc_port = free_ports(2)
-    directory: Path = tmp_path_factory.mktemp("bigquery")
-    command = [sys.executable, "-m", "sandbox.bigquery", "--project", "local"]
-    command += ["--port", str(port), "--grpc-port", str(grpc_port), "--directory", str(directory)]
-    with subprocess.Popen(command) as emulator:
-        try:
-            address = f"http://127.0.0.1:{port}"
-            eventually(lambda: answers(address), seconds=60)
-            create_tables(address)
-            yield address
-        finally:
-            emulator.terminate()
-
-
-def free_ports(count: int) -> list[int]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
-
-
-def answers(address: str) -> bool:
-    try:
-        list(client(address).list_datasets(retry=None, timeout=5))  # type: ignore[arg-type]
-    except (GoogleAPICallError, NoConnectionError):
-        return False
-    return True
+    with running_emulator(tmp_path_factory.mktemp("bigquery")) as emulator:
+        create_tables(emulator.endpoint)
+        yield emulator.endpoint
 
 
 def client(address: str) -> bigquery.Client:
@@ -141,7 +110,7 @@ def test_a_dataset_that_is_not_there_is_an_error(endpoint: str) -> None:
 
 
 def test_a_bigquery_that_does_not_answer_is_named_with_the_mend() -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     with pytest.raises(WarehouseError, match=f"{address} can't be reached.*sandbox up"):
         warehouse(address).check()

@@ -2,9 +2,19 @@
 
 import socket
 
+from sandbox.settings import HOST
+
+
+def free_ports(count: int) -> list[int]:
+    """So many ports that nobody listens on at the moment, all different."""
+    listeners = [socket.create_server((HOST, 0)) for _ in range(count)]
+    ports: list[int] = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listens on at the moment."""
+    (port,) = free_ports(1)
+    return port
