@@ -89,17 +89,17 @@ class Figures:
         steps: defaultdict[tuple[Contestant, str, Table], list[Step]] = defaultdict(list)
         for result in results:
             steps[result.contestant, result.step.name, result.table].append(result.step)
-        self._figures = {key: _medians(found) for key, found in steps.items()}
+        self.medians = {key: _medians(found) for key, found in steps.items()}
 
     def has(self, contestant: Contestant, step: str) -> bool:
         """Whether the contestant has taken this step, on both sizes."""
         return all(
-            (contestant, step, table) in self._figures for table in self.tables.of(contestant)
+            (contestant, step, table) in self.medians for table in self.tables.of(contestant)
         )
 
     def of(self, contestant: Contestant, step: str, table: Table) -> Figure:
         """The medians of a step on a table."""
-        return self._figures[contestant, step, table]
+        return self.medians[contestant, step, table]
 
     def cpu(self, contestant: Contestant, step: str) -> Line:
         """CPU seconds by rows."""

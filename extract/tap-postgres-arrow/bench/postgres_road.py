@@ -111,7 +111,7 @@ def main() -> None:
     figures = Figures(tables, bench.results)
     found = [] if OURS in bench.failures else list(promises(figures))
     show(console, figures, found, bench.failures)
-    save(options.json, bench.results, found, bench.failures)
+    save(options.json, figures, bench.results, found, bench.failures)
     sys.exit(OURS in bench.failures)
 
 

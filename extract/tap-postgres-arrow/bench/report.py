@@ -36,11 +36,12 @@ def show(
 
 def save(
     file: Path,
+    figures: Figures,
     results: Sequence[Result],
     found: Sequence[Promise],
     failures: Mapping[Contestant, str],
 ) -> None:
-    """Write every round's figures as JSON."""
+    """Write the medians, and what each round measured, as JSON."""
     file.parent.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -49,6 +50,15 @@ def save(
             "cores": psutil.cpu_count(),
             "mebibytes": psutil.virtual_memory().total // MEBIBYTE,
         },
+        "medians": [
+            {
+                "contestant": contestant.name,
+                "step": step,
+                "table": asdict(table),
+                **asdict(figure),
+            }
+            for (contestant, step, table), figure in figures.medians.items()
+        ],
         "measurements": [
             {
                 "round": result.round,
