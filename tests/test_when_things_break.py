@@ -83,6 +83,20 @@ def test_metabase_down_leaves_the_data_and_says_that_only_the_sync_is_missing(
     assert "The data is loaded and transformed; only Metabase has not been told" in output
 
 
+def test_a_table_that_was_emptied_by_mistake_is_not_emptied_in_bigquery(stack: Stack) -> None:
+    bookmarks = stack.bookmarks()
+    with stack.postgres() as connection:
+        connection.execute("delete from workflows")
+    output = stack.extract_load(fails=True)
+    assert re.search(r"workflows: (\d+) of its \1 live rows are no longer in the source", output)
+    assert "max_delete_fraction: 1" in output
+    assert stack.raw_rows("workflows")
+    assert stack.bookmarks()["public-workflows"] == bookmarks["public-workflows"]
+
+    stack.extract_load(TAP_PRODUCT_MAX_DELETE_FRACTION="1")
+    assert stack.differences() == {}
+
+
 def wait_for_loader(run: subprocess.Popen[str]) -> int:
     """Return the process id of the run's loader, as soon as there is one."""
     deadline = time.monotonic() + 60

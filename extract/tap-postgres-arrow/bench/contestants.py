@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from measurement import BenchError, Command, Cost, measure
-from sandbox import postgres
-from sandbox.services import BIGQUERY_LOCATION, BIGQUERY_PROJECT
-from sandbox.settings import HOST
-from world import NAME, World
+from sandbox.postgres import BINARIES
+from sandbox.testing.emulator import PROJECT
+from world import DATABASE, NAME, USER, World
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENTS = ROOT / ".cache/bench"
@@ -96,7 +95,7 @@ def _output(*command: str | Path) -> str:
 def copy_to_nowhere(world: World, place: Place) -> Iterator[Step]:
     """Let psql throw away what the server sends."""
     copy = f"copy (select * from {NAME}) to '/dev/null' (format binary)"
-    command = (postgres.BINARIES / "psql", world.dsn, "--quiet", "--command", f"\\{copy}")
+    command = (BINARIES / "psql", world.dsn, "--quiet", "--command", f"\\{copy}")
     yield Step(INITIAL, world.table.rows, measure(command, place.log))
 
 
@@ -159,19 +158,13 @@ def tap_postgres_to_bigquery(world: World, place: Place) -> Iterator[Step]:
     """Read a row at a time, straight into our loader."""
     dataset = "by_tap_postgres"
     source = {
-        "host": HOST,
-        "port": world.settings.postgres_port,
-        "user": postgres.ROLE,
-        "password": postgres.PASSWORD,
-        "database": postgres.DATABASE,
-        "ssl_enable": False,
+        "sqlalchemy_url": world.dsn.replace("postgresql", "postgresql+psycopg", 1),
         "filter_schemas": ["public"],
     }
     warehouse = {
-        "project": BIGQUERY_PROJECT,
-        "location": BIGQUERY_LOCATION,
+        "project": PROJECT,
         "dataset": dataset,
-        "api_endpoint": world.endpoint,
+        "api_endpoint": world.bigquery.endpoint,
         "anonymous": True,
     }
     tap: Command = (place.environment / "bin/tap-postgres", "--config", _json(place, "tap", source))
@@ -218,8 +211,10 @@ class Project:
             "MELTANO_ENVIRONMENT": "local",
             "MELTANO_SYS_DIR_ROOT": str(home),
             "MELTANO_DATABASE_URI": f"sqlite:///{home}/meltano.db",
-            "SANDBOX_POSTGRES_PORT": str(world.settings.postgres_port),
-            "SANDBOX_BIGQUERY_PORT": str(world.settings.bigquery_port),
+            "SANDBOX_POSTGRES_PORT": str(world.postgres.port),
+            "SANDBOX_BIGQUERY_PORT": str(world.bigquery.port),
+            "TAP_PRODUCT_USER": USER,
+            "TAP_PRODUCT_DATABASE": DATABASE,
             "TARGET_BIGQUERY_DATASET": self.dataset,
             "NO_COLOR": "1",
         }

@@ -1,32 +1,25 @@
 """A Postgres with one table, and a BigQuery emulator: on free ports, thrown away afterwards."""
 
-import signal
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from google.api_core.exceptions import GoogleAPIError
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery
 from measurement import BenchError
-from sandbox import postgres
-from sandbox.services import BIGQUERY_LOCATION, BIGQUERY_PROJECT, Service, services
-from sandbox.settings import Settings
+from sandbox.settings import HOST
+from sandbox.testing.emulator import Emulator, running_emulator
+from sandbox.testing.postgres_server import PostgresServer, running_server
 
-STARTUP_SECONDS = 60
 # What the jsonb of each row has at least.
 CONTENT_BYTES = 187
 NAME = "timeline_items"
-SERVICES = ("postgres", "bigquery")
-# Nothing here has to outlive a crash, and checkpoints would disturb what is measured.
-POSTGRES_OPTIONS = ("--fsync=off", "--max_wal_size=16GB", "--checkpoint_timeout=1h")
+# Postgres' superuser, and the database that is always there.
+USER = DATABASE = "postgres"
+# Checkpoints would disturb what is measured.
+POSTGRES_SETTINGS = {"max_wal_size": "16GB", "checkpoint_timeout": "1h"}
 
 # Row `n` is the same whenever it is made, so that deleted rows can be brought back.
 SCHEMA = f"""
@@ -106,17 +99,13 @@ class World:
     """Both ends of the road, which are not measured themselves."""
 
     table: Table
-    settings: Settings
+    postgres: PostgresServer
+    bigquery: Emulator
 
     @property
     def dsn(self) -> str:
         """Where Postgres is. Its server has no TLS, which not every client finds out by itself."""
-        return f"{postgres.dsn(self.settings.postgres_port)}?sslmode=disable"
-
-    @property
-    def endpoint(self) -> str:
-        """Where the emulator is."""
-        return f"http://127.0.0.1:{self.settings.bigquery_port}"
+        return f"postgresql://{USER}@{HOST}:{self.postgres.port}/{DATABASE}?sslmode=disable"
 
     def change(self, rows: int) -> datetime:
         """Change that many rows, spread over the table, and return their `updated_at`."""
@@ -171,7 +160,7 @@ class World:
 
     def drop(self, dataset: str) -> None:
         """Remove a dataset with all that it holds."""
-        with self._client() as client:
+        with self.bigquery.client() as client:
             client.delete_dataset(dataset, delete_contents=True, not_found_ok=True)
 
     def fill(self) -> None:
@@ -183,12 +172,12 @@ class World:
         self.vacuum()
 
     def _execute(self, sql: str, parameters: list[Any] | None = None) -> tuple[Any, ...]:
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
+        with self.postgres.connect(DATABASE) as connection:
             cursor = connection.execute(sql.encode(), parameters)
             return (cursor.fetchone() or ()) if cursor.description else ()
 
     def _query(self, sql: str) -> tuple[Any, ...]:
-        with self._client() as client:
+        with self.bigquery.client() as client:
             try:
                 [row] = client.query_and_wait(sql)
             except GoogleAPIError as error:
@@ -196,62 +185,15 @@ class World:
             values: tuple[Any, ...] = row.values()
             return values
 
-    def _client(self) -> bigquery.Client:
-        return bigquery.Client(
-            project=BIGQUERY_PROJECT,
-            location=BIGQUERY_LOCATION,
-            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-            client_options={"api_endpoint": self.endpoint},
-        )
-
 
 @contextmanager
 def running_world(table: Table, directory: Path) -> Iterator[World]:
     """Start both servers, make the table, and stop them in the end."""
-    postgres_port, bigquery_port, bigquery_grpc_port = _free_ports(3)
-    settings = Settings(
-        directory=directory,
-        postgres_port=postgres_port,
-        bigquery_port=bigquery_port,
-        bigquery_grpc_port=bigquery_grpc_port,
-        metabase_port=0,
-        metabase_api_key="",
-        scale=1,
-        today=None,
-    )
-    (directory / "logs").mkdir(parents=True)
-    postgres.initialise(directory / "postgres")
-    with ExitStack() as stack:
-        for service in services(settings):
-            if service.name in SERVICES:
-                stack.enter_context(_running(service))
-        world = World(table, settings)
+    directory.mkdir()
+    with (
+        running_server(directory / "postgres", **POSTGRES_SETTINGS) as server,
+        running_emulator(directory) as emulator,
+    ):
+        world = World(table, server, emulator)
         world.fill()
         yield world
-
-
-@contextmanager
-def _running(service: Service) -> Iterator[None]:
-    options = POSTGRES_OPTIONS if service.name == "postgres" else ()
-    with service.log.open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own arguments
-            [*service.command, *options], cwd=service.log.parent, stdout=log, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while not service.healthy():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise BenchError(f"{service.name} has not started:\n{service.log.read_text()}")
-            time.sleep(0.1)
-        yield
-    finally:
-        process.send_signal(getattr(signal, f"SIG{service.stop_signal}"))
-        process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports

@@ -19,15 +19,22 @@ from tap_postgres_arrow.streams import PostgresStream
 
 MEBIBYTE = 2**20
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# Meltano can't hand on a decimal; a variable of the environment comes as text.
+FRACTION = th.CustomType(
+    {
+        "type": ["number", "string"],
+        "minimum": 0,
+        "maximum": 1,
+        "pattern": r"^(0|1|0?\.[0-9]+|1\.0+)$",
+    }
+)
 
 
 class TapPostgresArrow(Tap):
-    """Read a Postgres database.
+    """Read Postgres by binary COPY into Parquet: changes by xmin, deletes by keys."""
 
-    The SDK gives the command line, the settings, the catalog and the state. Rows don't go through
-    it: it handles one Python dictionary a row, and this tap hands over columns.
-    """
-
+    # The SDK gives the command line, the settings, the catalog and the state. Rows don't go
+    # through it: it handles one Python dictionary a row, and this tap hands over columns.
     name = "tap-postgres-arrow"
     dynamic_catalog = True
     capabilities: ClassVar = [
@@ -96,7 +103,7 @@ class TapPostgresArrow(Tap):
         ),
         th.Property(
             "max_delete_fraction",
-            th.NumberType(minimum=0, maximum=1),
+            FRACTION,
             default=0.5,
             description=(
                 "If more than this share of a table's rows were to be marked as deleted, the run "
