@@ -158,7 +158,7 @@ def tap_postgres_to_bigquery(world: World, place: Place) -> Iterator[Step]:
     """Read a row at a time, straight into our loader."""
     dataset = "by_tap_postgres"
     source = {
-        "sqlalchemy_url": world.dsn.replace("postgresql", "postgresql+psycopg", 1),
+        "sqlalchemy_url": world.dsn,
         "filter_schemas": ["public"],
     }
     warehouse = {

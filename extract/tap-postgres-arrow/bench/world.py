@@ -104,8 +104,12 @@ class World:
 
     @property
     def dsn(self) -> str:
-        """Where Postgres is. Its server has no TLS, which not every client finds out by itself."""
-        return f"postgresql://{USER}@{HOST}:{self.postgres.port}/{DATABASE}?sslmode=disable"
+        """Where Postgres is, with a password that it doesn't ask for and some clients insist on.
+
+        Its server has no TLS, which not every client finds out by itself.
+        """
+        address = f"{USER}:{USER}@{HOST}:{self.postgres.port}"
+        return f"postgresql://{address}/{DATABASE}?sslmode=disable"
 
     def change(self, rows: int) -> datetime:
         """Change that many rows, spread over the table, and return their `updated_at`."""
