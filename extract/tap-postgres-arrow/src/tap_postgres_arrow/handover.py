@@ -32,6 +32,8 @@ class Handover:
         self.batch_bytes = batch_bytes
         self._output = output
         self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        # The loader removes an empty folder: it isn't empty before the tap has ended.
+        (self._folder / "in-use").touch()
         self._lock = threading.Lock()
         self._count = 0
         # The files that were sent, with their sizes, until they are seen to be gone.
