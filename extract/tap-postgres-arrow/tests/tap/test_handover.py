@@ -19,7 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def new_handover(batch_bytes: int = 2**20) -> Handover:
-    return Handover(batch_bytes, Output(lambda message: None))
+    return Handover(batch_bytes, Output(print))
 
 
 def sent(files: Handover, size: int = 1) -> Path:
@@ -45,7 +45,8 @@ def test_a_loader_that_is_faster_than_the_tap_leaves_it_its_folder(folder: Path)
     assert list(folder.iterdir()) == []
 
 
-def test_what_was_not_sent_goes_with_the_tap(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_what_was_not_sent_goes_with_the_tap() -> None:
     files = new_handover()
     waiting = sent(files)
     files.new_path().write_bytes(b"half of a")
@@ -59,7 +60,8 @@ def test_only_the_user_may_look_into_it(folder: Path) -> None:
     assert private.stat().st_mode & 0o077 == 0
 
 
-def test_the_tap_waits_for_a_loader_that_has_too_much_to_do(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_the_tap_waits_for_a_loader_that_has_too_much_to_do() -> None:
     files = new_handover(batch_bytes=100)
     first = sent(files)
     for _ in range(handover.FILES_WAITING + 1):
