@@ -17,7 +17,6 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 JSONSchema = Mapping[str, Any]
 
@@ -286,6 +285,9 @@ def _moments(
         parsed = [None if value is None else parse(value) for value in values]
         moments = pa.array(parsed, ARROW_TYPES[kind])
     first, last = MOMENTS[kind]
+    # Here, since it is slow to import and the BATCH road does without.
+    import pyarrow.compute as pc
+
     extremes = pc.min_max(moments)
     if extremes["min"].is_valid and not (
         first.value <= extremes["min"].value and extremes["max"].value <= last.value

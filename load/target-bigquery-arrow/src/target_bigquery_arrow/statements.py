@@ -21,15 +21,28 @@ def _selected(expressions: Mapping[str, str]) -> str:
 def type_and_deduplicate(
     typed: str, staged: str, layout: Layout, expressions: Mapping[str, str]
 ) -> str:
-    """Give staged rows their types and keep the latest of each key, in a table of their own.
+    """Make a table of the latest staged row of each key, for a MERGE.
 
-    The typing is a statement before the MERGE, since the local emulator doesn't take named
-    arguments inside MERGE … USING. Typed first, so that keys are compared as what they are:
-    1.0 and 1.00 are one number.
+    It is a statement of its own, since the local emulator doesn't take named arguments inside
+    MERGE … USING.
     """
     return f"""create or replace table `{typed}`
 options (expiration_timestamp = timestamp_add(current_timestamp(), interval 1 day)) as
-with typed as (
+{_latest(staged, layout, expressions)}"""
+
+
+def fill(target: str, staged: str, layout: Layout, expressions: Mapping[str, str]) -> str:
+    """Insert the latest staged row of each key: what a MERGE comes to where there are no rows."""
+    return f"""insert into `{target}` ({", ".join(_quoted(expressions))})
+{_latest(staged, layout, expressions)}"""
+
+
+def _latest(staged: str, layout: Layout, expressions: Mapping[str, str]) -> str:
+    """Select the latest staged row of each key.
+
+    Typed first, so that keys are compared as what they are: 1.0 and 1.00 are one number.
+    """
+    return f"""with typed as (
 select {_selected(expressions)}
 from `{staged}`
 )

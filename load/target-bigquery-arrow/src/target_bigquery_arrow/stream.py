@@ -81,6 +81,7 @@ class Stream:
         self._table = Table(layout.table, warehouse, options.run)
         self._staged: list[StagingTable] = []
         self._keys: SourceKeys | None = None
+        self._table_is_empty = False
         self.adopt(layout)
 
     @property
@@ -190,7 +191,7 @@ class Stream:
             file.path.unlink()
         self._ensure_table(sum(staged.size for staged in self._staged))
         for staged in self._staged:
-            self.counts.merged += self._merge(staged) if self.layout.keys else self._insert(staged)
+            self.counts.merged += self._write(staged)
             self.counts.loaded += staged.rows
             self._warehouse.drop_table(staged.name)
         self._staged = []
@@ -265,7 +266,7 @@ class Stream:
         if not self._table_exists:
             partitioned = size >= self._options.partition_bytes
             self._warehouse.create_table(self.layout, partitioned=partitioned)
-            self._table_exists = True
+            self._table_exists = self._table_is_empty = True
         if self._plan.added:
             sql = statements.add_columns(self.target, self._plan.added)
             self._table.execute(sql, "add_columns")
@@ -274,11 +275,33 @@ class Stream:
             name, column = self._plan.widened.popitem()
             self._table.execute(statements.widen_column(self.target, name, column), "widen_column")
 
+    def _write(self, staged: StagingTable) -> int:
+        """Put staged rows into the table; return how many it came to."""
+        if not self.layout.keys:
+            return self._insert(staged)
+        written = self._fill(staged) if self._table_is_empty else self._merge(staged)
+        self._table_is_empty = False
+        if self._options.hard_delete and self.layout.reports_deletes:
+            sql = statements.remove_deleted(self.target)
+            self.counts.deleted += self._table.execute(sql, "remove_deleted")
+        return written
+
     def _insert(self, staged: StagingTable) -> int:
         sql = statements.insert(self.target, self._table.qualified(staged.name), staged.expressions)
         inserted = self._table.execute(sql, "insert")
         self._table.check_equal(staged.rows, "loaded", inserted, "inserted")
         return inserted
+
+    def _fill(self, staged: StagingTable) -> int:
+        """Put the first rows into a table that this run has made: it takes one statement."""
+        source = self._table.qualified(staged.name)
+        sql = statements.fill(self.target, source, self.layout, staged.expressions)
+        filled = self._table.execute(sql, "fill")
+        self._table.check_equal(
+            filled, "inserted", self._warehouse.row_count(self._table.name), "in the table"
+        )
+        self._check_order(staged, filled)
+        return filled
 
     def _merge(self, staged: StagingTable) -> int:
         typed = self._table.staging_table("typed")
@@ -288,6 +311,15 @@ class Stream:
         )
         self._table.execute(sql, "type")
         distinct = self._warehouse.row_count(typed)
+        self._check_order(staged, distinct)
+        sql = statements.merge(self.target, source, self.layout, self._plan.superseded)
+        merged = self._table.execute(sql, "merge")
+        self._table.check_equal(distinct, "distinct by key", merged, "merged")
+        self._warehouse.drop_table(typed)
+        return merged
+
+    def _check_order(self, staged: StagingTable, distinct: int) -> None:
+        """Say so where nothing tells which of two rows with one key is the later."""
         if distinct < staged.rows and not staged.in_order:
             logger.warning(
                 "Stream '%s': %d rows share a key with another of the same files, which don't "
@@ -295,14 +327,6 @@ class Stream:
                 self.layout.stream,
                 staged.rows - distinct,
             )
-        sql = statements.merge(self.target, source, self.layout, self._plan.superseded)
-        merged = self._table.execute(sql, "merge")
-        self._table.check_equal(distinct, "distinct by key", merged, "merged")
-        if self._options.hard_delete and self.layout.reports_deletes:
-            sql = statements.remove_deleted(self.target)
-            self.counts.deleted += self._table.execute(sql, "remove_deleted")
-        self._warehouse.drop_table(typed)
-        return merged
 
     def _take_file(self) -> ParquetFile | None:
         """Finish the file of records at hand, and begin the next."""
