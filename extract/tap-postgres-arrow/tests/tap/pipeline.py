@@ -126,9 +126,10 @@ class Pipeline:
 
     def load(self, messages: str) -> None:
         states = io.BytesIO()
+        output = io.TextIOWrapper(states, write_through=True)
         try:
             with (
-                redirect_stdout(io.TextIOWrapper(states, write_through=True)),
+                redirect_stdout(output),
                 TargetBigQueryArrow(config=self.loader_config) as target,
             ):
                 target.listen(io.BytesIO(messages.encode()))  # type: ignore[arg-type]

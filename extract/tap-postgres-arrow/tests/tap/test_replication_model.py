@@ -162,7 +162,7 @@ def test_after_a_run_live_rows_are_postgres_rows(
     run_state_machine_as_test(
         machine(new_pipeline),
         settings=settings(
-            max_examples=10,
+            max_examples=20,
             stateful_step_count=30,
             deadline=None,
             derandomize=True,
