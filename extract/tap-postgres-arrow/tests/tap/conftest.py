@@ -1,18 +1,18 @@
 """One Postgres and one emulator for all tests of the session; for each test, a database of its own
 and a dataset to load it into."""
 
-import logging
-import signal
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sandbox.testing.emulator import Emulator, running_emulator
+from sandbox.testing.emulator import Emulator
+from sandbox.testing.fixtures import emulator_of_the_session, process_as_it_was
 from sandbox.testing.postgres_server import PostgresServer, running_server
 
 from .pipeline import Pipeline
+
+__all__ = ["emulator_of_the_session", "process_as_it_was"]
 
 
 @pytest.fixture(scope="session")
@@ -21,23 +21,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]
         with server.connect("template1") as connection:
             connection.execute("create extension citext; create extension hstore")
         yield server
-
-
-@pytest.fixture(scope="session")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with running_emulator(tmp_path_factory.mktemp("emulator")) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was() -> Iterator[None]:
-    """The SDK takes the process for its own: signals, logging, the hook for exceptions."""
-    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    log_handlers, hook = list(logging.root.handlers), sys.excepthook
-    yield
-    for number, handler in signals.items():
-        signal.signal(number, handler)
-    logging.root.handlers, sys.excepthook = log_handlers, hook
 
 
 @pytest.fixture

@@ -1,0 +1,28 @@
+"""Fixtures that the tests of several packages share; each conftest.py imports what it needs."""
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.testing.emulator import Emulator, running_emulator
+
+
+@pytest.fixture(scope="session", name="emulator")
+def emulator_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """One emulator for all tests of the session."""
+    with running_emulator(tmp_path_factory.mktemp("emulator")) as emulator:
+        yield emulator
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was() -> Iterator[None]:
+    """The Singer SDK takes the process for its own: signals, logging, the hook for exceptions."""
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    log_handlers, hook = list(logging.root.handlers), sys.excepthook
+    yield
+    for number, handler in signals.items():
+        signal.signal(number, handler)
+    logging.root.handlers, sys.excepthook = log_handlers, hook
