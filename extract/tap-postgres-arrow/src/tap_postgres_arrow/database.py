@@ -134,6 +134,7 @@ class Connection:
         self._place = place
         self._user = user
         self._running: dbapi.Cursor | None = None
+        self._is_cancelled = False
 
     def __enter__(self) -> Self:
         """Use it."""
@@ -170,6 +171,7 @@ class Connection:
                 # The reader behind `fetch_record_batch()`, which would lose the errors' codes.
                 reader = cursor._results.reader
             while True:
+                self._require_going_on()
                 with self._explained():
                     try:
                         batch = reader.read_next_batch()
@@ -178,12 +180,19 @@ class Connection:
                 yield batch
 
     def cancel(self) -> None:
-        """Let what is running on it, in another thread, fail soon."""
+        """Let what is running on it in another thread fail soon, and all that would follow."""
+        self._is_cancelled = True
         if self._running:
             self._running.adbc_cancel()
 
+    def _require_going_on(self) -> None:
+        if self._is_cancelled:
+            message = "Stopped, since the run has ended."
+            raise TapError(message)
+
     @contextmanager
     def _cursor(self) -> Iterator[dbapi.Cursor]:
+        self._require_going_on()
         cursor = self._raw.cursor()
         self._running = cursor
         try:

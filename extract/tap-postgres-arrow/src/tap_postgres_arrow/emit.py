@@ -106,7 +106,9 @@ class BatchEmitter(Emitter):
         # Without the extension types and the metadata that Arrow would write into the file.
         rows = pa.RecordBatch.from_arrays([_plain(column) for column in columns], names)
         if self._files is None:
-            self._files = ParquetFiles(self._handover, rows.schema, self._send)
+            # Keys, which have no metadata, are announced when they are all there.
+            waits = bool(self._constants)
+            self._files = ParquetFiles(self._handover, rows.schema, self._send, waits=waits)
         try:
             self._files.write(rows)
         except OSError as error:

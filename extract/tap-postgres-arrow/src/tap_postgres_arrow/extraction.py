@@ -42,6 +42,7 @@ class Extraction:
         )
         self._completing = threading.Lock()
         self._connections: set[Connection] = set()
+        self._is_closing = False
         self._pool = ThreadPoolExecutor(tap.config["max_parallel_streams"])
         self._readings = {stream.name: self._pool.submit(self._read, stream) for stream in streams}
 
@@ -55,6 +56,7 @@ class Extraction:
 
     def close(self) -> None:
         """Stop what is still being read. What has been sent stays for the loader."""
+        self._is_closing = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         for connection in tuple(self._connections):
             with contextlib.suppress(Exception):
@@ -67,6 +69,8 @@ class Extraction:
         # A connection for each stream, so that what it has locked is free when it is done.
         with self._tap.database.connect(stream.place) as connection:
             self._connections.add(connection)
+            if self._is_closing:
+                connection.cancel()
             try:
                 self._tap.database.begin(connection, self._run.snapshot.name)
                 last = self._tap.state.get("bookmarks", {}).get(stream.name, {})

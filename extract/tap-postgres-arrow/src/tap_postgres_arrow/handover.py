@@ -84,11 +84,21 @@ class Handover:
 class ParquetFiles:
     """Write one stream's batches to files, and give each away as soon as it is full."""
 
-    def __init__(self, handover: Handover, schema: pa.Schema, send: Callable[[str], None]) -> None:
-        """Prepare to write; `send` takes each file's URL. Without a batch there is no file."""
+    def __init__(
+        self, handover: Handover, schema: pa.Schema, send: Callable[[str], None], *, waits: bool
+    ) -> None:
+        """Prepare to write. Without a batch there is no file.
+
+        Args:
+            handover: the folder.
+            schema: the columns.
+            send: takes each file's URL.
+            waits: whether to wait for a loader that has much to do. It must know of the files.
+        """
         self._handover = handover
         self._schema = schema
         self._send = send
+        self._waits = waits
         self._path: Path | None = None
         self._writer: pq.ParquetWriter | None = None
 
@@ -99,7 +109,8 @@ class ParquetFiles:
             OSError: the disk is full.
         """
         if self._writer is None or self._path is None:
-            self._handover.wait_for_room()
+            if self._waits:
+                self._handover.wait_for_room()
             self._path = self._handover.new_path()
             self._writer = pq.ParquetWriter(
                 self._path,

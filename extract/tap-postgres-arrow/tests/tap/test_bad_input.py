@@ -1,6 +1,7 @@
 """What can't be read is a clear error: stream, cause and mend; exit 1, and no state for it."""
 
 import resource
+import signal
 import time
 from typing import Any
 
@@ -11,6 +12,14 @@ from tap_postgres_arrow.errors import TapError
 from tap_postgres_arrow.tap import TapPostgresArrow
 
 from .pipeline import Pipeline, Row
+
+SLOW = "create view slow as select g as id from generate_series(1, 9999) g where pg_sleep(0.01) is null"
+
+
+def wait_until_it_reads(pipeline: Pipeline, view: str) -> None:
+    query = f"select 1 from pg_stat_activity where state = 'active' and query like 'COPY%{view}%'"
+    while not pipeline.postgres.execute(query).fetchall():
+        time.sleep(0.05)
 
 
 def failure(pipeline: Pipeline) -> str:
@@ -158,24 +167,40 @@ def test_a_table_that_is_locked_is_not_waited_for(
 
 
 def test_a_connection_that_is_lost_while_rows_are_read(pipeline: Pipeline) -> None:
-    pipeline.sql(
-        "create view slow as select g as id from generate_series(1, 9999) g "
-        "where pg_sleep(0.01) is null"
-    )
+    pipeline.sql(SLOW)
     tap = pipeline.start_tap()
-    killed: list[Row] = []
-    while not killed and tap.poll() is None:
-        time.sleep(0.05)
-        killed = pipeline.postgres.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity "
-            "where state = 'active' and query like 'COPY%slow%'"
-        ).fetchall()
+    wait_until_it_reads(pipeline, "slow")
+    pipeline.sql(
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where state = 'active' and query like 'COPY%slow%'"
+    )
     output, log = tap.communicate(timeout=60)
     assert tap.returncode == 1
     assert b"STATE" not in output
     assert b"terminating connection due to administrator command. The connection was lost" in log
     assert b"Run again" in log
     assert b"Traceback" not in log
+
+
+def test_a_failure_does_not_wait_for_streams_that_are_still_being_read(pipeline: Pipeline) -> None:
+    pipeline.sql(
+        SLOW, "create view broken as select 1 / (g - 1) as id from generate_series(1, 1) g"
+    )
+    begun = time.monotonic()
+    assert "division by zero" in failure(pipeline)
+    assert time.monotonic() - begun < 20, "the slow one takes 100 s"
+
+
+def test_a_tap_that_is_told_to_stop_stops(pipeline: Pipeline) -> None:
+    pipeline.sql(SLOW)
+    tap = pipeline.start_tap()
+    wait_until_it_reads(pipeline, "slow")
+    tap.terminate()
+    output, log = tap.communicate(timeout=20)
+    assert tap.returncode == 128 + signal.SIGTERM
+    assert b"STATE" not in output
+    assert b"Traceback" not in log
+    assert not list(pipeline.directory.glob("tap-postgres-arrow-*"))
 
 
 def test_a_full_disk(pipeline: Pipeline) -> None:
