@@ -13,12 +13,14 @@ from tap_postgres_arrow.tap import TapPostgresArrow
 
 from .pipeline import Pipeline, Row
 
-SLOW = "create view slow as select g as id from generate_series(1, 9999) g where pg_sleep(0.01) is null"
+SLOW = """
+create view slow as select g as id from generate_series(1, 9999) g where pg_sleep(0.01) is null
+"""
+READING_IT = "from pg_stat_activity where state = 'active' and query like 'COPY%slow%'"
 
 
-def wait_until_it_reads(pipeline: Pipeline, view: str) -> None:
-    query = f"select 1 from pg_stat_activity where state = 'active' and query like 'COPY%{view}%'"
-    while not pipeline.postgres.execute(query).fetchall():
+def wait_until_it_reads(pipeline: Pipeline) -> None:
+    while not pipeline.postgres.execute(f"select 1 {READING_IT}").fetchall():
         time.sleep(0.05)
 
 
@@ -169,11 +171,8 @@ def test_a_table_that_is_locked_is_not_waited_for(
 def test_a_connection_that_is_lost_while_rows_are_read(pipeline: Pipeline) -> None:
     pipeline.sql(SLOW)
     tap = pipeline.start_tap()
-    wait_until_it_reads(pipeline, "slow")
-    pipeline.sql(
-        "select pg_terminate_backend(pid) from pg_stat_activity "
-        "where state = 'active' and query like 'COPY%slow%'"
-    )
+    wait_until_it_reads(pipeline)
+    pipeline.sql(f"select pg_terminate_backend(pid) {READING_IT}")
     output, log = tap.communicate(timeout=60)
     assert tap.returncode == 1
     assert b"STATE" not in output
@@ -194,7 +193,7 @@ def test_a_failure_does_not_wait_for_streams_that_are_still_being_read(pipeline:
 def test_a_tap_that_is_told_to_stop_stops(pipeline: Pipeline) -> None:
     pipeline.sql(SLOW)
     tap = pipeline.start_tap()
-    wait_until_it_reads(pipeline, "slow")
+    wait_until_it_reads(pipeline)
     tap.terminate()
     output, log = tap.communicate(timeout=20)
     assert tap.returncode == 128 + signal.SIGTERM
