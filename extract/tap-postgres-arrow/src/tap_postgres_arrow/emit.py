@@ -43,7 +43,7 @@ def conform(stream: str, fields: Sequence[Field], batch: pa.RecordBatch) -> list
             message = (
                 f"Stream '{stream}', column '{field.name}': {error}. Correct the value at the "
                 f"source, or declare a type that holds it in the extractor's `schema`, e.g. "
-                f"`{{type: ['null', string]}}`; for an array, `{{}}` makes it JSON."
+                f"`{{type: ['null', string]}}`, or `{{type: ['null', object, array]}}` for JSON."
             )
             raise TapError(message) from error
     return columns
