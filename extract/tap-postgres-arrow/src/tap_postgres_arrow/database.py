@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import adbc_driver_manager
 import pyarrow as pa
-from adbc_driver_postgresql import dbapi
+from adbc_driver_postgresql import StatementOptions, dbapi
 
 from tap_postgres_arrow.errors import TapError
 
@@ -39,6 +39,8 @@ SESSION = {
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": "0",
 }
+# Four streams at once, with what Parquet's writer holds beside, stay well under 400 MiB.
+BATCH_SIZE = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(4 * 2**20)}
 ERRORS = (adbc_driver_manager.Error, pa.ArrowException, OSError)
 
 
@@ -164,7 +166,7 @@ class Connection:
             return found
 
     def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
-        """Run a query by COPY; yield its rows as Arrow batches of some 16 MiB."""
+        """Run a query by COPY; yield its rows as Arrow batches of some 4 MiB."""
         with self._cursor() as cursor:
             with self._explained():
                 cursor.execute(sql)
@@ -193,7 +195,7 @@ class Connection:
     @contextmanager
     def _cursor(self) -> Iterator[dbapi.Cursor]:
         self._require_going_on()
-        cursor = self._raw.cursor()
+        cursor = self._raw.cursor(adbc_stmt_kwargs=BATCH_SIZE)
         self._running = cursor
         try:
             yield cursor
