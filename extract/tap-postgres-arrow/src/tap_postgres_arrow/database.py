@@ -128,12 +128,16 @@ class Database:
 
 
 class Connection:
-    """One connection, which is in a transaction from its beginning on."""
+    """One connection, which is in a transaction from its beginning on.
+
+    Attributes:
+        place: what it is used for at the moment, for errors.
+    """
 
     def __init__(self, raw: dbapi.Connection, place: Place | None, user: str | None) -> None:
         """Wrap a connection of ADBC's."""
         self._raw = raw
-        self._place = place
+        self.place = place
         self._user = user
         self._running: dbapi.Cursor | None = None
         self._is_cancelled = False
@@ -181,6 +185,11 @@ class Connection:
                         return
                 yield batch
 
+    def commit(self) -> None:
+        """End the transaction, with whatever it has locked, and begin another."""
+        with self._explained():
+            self._raw.commit()
+
     def cancel(self) -> None:
         """Let what is running on it in another thread fail soon, and all that would follow."""
         self._is_cancelled = True
@@ -208,7 +217,7 @@ class Connection:
         try:
             yield
         except ERRORS as error:
-            raise explained(error, self._place, self._user) from error
+            raise explained(error, self.place, self._user) from error
 
 
 def explained(error: BaseException, place: Place | None, user: str | None) -> TapError:
@@ -224,8 +233,9 @@ def explained(error: BaseException, place: Place | None, user: str | None) -> Ta
     match state:
         case "42501":
             mend = (
-                f"Let the tap read it (`grant select on {relation} to {user}`, and `grant usage on "
-                f"schema …`), or {left_out}; one column with `select: ['!<stream>.<column>']`"
+                f"Let the tap read it (`grant select on {relation} to {user or '…'}`, and `grant "
+                f"usage on schema …`), or {left_out}; one column with `select: "
+                f"['!<stream>.<column>']`"
             )
         case "42P01" | "42703" | "3F000":
             mend = f"It was there a moment ago: if it has gone for good, {left_out}; else run again"

@@ -3,8 +3,9 @@
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from singer_sdk.singerlib.messages import StateMessage
@@ -42,6 +43,7 @@ class Extraction:
         )
         self._completing = threading.Lock()
         self._connections: set[Connection] = set()
+        self._idle: list[Connection] = []
         self._is_closing = False
         self._pool = ThreadPoolExecutor(tap.config["max_parallel_streams"])
         self._readings = {stream.name: self._pool.submit(self._read, stream) for stream in streams}
@@ -62,24 +64,35 @@ class Extraction:
             with contextlib.suppress(Exception):
                 connection.cancel()
         self._pool.shutdown()
+        for connection in self._connections:
+            connection.close()
         if self._run.handover:
             self._run.handover.close()
 
     def _read(self, stream: PostgresStream) -> None:
-        # A connection for each stream, so that what it has locked is free when it is done.
-        with self._tap.database.connect(stream.place) as connection:
-            self._connections.add(connection)
-            if self._is_closing:
-                connection.cancel()
-            try:
-                self._tap.database.begin(connection, self._run.snapshot.name)
-                last = self._tap.state.get("bookmarks", {}).get(stream.name, {})
-                outcome = StreamReader(stream, self._run, connection).read(last)
-            finally:
-                self._connections.remove(connection)
+        with self._connected(stream) as connection:
+            last = self._tap.state.get("bookmarks", {}).get(stream.name, {})
+            outcome = StreamReader(stream, self._run, connection).read(last)
         if outcome.bookmark is None:
             return
         with self._completing:
             self._tap.state.setdefault("bookmarks", {})[stream.name] = outcome.bookmark
             # Together: a STATE speaks of the stream that was last heard of before it.
             self._run.output.write(*outcome.messages, StateMessage(value=self._tap.state))
+
+    @contextmanager
+    def _connected(self, stream: PostgresStream) -> Iterator[Connection]:
+        """Lend a connection that is in the run's snapshot; what it locks is free afterwards."""
+        database = self._tap.database
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = database.connect(stream.place)
+        self._connections.add(connection)
+        if self._is_closing:
+            connection.cancel()
+        connection.place = stream.place
+        database.begin(connection, self._run.snapshot.name)
+        yield connection
+        connection.commit()
+        self._idle.append(connection)
