@@ -81,6 +81,7 @@ class BatchFile:
         ]
         with reading(self._stream, self.path), pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE):
+                self._require_finite(batch)
                 for row in _whole_microseconds(batch).to_pylist():
                     extracted_at = row.get(EXTRACTED_AT)
                     for name in json_texts:
@@ -93,6 +94,29 @@ class BatchFile:
                         extracted_at and str(extracted_at),
                         version,
                     )
+
+    def _require_finite(self, batch: pa.RecordBatch) -> None:
+        """Refuse what JSON can't say.
+
+        Raises:
+            LoadError: there is a NaN or an infinity.
+        """
+        # Here, since it is slow to import and most files are loaded as they are.
+        import pyarrow.compute as pc
+
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            numbers = column.flatten() if pa.types.is_list(column.type) else column
+            if (
+                pa.types.is_floating(numbers.type)
+                and pc.all(pc.is_finite(numbers)).as_py() is False
+            ):
+                message = (
+                    f"Stream '{self._stream}', property '{name}': {self.path} holds a NaN or an "
+                    f"infinity, which can't be mapped or flattened. Leave the stream out of "
+                    f"`stream_maps`, deselect the property, or declare it as a string in the "
+                    f"extractor's `schema`."
+                )
+                raise LoadError(message)
 
     def _null_count_in_footer(self, name: str) -> int | None:
         leaves = [

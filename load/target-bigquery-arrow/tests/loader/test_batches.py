@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import json
+import math
 import signal
 from decimal import Decimal
 from hashlib import md5
@@ -242,6 +243,20 @@ def test_stream_maps_see_every_row(loader: Loader, tmp_path: Path) -> None:
         md5(b"x").hexdigest(): {"id": md5(b"x").hexdigest(), "n": Decimal("2.2"), "tags": ["a"]},
         md5(b"y").hexdigest(): {"id": md5(b"y").hexdigest(), "n": Decimal(4), "tags": None},
     }
+
+
+def test_a_nan_is_loaded_as_it_is_and_never_mapped_to_nothing(
+    loader: Loader, tmp_path: Path
+) -> None:
+    numbers = schema("things", ID | {"x": {"type": "number"}})
+    columns = {"id": [1, 2], "x": [float("nan"), float("inf")], "_sdc_sequence": [1, 1]}
+    loader.load(numbers, batch(tmp_path, columns))
+    found = loader.by_id("things")
+    assert math.isnan(found[1]["x"])
+    assert found[2]["x"] == math.inf
+    loader.settings["stream_maps"] = {"things": {"x": "x"}}
+    with pytest.raises(LoadError, match=r"property 'x': .* holds a NaN or an infinity"):
+        loader.load(numbers, batch(tmp_path, columns))
 
 
 def test_interleaved_streams(loader: Loader, tmp_path: Path) -> None:
