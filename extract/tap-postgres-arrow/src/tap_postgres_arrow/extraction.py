@@ -51,10 +51,23 @@ class Extraction:
     def wait_for(self, stream: PostgresStream) -> None:
         """Return when a stream has been read.
 
+        If it could not be, the others are read all the same before that is said: a table that
+        fails day after day must not keep the rest from moving on.
+
         Raises:
-            TapError: it could not be.
+            TapError: it could not be read.
         """
-        self._readings[stream.name].result()
+        failure = self._readings[stream.name].exception()
+        if failure is None:
+            return
+        for name, reading in self._readings.items():
+            if (
+                self._run.output.has_reader
+                and name != stream.name
+                and (error := reading.exception())
+            ):
+                self._tap.logger.error("%s", error)
+        raise failure
 
     def close(self) -> None:
         """Stop what is still being read. What has been sent stays for the loader."""
