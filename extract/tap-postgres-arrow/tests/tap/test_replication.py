@@ -4,8 +4,10 @@ import json
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 from target_bigquery_arrow.errors import LoadError
 
 from .pipeline import Pipeline, Row
@@ -324,12 +326,22 @@ def test_the_second_of_two_runs_at_once_refuses(things: Pipeline) -> None:
     messages = things.extract()
     first.stdin.write(b"".join(line(message) for message in messages[:2]))
     first.stdin.flush()
-    time.sleep(2)
+    while not any(map(is_held, things.directory.glob("target-bigquery-arrow-*/*.lock"))):
+        assert first.poll() is None
+        time.sleep(0.05)
     with pytest.raises(LoadError, match="Another run is loading"):
         things.run()
     first.stdin.write(b"".join(line(message) for message in messages[2:]))
     things.keep(first.communicate(timeout=60)[0])
     assert is_equal(things)
+
+
+def is_held(lock: Path) -> bool:
+    try:
+        FileLock(lock, timeout=0).acquire().lock.release()
+    except Timeout:
+        return True
+    return False
 
 
 def line(message: Row) -> bytes:
