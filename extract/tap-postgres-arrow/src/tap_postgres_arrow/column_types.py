@@ -15,6 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tap_postgres_arrow.database import identifier
+
 JSONSchema = dict[str, Any]
 
 # What NUMERIC and BIGNUMERIC hold, as (digits before the point, digits after it). Source:
@@ -194,7 +196,7 @@ def field_of(name: str, column: PostgresType, schema: Mapping[str, Any]) -> Fiel
         column: what it is in Postgres.
         schema: what it is to be; from `json_schema`, or declared by the user.
     """
-    sql = '"' + name.replace('"', '""') + '"'
+    sql = identifier(name)
     types = schema.get("type", [])
     if "array" in types and "object" not in types and isinstance(schema.get("items"), Mapping):
         kind = _scalar_kind(schema["items"])

@@ -88,8 +88,8 @@ class Database:
             }.items()
         )
 
-    def connect(self, place: Place | None = None) -> "Connection":
-        """Open a connection, whose errors name the place that it is for.
+    def connect(self) -> "Connection":
+        """Open a connection.
 
         Raises:
             TapError: Postgres can't be reached, or lets nobody in by these settings.
@@ -104,13 +104,13 @@ class Database:
             )
             # Not chained: what the driver says of its arguments is nobody's business.
             raise TapError(message) from None
-        return Connection(raw, place, self.user)
+        return Connection(raw, self.user)
 
     def begin(self, connection: "Connection", snapshot: str | None = None) -> None:
         """Begin to read what the database held at one moment, and nothing else.
 
         Args:
-            connection: a connection on which nothing has been read yet.
+            connection: a connection whose transaction has read nothing yet.
             snapshot: what another transaction exported, to see what it sees.
 
         Raises:
@@ -131,13 +131,13 @@ class Connection:
     """One connection, which is in a transaction from its beginning on.
 
     Attributes:
-        place: what it is used for at the moment, for errors.
+        place: what it is used for at the moment, for errors; None while that is no stream.
     """
 
-    def __init__(self, raw: dbapi.Connection, place: Place | None, user: str | None) -> None:
+    def __init__(self, raw: dbapi.Connection, user: str | None) -> None:
         """Wrap a connection of ADBC's."""
         self._raw = raw
-        self.place = place
+        self.place: Place | None = None
         self._user = user
         self._running: dbapi.Cursor | None = None
         self._is_cancelled = False

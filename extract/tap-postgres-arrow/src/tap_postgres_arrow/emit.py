@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from tap_postgres_arrow.column_types import Field, Kind
 from tap_postgres_arrow.errors import TapError
-from tap_postgres_arrow.handover import Handover, ParquetFiles, full_disk
+from tap_postgres_arrow.handover import Handover, ParquetFiles, writing
 from tap_postgres_arrow.output import Output
 
 EXTRACTED_AT = "_sdc_extracted_at"
@@ -109,19 +109,14 @@ class BatchEmitter(Emitter):
             # Keys, which have no metadata, are announced when they are all there.
             waits = bool(self._constants)
             self._files = ParquetFiles(self._handover, rows.schema, self._send, waits=waits)
-        try:
+        with writing(self._stream):
             self._files.write(rows)
-        except OSError as error:
-            raise full_disk(self._stream, error) from error
 
     @override
     def close(self) -> None:
-        if self._files is None:
-            return
-        try:
-            self._files.close()
-        except OSError as error:
-            raise full_disk(self._stream, error) from error
+        if self._files:
+            with writing(self._stream):
+                self._files.close()
 
 
 class RecordEmitter(Emitter):

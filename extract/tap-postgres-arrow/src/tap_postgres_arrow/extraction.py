@@ -100,12 +100,17 @@ class Extraction:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = database.connect(stream.place)
+            connection = database.connect()
         self._connections.add(connection)
         if self._is_closing:
             connection.cancel()
         connection.place = stream.place
-        database.begin(connection, self._run.snapshot.name)
-        yield connection
-        connection.commit()
+        try:
+            database.begin(connection, self._run.snapshot.name)
+            yield connection
+            connection.commit()
+        except BaseException:
+            self._connections.remove(connection)
+            connection.close()
+            raise
         self._idle.append(connection)

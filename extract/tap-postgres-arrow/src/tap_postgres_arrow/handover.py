@@ -6,7 +6,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -137,12 +138,21 @@ class ParquetFiles:
         self._writer = self._path = None
 
 
-def full_disk(stream: str, error: OSError) -> TapError:
-    """Return the error for a file that can't be written."""
-    return TapError(
-        f"Stream '{stream}': can't write to {tempfile.gettempdir()} ({error.strerror or error}). "
-        f"Free some space there, or set TMPDIR to a larger disk."
-    )
+@contextmanager
+def writing(stream: str) -> Iterator[None]:
+    """Say whose files they are that can't be written.
+
+    Raises:
+        TapError: they can't.
+    """
+    try:
+        yield
+    except OSError as error:
+        message = (
+            f"Stream '{stream}': can't write to {tempfile.gettempdir()} "
+            f"({error.strerror or error}). Free some space there, or set TMPDIR to a larger disk."
+        )
+        raise TapError(message) from error
 
 
 def _remove_abandoned() -> None:

@@ -243,7 +243,3 @@ def main() -> None:
         # Nothing is left to be said to whoever reads; a pipe that broke needs no second complaint.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

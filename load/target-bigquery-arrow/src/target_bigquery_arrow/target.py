@@ -441,7 +441,3 @@ def discard_input(seconds: float) -> None:
         while select.select([sys.stdin], [], [], max(0, deadline - time.monotonic()))[0]:
             if not os.read(sys.stdin.fileno(), MEBIBYTE):
                 return
-
-
-if __name__ == "__main__":
-    main()
