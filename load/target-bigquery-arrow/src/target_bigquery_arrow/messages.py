@@ -36,10 +36,24 @@ class Schema(msgspec.Struct, tag_field="type", tag="SCHEMA"):
     key_properties: list[str] | None = None
 
 
+class _Progress(msgspec.Struct):
+    """What singer-python's taps say in their state of the stream that they are in."""
+
+    currently_syncing: Any = None
+
+
+_decode_progress = msgspec.json.Decoder(_Progress).decode
+
+
 class State(msgspec.Struct, tag_field="type", tag="STATE"):
     """A STATE message, whose value is handed back as it came."""
 
     value: msgspec.Raw
+
+    @property
+    def is_interim(self) -> bool:
+        """Whether the tap says that it is in the middle of a stream."""
+        return _decode_progress(self.value).currently_syncing is not None
 
 
 class ActivateVersion(msgspec.Struct, tag_field="type", tag="ACTIVATE_VERSION"):

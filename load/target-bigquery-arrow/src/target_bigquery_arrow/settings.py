@@ -65,6 +65,15 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         description="Remove deleted rows instead of setting `_sdc_deleted_at`.",
     ),
     th.Property(
+        "emit_interim_state",
+        th.BooleanType,
+        default=True,
+        description=(
+            "Emit STATE also in the middle of an extraction. Switch it off for a tap whose "
+            "bookmarks can't be trusted before its end (`currently_syncing` is set until then)."
+        ),
+    ),
+    th.Property(
         "drop_stream_prefixes",
         th.ArrayType(th.StringType),
         default=["public-"],

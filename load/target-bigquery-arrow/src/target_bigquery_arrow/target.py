@@ -231,9 +231,10 @@ class TargetBigQueryArrow(Target):
     def _process_state_message(self, message: Any) -> None:
         state: State = message
         uncommitted = {stream for stream in self._streams.values() if stream.is_uncommitted}
-        if self._states and self._states[-1][1] == uncommitted:
-            self._states.pop()
-        self._states.append((bytes(state.value), uncommitted))
+        if self.config["emit_interim_state"] or not state.is_interim:
+            if self._states and self._states[-1][1] == uncommitted:
+                self._states.pop()
+            self._states.append((bytes(state.value), uncommitted))
         for _, stream in self._last_heard:
             stream.completeness.state()
         if time.monotonic() - self._committed_at >= self.config["batch_wait_limit_seconds"]:

@@ -156,6 +156,17 @@ def test_a_state_comes_out_as_it_went_in_and_only_the_newest(loader: Loader) -> 
     assert states == [{"cursor": 123456789012345678901234567890, "é": None}]
 
 
+def test_a_state_in_the_middle_of_a_stream_can_be_held_back(loader: Loader) -> None:
+    begun, ended = {"currently_syncing": "things", "n": 1}, {"currently_syncing": None, "n": 2}
+    broken_off = [schema("things", ID), record("things", {"id": 1}), state(begun)]
+    assert loader.load(*broken_off) == [begun]
+
+    loader.settings["emit_interim_state"] = False
+    assert loader.load(*broken_off) == []
+    assert loader.load(*broken_off, record("things", {"id": 2}), state(ended)) == [ended]
+    assert sorted(row["id"] for row in loader.rows("things")) == [1, 2]
+
+
 def test_a_stream_without_records_is_an_empty_table(loader: Loader) -> None:
     loader.load(schema("public-things", NOTE))
     assert loader.columns("things") == {"id": "INTEGER", "note": "STRING"}
