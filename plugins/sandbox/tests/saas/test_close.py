@@ -1,0 +1,329 @@
+"""Close: the stand-in for its API, and what happens in it."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from psycopg_pool import ConnectionPool
+from sandbox import world
+from sandbox.saas.app import create_app
+from sandbox.saas.close import api
+from sandbox.saas.documents import Body, Documents
+from sandbox.settings import TOOLS
+from sandbox.testing.postgres_server import PostgresServer
+from starlette.testclient import TestClient
+
+from .conftest import SECRET, TODAY, Saas
+
+TICKS = 6
+
+
+class Close:
+    """The API as an extractor sees it."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.client = client
+
+    def get(self, path: str, key: str = SECRET, **parameters: Any) -> httpx.Response:
+        return self.client.get(f"/close/api/v1/{path}/", params=parameters, auth=(key, ""))
+
+    def all(self, path: str, **parameters: Any) -> list[Body]:
+        """Every object of a list, by its pages."""
+        found: list[Body] = []
+        while True:
+            page = self.get(path, **{"_limit": 100, **parameters, "_skip": len(found)})
+            assert page.status_code == 200, page.text
+            found += page.json()["data"]
+            if not page.json()["has_more"]:
+                return found
+
+    def events(self, since: datetime | None = None) -> list[Body]:
+        """Every event since a moment, by the log's cursor."""
+        parameters = {"date_updated__gte": since.isoformat()} if since else {}
+        found: list[Body] = []
+        while True:
+            page = self.get("event", **parameters).json()
+            assert len(page["data"]) <= 50
+            found += page["data"]
+            if not page["cursor_next"]:
+                return found
+            parameters["_cursor"] = page["cursor_next"]
+
+
+@pytest.fixture(scope="session")
+def close(saas: Saas) -> Close:
+    return Close(saas.client)
+
+
+class Ticked:
+    """A world of its own in which days pass, and Close as it was before each of them."""
+
+    def __init__(self, connection: Any, client: TestClient) -> None:
+        self.connection = connection
+        self.close = Close(client)
+        self.befores: list[tuple[datetime, Documents]] = []
+
+    def tick(self) -> None:
+        self.befores.append((datetime.now(UTC), self.documents()))
+        with self.connection.transaction():
+            world.tick(self.connection)
+
+    def documents(self) -> Documents:
+        return Documents.load(self.connection, "close")
+
+
+@pytest.fixture(scope="module")
+def ticked(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ticked]:
+    dsn = f"host=127.0.0.1 port={postgres.port} user=postgres dbname=close"
+    with postgres.connect("postgres") as server:
+        server.execute("create database close")
+    with (
+        postgres.connect("close") as connection,
+        ConnectionPool(dsn, min_size=0, max_size=2) as connections,
+    ):
+        with connection.transaction():
+            world.load(connection, datetime.now(UTC).date() - timedelta(days=14), 0.1, seed=2)
+        log = tmp_path_factory.mktemp("log") / "requests.jsonl"
+        app = create_app(connections, log, dict.fromkeys(TOOLS, SECRET))
+        ticked = Ticked(connection, TestClient(app))
+        for _ in range(TICKS):
+            ticked.tick()
+        yield ticked
+
+
+def ids(bodies: list[Body]) -> list[str]:
+    return [body["id"] for body in bodies]
+
+
+def test_a_wrong_key_is_refused(close: Close) -> None:
+    assert close.get("user").status_code == 200
+    for answer in (
+        close.get("user", key="wrong"),
+        close.get("user", key=""),
+        close.client.get("/close/api/v1/user/"),
+        close.client.get("/close/api/v1/user/", headers={"Authorization": f"Bearer {SECRET}"}),
+        close.client.get("/close/api/v1/user/", auth=(SECRET, "password")),
+    ):
+        assert answer.status_code == 401
+        assert "error" in answer.json()
+
+
+def test_pages_join_up_to_all_there_is(close: Close, saas: Saas) -> None:
+    documents = saas.documents("close")
+    for path, kind, limit in (
+        ("lead", "lead", 7),
+        ("activity", "activity", 100),
+        ("user", "user", 2),
+        ("custom_fields/lead", "custom_field", 3),
+        ("custom_field/lead", "custom_field", 100),
+    ):
+        found = close.all(path, _limit=limit)
+        assert len(found) > limit or limit == 100
+        by_id = {body["id"]: body for body in documents.of(kind)}
+        assert sorted(ids(found)) == sorted(by_id), path
+        assert all(body == by_id[body["id"]] for body in found)
+    assert close.all("task") == []
+
+
+def test_leads_are_searched_by_when_they_changed(close: Close, saas: Saas) -> None:
+    leads = sorted(saas.documents("close").of("lead"), key=lambda lead: lead["date_updated"])
+    middle = leads[len(leads) // 2]
+    minute = middle["date_updated"][:16]
+    expected = [lead for lead in leads if lead["date_updated"] >= minute]
+    query = f'date_updated>="{minute}" sort:date_updated'
+
+    assert ids(close.all("lead", query=query, _limit=5)) == ids(expected)
+    assert close.get("lead", query=query).json()["total_results"] == len(expected)
+    exactly = f'date_updated>="{middle["date_updated"]}" sort:-date_updated'
+    assert ids(close.all("lead", query=exactly))[-1] == middle["id"]
+
+
+def test_activities_are_found_between_two_moments_newest_first(close: Close, saas: Saas) -> None:
+    activities = sorted(
+        saas.documents("close").of("activity"), key=lambda each: each["date_created"]
+    )
+    first, last = activities[10], activities[-10]
+    found = close.all(
+        "activity", date_created__gt=first["date_created"], date_created__lt=last["date_created"]
+    )
+    between = [
+        a for a in activities if first["date_created"] < a["date_created"] < last["date_created"]
+    ]
+    assert ids(found) == ids(between[::-1])
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters"),
+    [
+        ("lead", {"_fields": "id"}),
+        ("lead", {"query": "status:Potential"}),
+        ("lead", {"query": 'date_updated>"2026-01-01"'}),
+        ("lead", {"query": 'date_updated>="soon"'}),
+        ("lead", {"query": "sort:name"}),
+        ("lead", {"_limit": 201}),
+        ("lead", {"_limit": "all"}),
+        ("lead", {"_skip": -1}),
+        ("activity", {"_limit": 101}),
+        ("activity", {"date_updated__gt": "2026-01-01"}),
+        ("activity", {"date_created__gt": "yesterday"}),
+        ("user", {"query": "x"}),
+        ("event", {"_cursor": "x"}),
+        ("event", {"_skip": 1}),
+        ("event", {"_limit": 51}),
+        ("event", {"date_updated__gt": "2026-01-01"}),
+    ],
+)
+def test_what_is_not_known_is_refused(close: Close, path: str, parameters: dict[str, Any]) -> None:
+    answer = close.get(path, **parameters)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+def test_a_parameter_given_twice_is_refused(close: Close) -> None:
+    parameters = [("_limit", "1"), ("_limit", "2")]
+    answer = close.client.get("/close/api/v1/user/", params=parameters, auth=(SECRET, ""))
+    assert answer.status_code == 400
+
+
+def test_too_far_into_a_list_is_refused_so_that_the_tap_starts_over(close: Close) -> None:
+    assert "max_skip = " in close.get("lead", _skip=api.MAX_SKIP + 1).json()["error"]
+
+
+def test_an_unknown_path_is_not_found(close: Close) -> None:
+    for path in ("opportunity", "lead/lead_1"):
+        assert close.get(path).status_code == 404
+
+
+def test_how_long_to_wait_is_in_the_headers() -> None:
+    answer = api.rate_limited(2.3)
+    assert answer.status_code == 429
+    assert answer.headers["RateLimit"] == "limit=160, remaining=0, reset=2.300"
+    assert answer.headers["Retry-After"] == "3"
+
+
+def test_every_odd_case_is_there(saas: Saas) -> None:
+    documents = saas.documents("close")
+    leads = documents.of("lead")
+    of_organisations = [lead["custom"].get("Organisation ID") for lead in leads]
+    known = {
+        str(id_) for (id_,) in saas.connection.execute("select id from organisations").fetchall()
+    }
+    assert of_organisations.count(None) >= 2
+    assert {id_ for id_ in of_organisations if id_} < known
+    assert max(map(of_organisations.count, known)) == 2
+    opportunities = [each for lead in leads for each in lead["opportunities"]]
+    assert {each["value_currency"] for each in opportunities} == {"USD", "EUR", "GBP", "JPY"}
+    assert {each["value_period"] for each in opportunities} == {"one_time", "monthly", "annual"}
+    assert {each["status_type"] for each in opportunities} == {"active", "won", "lost"}
+    assert {activity["_type"] for activity in documents.of("activity")} == {
+        *("Note", "Email", "Call", "Meeting", "LeadStatusChange", "OpportunityStatusChange")
+    }
+    fields = {field["name"]: field for field in documents.of("custom_field")}
+    for lead in leads:
+        for name, value in lead["custom"].items():
+            assert lead[f"custom.{fields[name]['id']}"] == value
+
+
+def test_contracts_are_won_opportunities(ticked: Ticked) -> None:
+    won: dict[str, int] = {}
+    for lead in ticked.documents().of("lead"):
+        for each in lead["opportunities"]:
+            if each["status_type"] == "won" and each["value_period"] == "annual":
+                organisation_id = lead["custom"]["Organisation ID"]
+                assert organisation_id not in won
+                won[organisation_id] = each["value"]
+    contracts = {
+        str(id_): int(value * 100)
+        for id_, value in ticked.connection.execute(
+            "select id, annual_contract_value from organisations "
+            "where annual_contract_value is not null and setup_completed_at is not null"
+        ).fetchall()
+    }
+    there = won.keys() & contracts.keys()
+    assert len(there) > len(contracts) / 3
+    assert {id_: won[id_] for id_ in there} == {id_: contracts[id_] for id_ in there}
+
+
+def test_all_that_a_day_changes_is_seen_by_the_cursors(ticked: Ticked) -> None:
+    since, before = ticked.befores[0]
+    after = ticked.documents()
+    old, new = ({lead["id"]: lead for lead in each.of("lead")} for each in (before, after))
+    changed = {id_ for id_, lead in new.items() if old.get(id_) != lead}
+    assert changed - old.keys()
+    assert changed & old.keys()
+
+    query = f'date_updated>="{since:%Y-%m-%dT%H:%M}" sort:date_updated'
+    assert set(ids(ticked.close.all("lead", query=query))) == changed
+
+    old_activities = set(ids(before.of("activity")))
+    created = set(ids(after.of("activity"))) - old_activities
+    assert created
+    found = ticked.close.all("activity", date_created__gt=since.isoformat())
+    assert set(ids(found)) == created
+
+
+def test_the_event_log_tells_what_was_deleted(ticked: Ticked) -> None:
+    since, before = ticked.befores[0]
+    after = ticked.documents()
+    deleted = {
+        (event["object_type"], event["object_id"])
+        for event in ticked.close.events(since)
+        if event["action"] == "deleted"
+    }
+    gone_leads = set(ids(before.of("lead"))) - set(ids(after.of("lead")))
+    assert gone_leads
+    assert gone_leads <= {id_ for type_, id_ in deleted if type_ == "lead"}
+    gone_activities = set(ids(before.of("activity"))) - set(ids(after.of("activity")))
+    assert gone_activities
+    assert gone_activities <= {id_ for _, id_ in deleted}
+    alive = set(ids(after.of("lead"))) | set(ids(after.of("activity")))
+    assert not alive & {id_ for _, id_ in deleted}
+
+
+def test_the_event_log_is_read_to_its_end_latest_first(ticked: Ticked) -> None:
+    oldest = datetime.now(UTC) - timedelta(days=30)
+    events = ticked.documents().of("event")
+    kept = {e["id"] for e in events if datetime.fromisoformat(e["date_updated"]) >= oldest}
+    found = ticked.close.events()
+    assert len(kept) > 50
+    assert sorted(ids(found)) == sorted(kept)
+    times = [event["date_updated"] for event in found]
+    assert times == sorted(times, reverse=True)
+
+
+def test_what_is_older_than_thirty_days_has_left_the_event_log(close: Close, saas: Saas) -> None:
+    assert (datetime.now(UTC).date() - TODAY).days > 60
+    assert saas.documents("close").of("event")
+    assert close.events() == []
+
+
+def test_an_organisation_keeps_its_lead(ticked: Ticked) -> None:
+    before = {lead["custom"].get("Organisation ID") for lead in ticked.befores[0][1].of("lead")}
+    after = {lead["custom"].get("Organisation ID") for lead in ticked.documents().of("lead")}
+    assert before <= after
+
+
+def test_nothing_refers_to_what_is_not_there(ticked: Ticked) -> None:
+    documents = ticked.documents()
+    leads, users = set(ids(documents.of("lead"))), set(ids(documents.of("user")))
+    for activity in documents.of("activity"):
+        assert activity["lead_id"] in leads
+        assert activity["user_id"] in users
+    for lead in documents.of("lead"):
+        assert lead["custom"].get("Lead Owner") in {*users, None}
+        for each in (*lead["contacts"], *lead["opportunities"]):
+            assert each["lead_id"] == lead["id"]
+
+
+def test_equal_worlds_are_equal(saas: Saas) -> None:
+    first = saas.documents("close")
+    with saas.connection.transaction(force_rollback=True):
+        saas.connection.execute("drop schema public cascade; create schema public")
+        saas.connection.execute("drop schema sandbox cascade")
+        world.load(saas.connection, TODAY, 0.1, seed=1)
+        again = saas.documents("close")
+    for kind in ("lead", "activity", "user", "custom_field", "event", "_plan"):
+        assert json.dumps(first.of(kind)) == json.dumps(again.of(kind))
