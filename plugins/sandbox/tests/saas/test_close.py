@@ -28,7 +28,10 @@ class Close:
         self.client = client
 
     def get(self, path: str, key: str = SECRET, **parameters: Any) -> httpx.Response:
-        return self.client.get(f"/close/api/v1/{path}/", params=parameters, auth=(key, ""))
+        answer: httpx.Response = self.client.get(
+            f"/close/api/v1/{path}/", params=parameters, auth=(key, "")
+        )
+        return answer
 
     def all(self, path: str, **parameters: Any) -> list[Body]:
         """Every object of a list, by its pages."""

@@ -455,6 +455,9 @@ EVENT_TYPES = {
 }
 
 
+METHODS = {"created": "POST", "updated": "PUT", "deleted": "DELETE"}
+
+
 def event_type(activity: Body) -> str:
     """What the event log calls an activity."""
     return EVENT_TYPES.get(activity["_type"], f"activity.{activity['_type'].lower()}")
@@ -488,7 +491,10 @@ def make_event(
         "lead_id": lead_id,
         "action": action,
         "changed_fields": list(changed),
-        "meta": {"request_path": f"/api/v1/{type_.split('.')[0]}/", "request_method": "POST"},
+        "meta": {
+            "request_path": f"/api/v1/{type_.split('.')[0]}/{body['id']}/",
+            "request_method": METHODS[action],
+        },
         "data": new,
         "previous_data": {key: (old or {}).get(key) for key in changed},
         "date_created": moment(at),
