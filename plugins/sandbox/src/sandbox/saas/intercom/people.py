@@ -219,5 +219,13 @@ def attach(contact: Body, what: str, object_: Body) -> None:
         return
     url = f"/{what}/{object_['id']}"
     listed["data"].append({"type": object_["type"], "id": object_["id"], "url": url})
-    listed["total_count"] += 1
+    listed["total_count"] = len(listed["data"])
+    listed["has_more"] = listed["total_count"] > LISTED_IN_FULL
+
+
+def detach(contact: Body, what: str, object_: Body) -> None:
+    """Take a tag or a company from a contact."""
+    listed = contact[what]
+    listed["data"] = [known for known in listed["data"] if known["id"] != object_["id"]]
+    listed["total_count"] = len(listed["data"])
     listed["has_more"] = listed["total_count"] > LISTED_IN_FULL

@@ -85,9 +85,15 @@ class _Desk:
         Conversations stay, with the id of a contact that is no longer there.
         """
         for organisation_id in sorted(self.day.purged):
-            if self._company(organisation_id):
-                self.documents.delete("company", people.company_id(organisation_id))
-                self.documents.delete("_company", str(organisation_id))
+            if company := self._company(organisation_id):
+                memory = self._memory(organisation_id)
+                for guest in memory["guests"]:
+                    if contact := self.documents.get("contact", guest):
+                        people.detach(contact, "companies", company)
+                        self._change_contact(contact, self.day.stamp())
+                self.documents.delete("company", company["id"])
+                if self.documents.get("_company", memory["id"]):
+                    self.documents.delete("_company", memory["id"])
         for user_id in sorted(self.day.erased):
             if contact := self._contact(user_id):
                 self.documents.delete("contact", contact["id"])
@@ -98,7 +104,6 @@ class _Desk:
             if account.has_company:
                 at = self.day.stamp(after=account.organisation.created_at)
                 self.documents.put("company", people.company(account.organisation, at), at)
-                self._note(account.organisation.id, None)
         for user in self.day.joined:
             self._welcome_user(user)
         for _ in range(self.day.about(VISITORS * len(self.day.accounts))):
@@ -192,11 +197,13 @@ class _Desk:
     def _mistakes(self) -> None:
         """What goes on by hand: people who work for two companies, contacts deleted in error."""
         for account in self._some_companies(0.0008):
-            if (contact := self._somebody(account)) and self.companies:
-                other = self._company(self.rng.choice(self.companies).organisation.id)
-                if other is not None:
-                    people.attach(contact, "companies", other)
-                    self._change_contact(contact, self.day.stamp())
+            other = self.rng.choice(self.companies).organisation.id
+            if (contact := self._somebody(account)) and (company := self._company(other)):
+                people.attach(contact, "companies", company)
+                self._change_contact(contact, self.day.stamp())
+                memory = self._memory(other)
+                memory["guests"].append(contact["id"])
+                self.documents.put("_company", memory, self.day.stamp())
         for account in self._some_companies(0.0001):
             users = self.day.users.get(account.organisation.id, ())
             user = self.rng.choice(users) if users else None
@@ -264,12 +271,12 @@ class _Desk:
             if contact := self._somebody(account):
                 topic = self.rng.choice(words.TOPICS)
                 self._open(contact, contact, topic, account.organisation.name)
-                self._note(account.organisation.id, self.day.date)
+                self._remember_asking(account.organisation.id)
         for account in self.companies:
             if self._asks_about_arrears(account) and (contact := self._somebody(account)):
                 topic = self.rng.choice(words.ARREARS)
                 self._open(contact, contact, topic, account.organisation.name, is_stubborn=True)
-                self._note(account.organisation.id, self.day.date)
+                self._remember_asking(account.organisation.id)
         for account in self._some_companies(0.0008 * busy):
             if contact := self._somebody(account):
                 admin = self.rng.choice(self.admins)
@@ -282,10 +289,7 @@ class _Desk:
         signed_up_on = account.organisation.created_at.date()
         if self.day.date < max(first_day + ARREARS_BEGIN, signed_up_on + OLD_ENOUGH):
             return False
-        noted = self.documents.get("_company", str(account.organisation.id))
-        if noted is None:
-            return False
-        last = noted["last_asked_on"]
+        last = self._memory(account.organisation.id)["last_asked_on"]
         since = self.day.date - date.fromisoformat(last) if last else ARREARS_INTERVAL
         return since >= ARREARS_INTERVAL or self.rng.random() < 0.02
 
@@ -425,13 +429,15 @@ class _Desk:
         found = self.documents.get("admin", str(assignee)) if assignee else None
         return found or self.rng.choice(self.admins)
 
-    def _note(self, organisation_id: UUID, last_asked_on: date | None) -> None:
-        """Remember when a company last asked."""
-        body = {
-            "id": str(organisation_id),
-            "last_asked_on": last_asked_on and last_asked_on.isoformat(),
-        }
-        self.documents.put("_company", body, self.day.stamp())
+    def _memory(self, organisation_id: UUID) -> Body:
+        """What is remembered of a company: when it last asked, who else is attached to it."""
+        id_ = str(organisation_id)
+        known = self.documents.get("_company", id_)
+        return known or {"id": id_, "last_asked_on": None, "guests": []}
+
+    def _remember_asking(self, organisation_id: UUID) -> None:
+        memory = self._memory(organisation_id) | {"last_asked_on": self.day.date.isoformat()}
+        self.documents.put("_company", memory, self.day.stamp())
 
     def _next(self, what: str) -> str:
         """The next id; they grow, with gaps."""
