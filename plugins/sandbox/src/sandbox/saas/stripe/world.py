@@ -1,0 +1,470 @@
+"""What happens in Stripe day by day: who subscribes, to what, and what becomes of it.
+
+Whatever is to happen on a later day is noted in that day's `_due` document, so that a day costs
+only what happens on it. Periods, due dates and ends of subscriptions lie at noon of the world's
+days; what Stripe stamps itself lies after that.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+from sandbox.product import words
+from sandbox.product.factory import ascii_slug
+from sandbox.saas.day import Account, Day
+from sandbox.saas.documents import Body, Documents
+from sandbox.saas.stripe import catalogue
+from sandbox.saas.stripe.billing import Billing
+from sandbox.saas.stripe.objects import (
+    epoch,
+    make_account,
+    make_customer,
+    make_invoice_item,
+    make_subscription,
+    price_of,
+    with_items,
+)
+
+RUNNING = ("trialing", "active", "past_due")
+TRIAL = timedelta(days=14)
+WALK_INS = (20, 45, 100, 230, 340, 440, 500)
+"""Days after the first on which somebody subscribes who is no organisation of the product."""
+SEATS_AT_MOST = 400
+
+
+def pass_day(documents: Documents, day: Day) -> None:
+    """Let one day happen."""
+    _World(documents, day).pass_by()
+
+
+class _World(Billing):
+    def pass_by(self) -> None:
+        if self.documents.get("_state", "stripe") is None:
+            self._begin()
+        self.forget_old_events()
+        # In this order: what Stripe does at noon comes before what people do.
+        actions: dict[str, Callable[[str], None]] = {
+            "expire": self._expire,
+            "finalise": self.finalise,
+            "renew": self._renew,
+            "retry": self.retry,
+            "settle": self.settle,
+            "overdue": self.overdue,
+            "write_off": self.write_off,
+            "refund": self.refund,
+            "leave": self._leave,
+            "change": self._change_something,
+            "subscribe": self._subscribe,
+            "add_department": self._add_department,
+            "walk_in": self._walk_in,
+        }
+        order = list(actions)
+        for action, id_ in sorted(self.due_today(), key=lambda task: order.index(task[0])):
+            actions[action](id_)
+        self._meet_new_customers()
+        for account in self.day.archived:
+            self._archive(account)
+        if self.rng.random() < 1 / 150:
+            self._raise_a_price()
+        if self.rng.random() < 1 / 120:
+            self.later("walk_in", "", 1)
+        if self.rng.random() < 1 / 150:
+            self._delete_a_customer()
+
+    # --- Products and prices
+
+    def _begin(self) -> None:
+        at = self.stamp()
+        self.remember("_state", {"id": "stripe", "successors": 0, "walk_ins": 0, "plans": {}})
+        self.documents.put("account", make_account(at), at)
+        for product in catalogue.products(at):
+            self.create("product", product, at)
+        for plan in catalogue.plans(at):
+            self.create("plan", plan, at)
+        for days in WALK_INS:
+            self.later("walk_in", "", days)
+
+    def _plan(self, product: str, interval: str, currency: str) -> Body:
+        """The plan that new subscriptions get."""
+        key = catalogue.plan_key(product, interval, currency)
+        return self.get("plan", self.get("_state", "stripe")["plans"].get(key, key))
+
+    def _raise_a_price(self) -> None:
+        """A dearer plan for new subscriptions; those who have the old one keep it."""
+        state = self.get("_state", "stripe")
+        id_ = self.rng.choice([plan["id"] for plan in self.documents.of("plan") if plan["active"]])
+        old = self.change("plan", id_, active=False)
+        state["successors"] += 1
+        at = self.stamp()
+        new = self.create("plan", catalogue.successor(old, state["successors"], at), at)
+        state["plans"][catalogue.key_of(old)] = new["id"]
+        self.remember("_state", state)
+
+    # --- Customers
+
+    def _meet_new_customers(self) -> None:
+        """Organisations become customers days after their set-up, once they have a contract."""
+        for account in self.day.accounts.values():
+            organisation = account.organisation
+            if (
+                not account.has_customer
+                or organisation.annual_contract_value is None
+                or organisation.setup_completed_at is None
+                or self.documents.get("_organisation", str(organisation.id)) is not None
+            ):
+                continue
+            days = (self.day.date - organisation.setup_completed_at.date()).days
+            if days <= account.number % 5 or self._is_archived(account):
+                continue
+            self._subscribe(self._add_customer(account))
+            if account.number % 20 == 8:
+                days = self.rng.randrange(20, 60)
+                self.later("add_department", str(organisation.id), days)
+
+    def _is_archived(self, account: Account) -> bool:
+        """Whether it is by today; what a day of the history knows of it is how it ended."""
+        archived_at = account.organisation.archived_at
+        return archived_at is not None and archived_at.date() <= self.day.date
+
+    def _add_customer(self, account: Account) -> str:
+        organisation = account.organisation
+        users = self.day.users.get(organisation.id, ())
+        contract = organisation.annual_contract_value or 0
+        currency = self.rng.choices(("usd", "eur", "gbp"), (75, 15, 10))[0]
+        id_ = self._new_customer(
+            organisation.name,
+            users[0].email if users else None,
+            "jpy" if account.number % 40 == 6 else currency,
+            {"organisation_id": str(organisation.id)},
+            habit=_habit(account),
+            comes_back=account.comes_back,
+            product="enterprise"
+            if contract > 40_000
+            else "business"
+            if contract > 12_000
+            else "team",
+            seats=min(max(len(users), 3), SEATS_AT_MOST),
+        )
+        known = self.documents.get("_organisation", str(organisation.id))
+        customers = known["customers"] if known else []
+        self.remember("_organisation", {"id": str(organisation.id), "customers": [*customers, id_]})
+        return id_
+
+    def _new_customer(
+        self,
+        name: str,
+        email: str | None,
+        currency: str,
+        metadata: dict[str, str],
+        **memory: Any,
+    ) -> str:
+        at = self.stamp()
+        customer = make_customer(self.rng, name, email, currency, metadata, at)
+        self.create("customer", customer, at)
+        payer = {
+            "id": customer["id"],
+            "organisation_id": metadata.get("organisation_id"),
+            "subscriptions": [],
+            "open": [],
+            "overdue": [],
+            "invoices": 0,
+            "changes": 0,
+            **memory,
+        }
+        self.remember("_payer", payer)
+        return str(customer["id"])
+
+    def _add_department(self, organisation_id: str) -> None:
+        """Another department of an organisation pays for itself."""
+        for account in self.day.accounts.values():
+            if str(account.organisation.id) == organisation_id and not self._is_archived(account):
+                self._subscribe(self._add_customer(account))
+                return
+
+    def _walk_in(self, _: str) -> None:
+        """Somebody subscribes who is no organisation of the product; the second one in yen."""
+        state = self.get("_state", "stripe")
+        state["walk_ins"] += 1
+        self.remember("_state", state)
+        name = f"{self.rng.choice(words.FIRST_NAMES)} {self.rng.choice(words.LAST_NAMES)}"
+        id_ = self._new_customer(
+            name,
+            f"{ascii_slug(name)}@mail.example",
+            "jpy" if state["walk_ins"] == 2 else "usd",
+            {"source": "website"} if self.rng.random() < 0.5 else {},
+            habit="ordinary",
+            comes_back=False,
+            product="team",
+            seats=self.rng.randrange(1, 6),
+        )
+        self._subscribe(id_)
+
+    def _archive(self, account: Account) -> None:
+        """An organisation that stops using the product cancels, at once or for the period's end."""
+        known = self.documents.get("_organisation", str(account.organisation.id))
+        for customer_id in known["customers"] if known else ():
+            for subscription in self._running(customer_id):
+                if self.rng.random() < 0.5:
+                    self.end(subscription["id"], bill_pending=True)
+                else:
+                    self._leave(subscription["id"])
+            payer = self.get("_payer", customer_id)
+            payer["comes_back"] = False
+            self.remember("_payer", payer)
+
+    def _delete_a_customer(self) -> None:
+        """Delete one who owes nothing: of those who have left, or are no organisation."""
+        candidates = [
+            payer["id"]
+            for payer in self.documents.of("_payer")
+            if payer["subscriptions"] and not payer["open"] and self._may_be_deleted(payer)
+        ]
+        if not candidates:
+            return
+        id_ = self.rng.choice(candidates)
+        for subscription in self._running(id_):
+            self.end(subscription["id"], bill_pending=False)
+        self.delete("customer", id_)
+
+    def _may_be_deleted(self, payer: Body) -> bool:
+        customer = self.documents.get("customer", payer["id"])
+        # Yen have no smaller unit: somebody stays who pays in them.
+        if customer is None or customer["currency"] == "jpy":
+            return False
+        running = [subscription["id"] for subscription in self._running(payer["id"])]
+        nothing_pending = not any(self.get("_pending", id_)["invoice_items"] for id_ in running)
+        return not running or (payer["organisation_id"] is None and nothing_pending)
+
+    def _running(self, customer_id: str) -> list[Body]:
+        """The customer's subscriptions that haven't ended; none once the customer is deleted."""
+        if self.documents.get("customer", customer_id) is None:
+            return []
+        ids = self.get("_payer", customer_id)["subscriptions"]
+        subscriptions = (self.get("subscription", id_) for id_ in ids)
+        return [body for body in subscriptions if body["status"] in RUNNING]
+
+    # --- The life of a subscription
+
+    def _subscribe(self, customer_id: str) -> None:
+        """Start a subscription: with a trial, with a first payment, or with one that fails."""
+        customer = self.documents.get("customer", customer_id)
+        if customer is None or self._running(customer_id):
+            return
+        payer = self.get("_payer", customer_id)
+        ordinary = payer["habit"] == "ordinary"
+        interval = "year" if ordinary and self.rng.random() < 0.35 else "month"
+        by_invoice = interval == "year" and self.rng.random() < 0.4
+        trial = not by_invoice and payer["product"] != "enterprise" and self.rng.random() < 0.35
+        declined = ordinary and not by_invoice and not trial and self.rng.random() < 0.06
+        start = self.day.noon
+        months = catalogue.MONTHS[interval]
+        end = start + TRIAL if trial else period_end(start, start, months)
+        at = self.stamp()
+        subscription = make_subscription(
+            self.rng,
+            customer,
+            self._choose_plans(payer, interval, customer["currency"]),
+            start,
+            end,
+            status="trialing" if trial else "incomplete" if declined else "active",
+            days_until_due=30 if by_invoice else None,
+            at=at,
+        )
+        id_ = subscription["id"]
+        payer["subscriptions"].append(id_)
+        self.remember("_payer", payer)
+        self.remember("_pending", {"id": id_, "invoice_items": []})
+        self.create("subscription", subscription, at)
+        items = subscription["items"]["data"]
+        if not trial and not declined:
+            self.note_change(id_)
+        self.bill(id_, items, "subscription_create", declined=declined)
+        if declined:
+            self.later("expire", id_, 1)
+            self.later("subscribe", customer_id, self.rng.randrange(2, 6))
+            return
+        self.later("renew", id_, (end - start).days)
+        self.later("change", id_, self._days_to_next_change(payer))
+        if payer["habit"] == "churns":
+            self.later("leave", id_, self.rng.randrange(100, 170))
+        elif trial and ordinary and self.rng.random() < 0.2:
+            self.later("leave", id_, 9)
+
+    def _choose_plans(self, payer: Body, interval: str, currency: str) -> list[tuple[Body, int]]:
+        seats = 1 if payer["product"] == "enterprise" else payer["seats"]
+        plans = [(self._plan(payer["product"], interval, currency), seats)]
+        if payer["product"] == "business" and self.rng.random() < 0.3:
+            plans.append((self._plan("status-pages", interval, currency), seats))
+        return plans
+
+    def _expire(self, id_: str) -> None:
+        """Stripe gives up on a subscription whose first payment failed."""
+        self.void(self.get("subscription", id_)["latest_invoice"])
+        self.change("subscription", id_, status="incomplete_expired", ended_at=self.noon)
+
+    def _renew(self, id_: str) -> None:
+        """A period, or the trial, is over."""
+        subscription = self.get("subscription", id_)
+        # A change of the interval has put another period in the place of some.
+        if subscription["current_period_end"] != self.noon or subscription["status"] not in RUNNING:
+            return
+        if subscription["cancel_at_period_end"]:
+            self.end(id_, bill_pending=True)
+            return
+        was_trial = subscription["status"] == "trialing"
+        self._start_period(id_, **({"status": "active"} if was_trial else {}))
+        if was_trial:
+            self.note_change(id_)
+        items = subscription["items"]["data"]
+        self.bill(id_, items, "subscription_cycle", may_wait=True)
+        leaves = 0.015 if items[0]["plan"]["interval"] == "month" else 0.1
+        habit = self.get("_payer", subscription["customer"])["habit"]
+        if habit == "ordinary" and self.rng.random() < leaves:
+            self.later("leave", id_, self.rng.randrange(1, 25))
+
+    def _start_period(self, id_: str, **changes: Any) -> None:
+        """Let a period begin today, and see to its end."""
+        subscription = self.get("subscription", id_) | changes
+        interval = subscription["items"]["data"][0]["plan"]["interval"]
+        anchor = datetime.fromtimestamp(subscription["billing_cycle_anchor"], UTC)
+        end = period_end(anchor, self.day.noon, catalogue.MONTHS[interval])
+        changes |= {"current_period_start": self.noon, "current_period_end": epoch(end)}
+        self.change("subscription", id_, **changes)
+        self.later("renew", id_, (end - self.day.noon).days)
+
+    def _leave(self, id_: str) -> None:
+        """Cancel for the end of the period."""
+        subscription = self.get("subscription", id_)
+        if subscription["status"] in RUNNING and not subscription["cancel_at_period_end"]:
+            self.change(
+                "subscription",
+                id_,
+                cancel_at_period_end=True,
+                cancel_at=subscription["current_period_end"],
+                canceled_at=self.noon,
+            )
+
+    # --- Changes within a period
+
+    def _days_to_next_change(self, payer: Body) -> int:
+        if payer["habit"] == "busy":
+            return self.rng.randrange(2, 5)
+        return 5 + int(self.rng.expovariate(1 / 60))
+
+    def _change_something(self, id_: str) -> None:
+        """More seats or fewer, another product, or a year at once."""
+        subscription = self.get("subscription", id_)
+        if subscription["ended_at"] is not None:
+            return
+        payer = self.get("_payer", subscription["customer"])
+        self.later("change", id_, self._days_to_next_change(payer))
+        # A customer who owes something changes nothing, and on the day of a renewal nobody does.
+        starts_today = subscription["current_period_start"] == self.noon
+        ends_today = subscription["current_period_end"] == self.noon
+        if subscription["status"] not in ("active", "trialing") or starts_today or ends_today:
+            return
+        items = subscription["items"]["data"]
+        chance = self.rng.random()
+        if subscription["status"] == "trialing" or payer["habit"] == "busy" or chance < 0.7:
+            new = [self._with_other_seats(item) for item in items]
+        elif chance < 0.85:
+            new = [self._with_other_product(item) for item in items]
+        elif payer["habit"] == "ordinary" and not subscription["cancel_at_period_end"]:
+            new = [self._for_a_year(item) for item in items]
+        else:
+            return
+        if new != items:
+            self._prorate(subscription, new)
+
+    def _with_other_seats(self, item: Body) -> Body:
+        if item["plan"]["product"] == catalogue.product_id("enterprise"):
+            return item
+        few = max(item["quantity"] // 6, 1)
+        change = self.rng.randint(1, few) * (1 if self.rng.random() < 0.65 else -1)
+        return {**item, "quantity": min(max(item["quantity"] + change, 1), SEATS_AT_MOST)}
+
+    def _with_other_product(self, item: Body) -> Body:
+        other = {
+            catalogue.product_id("team"): "business",
+            catalogue.product_id("business"): "team",
+        }.get(item["plan"]["product"])
+        if other is None:
+            return item
+        return self._with_plan(item, other, item["plan"]["interval"])
+
+    def _for_a_year(self, item: Body) -> Body:
+        return self._with_plan(item, catalogue.product_of(item["plan"]), "year")
+
+    def _with_plan(self, item: Body, product: str, interval: str) -> Body:
+        plan = self._plan(product, interval, item["plan"]["currency"])
+        return {**item, "plan": plan, "price": price_of(plan)}
+
+    def _prorate(self, subscription: Body, items: list[Body]) -> None:
+        """Change the items; unused time is credited, and the time that remains is charged.
+
+        In a monthly subscription both wait for the next invoice, in a yearly one they are billed
+        at once. A month that becomes a year starts a new period. A trial costs nothing either way.
+        """
+        id_ = subscription["id"]
+        old_items = subscription["items"]["data"]
+        held = with_items(subscription, items)
+        new = {key: held[key] for key in ("items", "plan", "quantity")}
+        if subscription["status"] == "trialing":
+            self.change("subscription", id_, **new)
+            return
+        interval = items[0]["plan"]["interval"]
+        other_interval = interval != old_items[0]["plan"]["interval"]
+        for old, item in zip(old_items, items, strict=True):
+            if old != item:
+                self._add_pending(subscription, old, "Unused time on", -1)
+                if not other_interval:
+                    self._add_pending(subscription, item, "Remaining time on", 1)
+        if other_interval:
+            self._start_period(id_, billing_cycle_anchor=self.noon, **new)
+        else:
+            self.change("subscription", id_, **new)
+        self.note_change(id_)
+        if interval == "year":
+            self.bill(id_, items if other_interval else [], "subscription_update")
+
+    def _add_pending(self, subscription: Body, item: Body, text: str, sign: int) -> None:
+        start, end = subscription["current_period_start"], subscription["current_period_end"]
+        share = Fraction(end - self.noon, end - start)
+        amount = sign * round(item["plan"]["amount"] * item["quantity"] * share)
+        name = item["plan"]["nickname"]
+        on = f"{self.day.date:%d %b %Y}"
+        times = "\N{MULTIPLICATION SIGN}"
+        at = self.stamp()
+        invoice_item = make_invoice_item(
+            self.rng,
+            self.get("customer", subscription["customer"]),
+            amount,
+            f"{text} {item['quantity']} {times} {name} after {on}",
+            {"start": self.noon, "end": end},
+            at,
+            item=item,
+        )
+        self.create("invoiceitem", invoice_item, at)
+        pending = self.get("_pending", subscription["id"])
+        pending["invoice_items"].append(invoice_item["id"])
+        self.remember("_pending", pending)
+
+
+def _habit(account: Account) -> str:
+    """How an organisation pays, and whether it stays."""
+    if account.stops_paying:
+        return "late"
+    if account.churns:
+        return "churns"
+    return "busy" if account.number % 10 == 6 else "ordinary"
+
+
+def period_end(anchor: datetime, start: datetime, months: int) -> datetime:
+    """When a period that starts ends: on the anchor's day of the month, or the month's last day."""
+    passed = (start.year - anchor.year) * 12 + start.month - anchor.month
+    year, month = divmod(anchor.year * 12 + anchor.month - 1 + passed + months, 12)
+    first = anchor.replace(year=year, month=month + 1, day=1)
+    next_month = (first + timedelta(days=31)).replace(day=1)
+    last = (next_month - timedelta(days=1)).day
+    return first.replace(day=min(anchor.day, last))

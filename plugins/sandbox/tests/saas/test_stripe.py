@@ -1,0 +1,436 @@
+"""Stripe's stand-in answers as Stripe documents, and its world is sound."""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from psycopg import Connection
+from psycopg_pool import ConnectionPool
+from sandbox import world
+from sandbox.product.database import Clock
+from sandbox.product.world import generate
+from sandbox.saas.app import create_app
+from sandbox.saas.day import Account, Day
+from sandbox.saas.documents import Documents
+from sandbox.saas.stripe import api
+from sandbox.saas.stripe.ledger import monthly_amount
+from sandbox.saas.stripe.objects import epoch
+from sandbox.saas.stripe.world import pass_day, period_end
+from sandbox.saas.world import Product, _chance, _days
+from sandbox.testing.postgres_server import PostgresServer
+
+KEY = "sk_live_51MarkedKeyThatIsLong"
+TODAY = date(2026, 3, 12)
+LISTS = {
+    "customers": "customer",
+    "subscriptions": "subscription",
+    "invoices": "invoice",
+    "invoiceitems": "invoiceitem",
+    "charges": "charge",
+    "products": "product",
+    "plans": "plan",
+    "events": "event",
+}
+
+
+def history(scale: float, seed: int = 1) -> Documents:
+    """What has happened in Stripe by a day, in memory."""
+    rows = generate(TODAY, scale, seed)
+    product = Product({row.id: row for row in rows.organisations}, {u.id: u for u in rows.users})
+    accounts = {id_: Account(row, n) for n, (id_, row) in enumerate(product.organisations.items())}
+    clock = Clock(seed, scale, TODAY, ticks=0)
+    documents = Documents("stripe")
+    for day in _days(product, accounts, clock):
+        day.rng = _chance(clock, "stripe", day.date)
+        pass_day(documents, day)
+    return documents
+
+
+@pytest.fixture(scope="module")
+def documents() -> Documents:
+    return history(1)
+
+
+@dataclass
+class Sandbox:
+    """A world in Postgres, with the API in front of it."""
+
+    client: TestClient
+    connection: Connection[Any]
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        response = self.client.get(f"/stripe/v1/{path}", params=parameters)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def refused(self, path: str, **parameters: Any) -> tuple[int, dict[str, str]]:
+        response = self.client.get(f"/stripe/v1/{path}", params=parameters)
+        return response.status_code, response.json()["error"]
+
+    def all(self, path: str, size: int = 100, **parameters: Any) -> list[dict[str, Any]]:
+        """Every object, page by page, as an SDK reads them."""
+        found: list[dict[str, Any]] = []
+        page = self.get(path, limit=size, **parameters)
+        while True:
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+            assert len(page["data"]) == size
+            cursor = found[-1]["id"]
+            page = self.get(path, limit=size, starting_after=cursor, **parameters)
+
+    def documents(self) -> Documents:
+        return Documents.load(self.connection, "stripe")
+
+
+@pytest.fixture(scope="module")
+def stripe(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A world of its own: ticks pass in it, and it has to be large enough for odd cases."""
+    with postgres.connect("postgres") as connection:
+        connection.execute("create database stripe")
+    dsn = f"host=127.0.0.1 port={postgres.port} user=postgres dbname=stripe"
+    with (
+        postgres.connect("stripe") as connection,
+        ConnectionPool(dsn, min_size=0, max_size=4) as connections,
+        # These tests ask for more than a hundred pages a second.
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        with connection.transaction():
+            world.load(connection, TODAY, 0.3, seed=1)
+        patch.setattr(api, "RATE_LIMIT", (100_000, 1.0))
+        log = tmp_path_factory.mktemp("stripe") / "requests.jsonl"
+        app = create_app(connections, log, dict.fromkeys(("close", "intercom", "stripe"), KEY))
+        client = TestClient(app)
+        client.headers["Authorization"] = f"Bearer {KEY}"
+        yield Sandbox(client, connection)
+
+
+# --- The API
+
+
+def test_a_wrong_key_is_refused_and_masked(stripe: Sandbox) -> None:
+    wrong = "sk_live_SomebodyElsesLongKey"
+    answer = stripe.client.get("/stripe/v1/customers", headers={"Authorization": f"Bearer {wrong}"})
+    assert answer.status_code == 401
+    error = answer.json()["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["message"] == "Invalid API Key provided: sk_live_****************gKey"
+    assert answer.headers["Request-Id"].startswith("req_")
+    without = stripe.client.get("/stripe/v1/customers", headers={"Authorization": ""})
+    assert without.status_code == 401
+    assert "You did not provide an API key" in without.json()["error"]["message"]
+
+
+def test_basic_authentication_is_taken_too(stripe: Sandbox) -> None:
+    basic = base64.b64encode(f"{KEY}:".encode()).decode()
+    answer = stripe.client.get("/stripe/v1/plans", headers={"Authorization": f"Basic {basic}"})
+    assert answer.status_code == 200
+
+
+def test_the_account_is_the_companys_own(stripe: Sandbox) -> None:
+    account = stripe.get("accounts/acct_sandbox")
+    assert account["settings"]["dashboard"]["display_name"]
+    assert stripe.get("account") == account
+    assert stripe.refused("accounts/acct_other")[0] == 403
+    answer = stripe.client.get("/stripe/v1/plans", headers={"Stripe-Account": "acct_other"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "account_invalid")
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_pages_join_up_newest_first_whichever_way(stripe: Sandbox, path: str) -> None:
+    everything = {"status": "all"} if path == "subscriptions" else {}
+    found = stripe.all(path, 7, **everything)
+    ids = [body["id"] for body in found]
+    assert len(set(ids)) == len(ids)
+    assert set(ids) == {body["id"] for body in stripe.documents().of(LISTS[path])}
+    stamped = "date" if path == "invoiceitems" else "created"
+    assert all(a[stamped] >= b[stamped] for a, b in pairwise(found))
+    assert all(body["object"] == LISTS[path] for body in found)
+    middle = len(ids) // 2
+    before = stripe.get(path, limit=3, ending_before=ids[middle], **everything)
+    assert [body["id"] for body in before["data"]] == ids[max(middle - 3, 0) : middle]
+    assert before["has_more"] == (middle > 3)
+
+
+def test_created_includes_and_excludes_as_it_says(stripe: Sandbox) -> None:
+    moments = sorted(body["created"] for body in stripe.all("invoices"))
+    low, high = moments[len(moments) // 3], moments[len(moments) // 2]
+    checks = {
+        ("gte", "lt"): lambda t: low <= t < high,
+        ("gt", "lte"): lambda t: low < t <= high,
+    }
+    for (lower, upper), belongs in checks.items():
+        found = stripe.all("invoices", **{f"created[{lower}]": low, f"created[{upper}]": high})
+        assert sorted(body["created"] for body in found) == [t for t in moments if belongs(t)]
+    assert {body["created"] for body in stripe.all("invoices", created=low)} == {low}
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "code", "param"),
+    [
+        ("customers", {"email": "a@b.example"}, "parameter_unknown", "email"),
+        ("customers", {"status": "all"}, "parameter_unknown", "status"),
+        ("customers", {"created[after]": "1"}, "parameter_unknown", "created[after]"),
+        ("customers", {"created[gte]": "yesterday"}, "parameter_invalid_integer", "created[gte]"),
+        ("customers", {"limit": "101"}, "parameter_invalid_integer", "limit"),
+        ("customers", {"limit": "0"}, "parameter_invalid_integer", "limit"),
+        ("customers", {"limit": "many"}, "parameter_invalid_integer", "limit"),
+        ("customers", {"starting_after": "cus_none"}, "resource_missing", "starting_after"),
+        ("customers", {"ending_before": "in_none"}, "resource_missing", "ending_before"),
+        ("invoices", {"expand[0]": "data.customer"}, None, "expand[0]"),
+        ("subscriptions", {"status": "finished"}, None, "status"),
+        ("events", {"type": "customer.*.x"}, None, "type"),
+        ("subscription_items", {}, "parameter_missing", "subscription"),
+        ("accounts/acct_sandbox", {"limit": "1"}, "parameter_unknown", "limit"),
+    ],
+)
+def test_what_is_not_known_is_refused(
+    stripe: Sandbox, path: str, parameters: dict[str, str], code: str | None, param: str
+) -> None:
+    status, error = stripe.refused(path, **parameters)
+    assert status == 400
+    assert (error.get("code"), error["param"]) == (code, param)
+    assert error["type"] == "invalid_request_error"
+
+
+def test_unknown_routes_and_versions_are_refused(stripe: Sandbox) -> None:
+    status, error = stripe.refused("payouts")
+    assert status == 404
+    assert error["message"].startswith("Unrecognized request URL (GET: /v1/payouts)")
+    answer = stripe.client.get("/stripe/v1/plans", headers={"Stripe-Version": "2024-06-20"})
+    assert answer.status_code == 400
+
+
+def test_canceled_subscriptions_are_listed_if_asked_for(stripe: Sandbox) -> None:
+    every = stripe.all("subscriptions", status="all")
+    canceled = {body["id"] for body in every if body["status"] == "canceled"}
+    assert canceled
+    assert {body["id"] for body in stripe.all("subscriptions")} == (
+        {body["id"] for body in every} - canceled
+    )
+    assert {body["id"] for body in stripe.all("subscriptions", status="canceled")} == canceled
+
+
+def test_an_invoice_shows_its_first_ten_lines_and_lists_them_all(stripe: Sandbox) -> None:
+    long = [body for body in stripe.documents().of("invoice") if len(body["lines"]["data"]) > 12]
+    shown = {body["id"]: body for body in stripe.all("invoices")}
+    assert long
+    for invoice in long:
+        lines = shown[invoice["id"]]["lines"]
+        assert lines["data"] == invoice["lines"]["data"][:10]
+        assert lines["has_more"]
+        path = lines["url"].removeprefix("/v1/")
+        assert stripe.all(path, 4) == invoice["lines"]["data"]
+    last = long[-1]["lines"]["data"][3]["id"]
+    before = stripe.get(path, limit=2, ending_before=last)
+    assert before["data"] == long[-1]["lines"]["data"][1:3]
+    status, error = stripe.refused(path, starting_after="il_none")
+    assert (status, error["message"]) == (400, "No such invoice item: 'il_none'")
+
+
+def test_attributes_are_expanded_on_request(stripe: Sandbox) -> None:
+    running = [b for b in stripe.all("subscriptions") if b["status"] != "incomplete_expired"]
+    plain = stripe.get("customers", limit=1)["data"][0]
+    assert not {"subscriptions", "sources", "tax_ids"} & plain.keys()
+    wanted = {f"expand[{n}]": f"data.{k}" for n, k in enumerate(("subscriptions", "tax_ids"))}
+    customers = stripe.all("customers", **wanted)
+    found = [sub for customer in customers for sub in customer["subscriptions"]["data"]]
+    assert sorted(sub["id"] for sub in found) == sorted(sub["id"] for sub in running)
+    refunded = [b for b in stripe.documents().of("charge") if b["amount_refunded"]]
+    charges = {body["id"]: body for body in stripe.all("charges", **{"expand[]": "data.refunds"})}
+    assert refunded
+    for charge in refunded:
+        (refund,) = charges[charge["id"]]["refunds"]["data"]
+        assert refund["amount"] == charge["amount_refunded"]
+    assert "refunds" not in stripe.get("charges", limit=1)["data"][0]
+
+
+def test_items_of_a_subscription_are_listed(stripe: Sandbox) -> None:
+    several = [b for b in stripe.all("subscriptions", status="all") if len(b["items"]["data"]) > 1]
+    assert several
+    for subscription in several:
+        assert subscription["plan"] is None
+        items = stripe.all("subscription_items", 1, subscription=subscription["id"])
+        assert items == subscription["items"]["data"]
+
+
+def test_events_are_found_by_type(stripe: Sandbox) -> None:
+    every = stripe.all("events")
+    for pattern, belongs in {
+        "invoice.*": lambda type_: type_.startswith("invoice."),
+        "customer.subscription.*": lambda type_: type_.startswith("customer.subscription."),
+        "invoice.paid": lambda type_: type_ == "invoice.paid",
+    }.items():
+        found = [event["id"] for event in stripe.all("events", type=pattern)]
+        assert found
+        assert found == [event["id"] for event in every if belongs(event["type"])]
+
+
+def test_each_change_of_a_tick_is_seen_in_the_newest_event(stripe: Sandbox) -> None:
+    started = int(datetime.now(UTC).timestamp())
+    kinds = {kind: path for path, kind in LISTS.items() if kind != "event"}
+    seen: set[str] = set()
+    for _ in range(12):
+        before = stripe.documents()
+        with stripe.connection.transaction():
+            world.tick(stripe.connection)
+        after = stripe.documents()
+        events = stripe.all("events", **{"created[gte]": started})
+        newest: dict[str, dict[str, Any]] = {}
+        for event in reversed(events):
+            newest[event["data"]["object"]["id"]] = event
+        for kind, path in kinds.items():
+            everything = {"status": "all"} if kind == "subscription" else {}
+            shown = {body["id"]: body for body in stripe.all(path, **everything)}
+            old = {body["id"]: body for body in before.of(kind)}
+            new = {body["id"]: body for body in after.of(kind)}
+            changed = {id_ for id_, body in new.items() if old.get(id_) != body}
+            for id_ in changed:
+                assert newest[id_]["data"]["object"] == shown[id_]
+                seen.add(newest[id_]["type"])
+            for id_ in new.keys() - old.keys():
+                stamped = new[id_]["date" if kind == "invoiceitem" else "created"]
+                assert stamped >= started
+            for id_ in old.keys() - new.keys():
+                assert newest[id_]["type"] == f"{kind}.deleted"
+                assert id_ not in shown
+    assert {"customer.subscription.updated", "invoice.payment_succeeded"} <= seen
+    assert {"charge.succeeded", "customer.updated"} <= seen
+
+
+# --- The world
+
+
+def test_two_equal_worlds_are_equal() -> None:
+    one, other = history(0.2), history(0.2)
+    kinds = [*LISTS.values(), "_subscription_change", "_due"]
+    assert all(one.of(kind) == other.of(kind) for kind in kinds)
+    assert one.of("charge") != history(0.2, seed=2).of("charge")
+
+
+def test_every_odd_case_is_there(documents: Documents) -> None:
+    statuses = {body["status"] for body in documents.of("subscription")}
+    assert {"active", "trialing", "past_due", "canceled", "incomplete_expired"} <= statuses
+    assert {"paid", "open", "void"} <= {body["status"] for body in documents.of("invoice")}
+    assert {"succeeded", "failed"} == {body["status"] for body in documents.of("charge")}
+    assert {"usd", "eur", "gbp", "jpy"} == {body["currency"] for body in documents.of("customer")}
+    assert any(not body["metadata"].get("organisation_id") for body in documents.of("customer"))
+    assert any(len(body["customers"]) == 2 for body in documents.of("_organisation"))
+    deleted = [p for p in documents.of("_payer") if not documents.get("customer", p["id"])]
+    assert deleted
+    for payer in deleted:
+        for id_ in payer["subscriptions"]:
+            subscription = documents.get("subscription", id_)
+            assert subscription is not None
+            assert subscription["ended_at"]
+    in_arrears = {body["id"] for body in documents.of("customer") if body["delinquent"]}
+    assert in_arrears
+    past_due = {b["customer"] for b in documents.of("subscription") if b["status"] == "past_due"}
+    assert past_due <= in_arrears
+    runs_again = [p for p in documents.of("_payer") if p["comes_back"] and p["subscriptions"][1:]]
+    assert runs_again
+
+
+def test_invoices_add_up(documents: Documents) -> None:
+    numbers: set[str] = set()
+    for invoice in documents.of("invoice"):
+        total = sum(line["amount"] for line in invoice["lines"]["data"])
+        assert invoice["total"] == invoice["subtotal"] == total
+        assert invoice["amount_due"] == max(total + invoice["starting_balance"], 0)
+        assert invoice["amount_remaining"] == invoice["amount_due"] - invoice["amount_paid"]
+        assert invoice["paid"] == (invoice["status"] == "paid")
+        if invoice["paid"]:
+            assert invoice["amount_remaining"] == 0
+        assert (invoice["number"] is None) == (invoice["status"] == "draft")
+        if invoice["number"]:
+            assert invoice["number"] not in numbers
+            numbers.add(invoice["number"])
+        assert all(
+            line["type"] == "subscription" or line["proration"]
+            for line in invoice["lines"]["data"]
+            if invoice["status"] != "draft"
+        )
+    taken = {body["id"]: 0 for body in documents.of("invoice")}
+    for charge in documents.of("charge"):
+        if charge["status"] == "succeeded":
+            taken[charge["invoice"]] += charge["amount"]
+    for invoice in documents.of("invoice"):
+        by_card = invoice["paid"] and not invoice["paid_out_of_band"]
+        assert taken[invoice["id"]] == (invoice["amount_paid"] if by_card else 0)
+
+
+def test_prorations_are_the_shares_of_the_time_that_is_left(documents: Documents) -> None:
+    # A period by its end: every change within it is prorated for the time up to there.
+    periods = {
+        (line["subscription_item"], line["period"]["end"]): line["period"]["start"]
+        for invoice in documents.of("invoice")
+        for line in invoice["lines"]["data"]
+        if line["type"] == "subscription"
+    }
+    credited, charged = 0, 0
+    for item in documents.of("invoiceitem"):
+        if item["proration"]:
+            start, end = item["period"]["start"], item["period"]["end"]
+            share = Fraction(end - start, end - periods[item["subscription_item"], end])
+            assert 0 < share < 1
+            whole = item["plan"]["amount"] * item["quantity"]
+            assert abs(item["amount"]) == round(whole * share)
+            credited += item["amount"] < 0
+            charged += item["amount"] > 0
+    assert credited > charged > 100  # a month that becomes a year is credited only
+
+
+def test_the_truth_ends_where_the_subscriptions_are(documents: Documents) -> None:
+    last: dict[str, tuple[str, Fraction]] = {}
+    for change in documents.of("_subscription_change"):
+        amount = Fraction(change["monthly_amount"])
+        on, before = last.get(change["subscription"], ("", Fraction()))
+        assert change["on"] > on or amount == 0
+        assert amount != before
+        last[change["subscription"]] = (change["on"], amount)
+    for subscription in documents.of("subscription"):
+        runs = subscription["status"] in ("active", "past_due")
+        expected = sum(map(monthly_amount, subscription["items"]["data"]), Fraction())
+        on, amount = last.get(subscription["id"], ("", Fraction()))
+        assert amount == (expected if runs else 0)
+        if subscription["status"] == "canceled" and on:
+            assert on == f"{datetime.fromtimestamp(subscription['ended_at'], UTC):%Y-%m-%d}"
+
+
+def test_events_are_kept_for_thirty_days_in_order(documents: Documents) -> None:
+    moments = [event["created"] for event in documents.of("event")]
+    oldest = epoch(datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC)) - 30 * 86_400
+    assert min(moments) >= oldest
+    assert moments == sorted(moments)
+
+
+@pytest.mark.parametrize(
+    ("anchor", "start", "months", "end"),
+    [
+        ("2026-01-31", "2026-01-31", 1, "2026-02-28"),
+        ("2026-01-31", "2026-02-28", 1, "2026-03-31"),
+        ("2026-01-31", "2026-03-31", 1, "2026-04-30"),
+        ("2027-12-15", "2027-12-15", 1, "2028-01-15"),
+        ("2024-02-29", "2024-02-29", 12, "2025-02-28"),
+        ("2024-02-29", "2027-02-28", 12, "2028-02-29"),
+    ],
+)
+def test_periods_keep_the_day_of_the_month(anchor: str, start: str, months: int, end: str) -> None:
+    first, begins, ends = map(datetime.fromisoformat, (anchor, start, end))
+    assert period_end(first, begins, months) == ends
+
+
+def test_a_day_needs_no_organisation() -> None:
+    documents = Documents("stripe")
+    for number in range(60):
+        on = TODAY + timedelta(days=number)
+        pass_day(documents, Day(on, Random(number), {}, {}))
+    assert {body["organisation_id"] for body in documents.of("_payer")} == {None}
+    assert documents.of("invoice")
