@@ -52,6 +52,8 @@ def split(pip_url: str) -> tuple[list[str], list[str], Path | None]:
                 packages.append(f"{next(arguments)}/pyproject.toml")
             case "--constraint":
                 output = ROOT / next(arguments)
+            case "--requirement":
+                next(arguments)  # what stands beside it in an environment: the sandbox's own
             case _:
                 pins.append(argument)
     return packages, pins, output

@@ -1,4 +1,4 @@
-"""`sandbox up | status | tick | tour | down | reset`."""
+"""`sandbox up | status | tick | fault | tour | down | reset`."""
 
 import json
 import os
@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 import click
 import psycopg
 
-from sandbox import postgres
+from sandbox import postgres, world
 from sandbox.errors import SandboxError
-from sandbox.product.database import load_world, read_clock
-from sandbox.product.tick import tick as let_a_day_pass
-from sandbox.services import Service, connections, postgres_data, services
-from sandbox.settings import Settings
+from sandbox.product.database import read_clock
+from sandbox.saas import faults
+from sandbox.services import Service, connections, postgres_data, saas_url, services
+from sandbox.settings import TOOLS, Settings
 from sandbox.supervision import Supervisor
 
-SERVICE_NAMES = ("postgres", "bigquery", "metabase")
+SERVICE_NAMES = ("postgres", "bigquery", "saas", "metabase")
 HEALTHY_WITHIN_SECONDS = 90
 SEED = 2007
 ROOM_FOR_TICKS = timedelta(days=14)
@@ -56,7 +56,7 @@ def _state(process: str, service: Service) -> str:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def main(context: click.Context) -> None:
-    """The local world: Postgres, a BigQuery emulator and a Metabase stand-in on loopback."""
+    """The local world: Postgres, a BigQuery emulator, and stand-ins for SaaS tools and Metabase."""
     context.obj = Sandbox(Settings.from_environment(os.environ))
 
 
@@ -112,21 +112,46 @@ def status(sandbox: Sandbox, as_json: bool) -> None:
 @main.command()
 @click.pass_obj
 def tick(sandbox: Sandbox) -> None:
-    """Let a day pass in the product database and show what changed."""
+    """Let a day pass in the product and the tools, and show what changed."""
     try:
         with psycopg.connect(
             postgres.dsn(sandbox.settings.postgres_port), connect_timeout=5
         ) as connection:
-            clock, changes = let_a_day_pass(connection)
+            passed = world.tick(connection)
     except psycopg.OperationalError as error:
         raise SandboxError(
             f"Postgres does not answer on port {sandbox.settings.postgres_port}; "
             f"no day has passed. Run `sandbox up`. ({str(error).splitlines()[0]})"
         ) from error
+    clock = passed.clock
     click.echo(f"It is {clock.today:%A} {clock.today}, day {clock.ticks} after the first.\n")
     click.echo(f"{'table':<24}{'inserted':>9}{'updated':>9}{'deleted':>9}")
-    for name, change in changes.items():
+    for name, change in passed.product.items():
         click.echo(f"{name:<24}{change.inserted:>9}{change.updated:>9}{change.deleted:>9}")
+    click.echo(f"\n{'tool':<24}{'objects changed':>18}")
+    for name, count in passed.tools.items():
+        click.echo(f"{name:<24}{count:>18}")
+
+
+@main.command()
+@click.argument("tool", type=click.Choice(TOOLS))
+@click.argument("kind", type=click.Choice((*faults.KINDS, "off")))
+@click.option("--times", type=click.IntRange(min=1), help="End after so many requests.")
+@click.pass_obj
+def fault(sandbox: Sandbox, tool: str, kind: str, times: int | None) -> None:
+    """Switch a fault of a tool's API on: it answers 429 or 500, is slow, or breaks off; or off."""
+    try:
+        faults.switch(saas_url(sandbox.settings), tool, None if kind == "off" else kind, times)
+    except OSError as error:
+        raise SandboxError(
+            f"The stand-ins do not answer on port {sandbox.settings.saas_port}. "
+            f"Run `sandbox up`. ({error})"
+        ) from error
+    if kind == "off":
+        click.echo(f"{tool} answers as it should.")
+    else:
+        until = f"the next {times} requests" if times else "all requests, until switched off"
+        click.echo(f"{tool} {faults.MEANINGS[kind]}: {until}.")
 
 
 @main.command()
@@ -225,7 +250,7 @@ def _load_world_once(settings: Settings) -> None:
             click.echo(
                 f"postgres  loading the world at scale {settings.scale:g}, its today is {today}"
             )
-            load_world(connection, today, settings.scale, SEED)
+            world.load(connection, today, settings.scale, SEED)
         elif clock.scale != settings.scale:
             click.echo(
                 f"postgres  keeps its world of scale {clock.scale:g}, though SANDBOX_SCALE is "
@@ -235,10 +260,11 @@ def _load_world_once(settings: Settings) -> None:
 
 def _print_connections(settings: Settings, names: list[str]) -> None:
     found = connections(settings)
-    postgres_, bigquery, metabase = (found[name] for name in SERVICE_NAMES)
+    postgres_, bigquery, saas, metabase = (found[name] for name in SERVICE_NAMES)
     lines = {
         "postgres": f"{postgres_['dsn']}  (schema {postgres_['schema']})",
         "bigquery": f"{bigquery['endpoint']}  (project {bigquery['project']}, no credentials)",
+        "saas": f"{saas['url']}/close, /intercom, /stripe  (the taps find them)",
         "metabase": f"{metabase['url']}  (open it in a browser)",
     }
     for name in names:

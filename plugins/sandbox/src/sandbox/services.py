@@ -68,6 +68,22 @@ def services(settings: Settings) -> tuple[Service, ...]:
             ),
         ),
         Service(
+            name="saas",
+            command=(
+                *(sys.executable, "-m", "sandbox.saas"),
+                *("--port", str(settings.saas_port)),
+                *("--dsn", postgres.dsn(settings.postgres_port)),
+                *("--request-log", str(request_log(settings))),
+            ),
+            # Not arguments, which any user of the machine could read.
+            environment={
+                f"{tool.upper()}_SECRET": secret for tool, secret in settings.saas_secrets.items()
+            },
+            ports={"SANDBOX_SAAS_PORT": settings.saas_port},
+            log=logs / "saas.log",
+            healthy=lambda: _answers_http(settings.saas_port, "/health"),
+        ),
+        Service(
             name="metabase",
             command=(
                 *(sys.executable, "-m", "sandbox.metabase"),
@@ -78,7 +94,6 @@ def services(settings: Settings) -> tuple[Service, ...]:
                 *("--dataset", DBT_DATASET),
                 *("--database", METABASE_DATABASE),
             ),
-            # Not an argument, which any user of the machine could read.
             environment={"METABASE_API_KEY": settings.metabase_api_key},
             ports={"SANDBOX_METABASE_PORT": settings.metabase_port},
             log=logs / "metabase.log",
@@ -96,6 +111,7 @@ def connections(settings: Settings) -> dict[str, dict[str, str]]:
             "project": BIGQUERY_PROJECT,
             "location": BIGQUERY_LOCATION,
         },
+        "saas": {"url": saas_url(settings), "request_log": str(request_log(settings))},
         "metabase": {
             "url": f"http://{HOST}:{settings.metabase_port}",
             "api_key": settings.metabase_api_key,
@@ -107,6 +123,16 @@ def connections(settings: Settings) -> dict[str, dict[str, str]]:
 def postgres_data(settings: Settings) -> Path:
     """Postgres' data directory."""
     return settings.directory / "postgres"
+
+
+def saas_url(settings: Settings) -> str:
+    """The address under which the tools' APIs are, each by the tool's name."""
+    return f"http://{HOST}:{settings.saas_port}"
+
+
+def request_log(settings: Settings) -> Path:
+    """What the tools' APIs were asked, a line of JSON a request."""
+    return settings.directory / "logs" / "saas-requests.jsonl"
 
 
 def bigquery_endpoint(settings: Settings) -> str:

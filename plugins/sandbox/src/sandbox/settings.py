@@ -9,6 +9,8 @@ from sandbox.errors import SandboxError
 
 HOST = "127.0.0.1"
 DEFAULT_API_KEY = "mb_local_sandbox"
+TOOLS = ("close", "intercom", "stripe")
+DEFAULT_SAAS_KEY = "sandbox"
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,9 @@ class Settings:
     postgres_port: int
     bigquery_port: int
     bigquery_grpc_port: int
+    saas_port: int
+    saas_secrets: dict[str, str]
+    """The key that each tool's stand-in takes, by the tool's name."""
     metabase_port: int
     metabase_api_key: str
     scale: float
@@ -38,6 +43,11 @@ class Settings:
             postgres_port=_port(environment, "SANDBOX_POSTGRES_PORT"),
             bigquery_port=_port(environment, "SANDBOX_BIGQUERY_PORT"),
             bigquery_grpc_port=_port(environment, "SANDBOX_BIGQUERY_GRPC_PORT"),
+            saas_port=_port(environment, "SANDBOX_SAAS_PORT"),
+            saas_secrets={
+                tool: environment.get(f"SANDBOX_{tool.upper()}_SECRET") or DEFAULT_SAAS_KEY
+                for tool in TOOLS
+            },
             metabase_port=_port(environment, "SANDBOX_METABASE_PORT"),
             metabase_api_key=environment.get("METABASE_API_KEY") or DEFAULT_API_KEY,
             scale=_scale(environment, "SANDBOX_SCALE"),

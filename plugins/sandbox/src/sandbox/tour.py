@@ -1,30 +1,49 @@
-"""`sandbox tour`: what came out of the road, in the terminal."""
+"""`sandbox tour`: what came out of the road, and three questions that it answers."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import click
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from requests.exceptions import ConnectionError as NotReachable
 
 from sandbox.errors import SandboxError
 from sandbox.services import BIGQUERY_PROJECT, DBT_DATASET, bigquery_endpoint
-from sandbox.settings import HOST, Settings
+from sandbox.settings import HOST, TOOLS, Settings
 
-RAW_DATASET = "product"
 BAR_WIDTH = 40
+SOURCES = {"product": "Postgres", **{tool: f"{tool.capitalize()}'s API" for tool in TOOLS}}
 
-BUSIEST = f"""
-select name, user_count, incident_count, open_incident_count, open_action_count
+IN_ARREARS_AND_ASKING = f"""
+select
+    name as organisation,
+    format('%s %s', billing_currency, cast(amount_due as string)) as due,
+    plan,
+    conversation_count_30_days as conversations,
+    format_timestamp('%d %b', last_contacted_at) as last_contacted
 from {DBT_DATASET}.dim_organisations
-order by incident_count desc, name
+where is_in_arrears and conversation_count_30_days > 0
+order by amount_due desc, name
 limit 5
 """
+SETUP_FUNNEL = f"""
+select step, countif(is_reached) as organisations
+from {DBT_DATASET}.fct_setup_funnel
+where is_reached is not null
+group by step_number, step
+order by step_number
+"""
 TIMELINE_ITEMS_BY_MONTH = f"""
-select format_timestamp('%Y-%m', created_at) as month, count(*) as timeline_items
-from {DBT_DATASET}.stg_product__timeline_items
-group by month
-order by month desc
-limit 12
+select * from (
+    select format_timestamp('%Y-%m', created_at) as month, count(*) as timeline_items
+    from {DBT_DATASET}.stg_product__timeline_items
+    group by month
+    order by month desc
+    limit 12
+)
+order by month
 """
 
 
@@ -40,9 +59,12 @@ def show(settings: Settings) -> None:
         client_options={"api_endpoint": bigquery_endpoint(settings)},
     )
     try:
-        _show_tables(client)
-        _show_table(client, "The five organisations with the most incidents", BUSIEST)
-        _show_bars(client, "Timeline items by month", TIMELINE_ITEMS_BY_MONTH)
+        _show_what_came_out(client)
+        _show_table(
+            client, "Who is in arrears and asking for help? (30 days)", IN_ARREARS_AND_ASKING
+        )
+        _show_bars(client, "How far do organisations get with set-up?", SETUP_FUNNEL)
+        _show_bars(client, "How many timeline items a month?", TIMELINE_ITEMS_BY_MONTH)
     except (GoogleAPICallError, NotReachable) as error:
         raise SandboxError(
             "There is nothing to show yet. Run `meltano invoke sandbox up`, then `meltano run "
@@ -51,40 +73,54 @@ def show(settings: Settings) -> None:
     _show_next_steps(settings)
 
 
-def _show_tables(client: bigquery.Client) -> None:
-    raw = {table.table_id: table for table in client.list_tables(RAW_DATASET)}
-    rows = sum(client.get_table(table.reference).num_rows or 0 for table in raw.values())
+def _show_what_came_out(client: bigquery.Client) -> None:
+    _heading("What came out")
+    for dataset, origin in SOURCES.items():
+        try:
+            tables = list(client.list_tables(dataset))
+        except NotFound:
+            click.echo(f"  {dataset:<10}not loaded yet: `meltano run {dataset}-daily`")
+            continue
+        rows = sum(client.get_table(table.reference).num_rows or 0 for table in tables)
+        click.echo(f"  {dataset:<10}{len(tables)} raw tables, {rows:,} rows, from {origin}")
     models = [table.table_id for table in client.list_tables(DBT_DATASET)]
     counts = {
         kind: sum(name.startswith(prefix) for name in models)
         for kind, prefix in (("staging", "stg_"), ("dimensions", "dim_"), ("facts", "fct_"))
     }
-    _heading("What came out")
-    click.echo(f"  {RAW_DATASET:<9}{len(raw)} raw tables, {rows:,} rows, loaded from Postgres")
-    click.echo(f"  {DBT_DATASET:<9}{', '.join(f'{n} {kind}' for kind, n in counts.items())}")
+    click.echo(f"  {DBT_DATASET:<10}{', '.join(f'{n} {kind}' for kind, n in counts.items())}")
 
 
 def _show_table(client: bigquery.Client, title: str, query: str) -> None:
     result = client.query(query).result()
-    headings = [field.name.replace("_count", "s").replace("_", " ") for field in result.schema]
+    rows = [[field.name.replace("_", " ") for field in result.schema]]
+    rows += ([_text(value) for value in row.values()] for row in result)
     _heading(title)
-    click.echo("  " + _columns(headings))
-    for row in result:
-        click.echo("  " + _columns([str(value) for value in row.values()]))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo(f"  {_columns(row, widths)}".rstrip())
+    if len(rows) == 1:
+        click.echo("  (nobody)")
 
 
-def _columns(values: list[str]) -> str:
-    first, *others = values
-    return f"{first[:32]:<34}" + "".join(f"{value:>16}" for value in others)
+def _text(value: Any) -> str:
+    return "–" if value is None else str(value)
+
+
+def _columns(row: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(row, widths, strict=True)
+    aligned = (f"{text:>{width}}" for text, width in others)
+    return "    ".join((f"{first[0]:<{first[1]}}", *aligned))
 
 
 def _show_bars(client: bigquery.Client, title: str, query: str) -> None:
     rows = [tuple(row.values()) for row in client.query(query).result()]
     largest = max((count for _, count in rows), default=1)
+    width = max((len(label) for label, _ in rows), default=0)
     _heading(title)
-    for label, count in reversed(rows):
+    for label, count in rows:
         bar = "█" * max(1, round(BAR_WIDTH * count / largest))
-        click.echo(f"  {label}  {bar:<{BAR_WIDTH}} {count:>7,}")
+        click.echo(f"  {label:<{width}}  {bar:<{BAR_WIDTH}} {count:>7,}")
 
 
 def _show_next_steps(settings: Settings) -> None:
@@ -92,9 +128,9 @@ def _show_next_steps(settings: Settings) -> None:
     for what, why in (
         (f"http://{HOST}:{settings.metabase_port}", "every table as Metabase knows it"),
         ("source .venv/bin/activate", "then `meltano` is a command"),
-        ("meltano invoke sandbox tick", "let a day pass in the product …"),
+        ("meltano invoke sandbox tick", "let a day pass in the product and the tools …"),
         ("meltano run product-daily", "… and bring it to BigQuery and Metabase"),
-        ("README.md", "connect your own Postgres, BigQuery and Metabase"),
+        ("README.md", "connect your own Postgres, tools, BigQuery and Metabase"),
     ):
         click.echo(f"  {what:<29}{why}")
 

@@ -48,6 +48,10 @@ def test_status_tells_how_to_connect(sandbox: CommandLine) -> None:
             "project": "local",
             "location": "US",
         },
+        "saas": {
+            "url": f"http://127.0.0.1:{sandbox.port('SAAS')}",
+            "request_log": f"{sandbox.environment['SANDBOX_DIRECTORY']}/logs/saas-requests.jsonl",
+        },
         "metabase": {
             "url": f"http://127.0.0.1:{sandbox.port('METABASE')}",
             "api_key": "mb_local_sandbox",
@@ -105,7 +109,7 @@ def test_a_crash_is_reported_and_mended_without_loss(
 
     assert status.returncode == 1
     assert "bigquery is crashed" in status.stderr
-    assert set(json.loads(status.stdout)) == {"postgres", "metabase"}
+    assert set(json.loads(status.stdout)) == {"postgres", "saas", "metabase"}
     assert mended.returncode == 0, mended.stderr
     assert [tuple(row) for row in warehouse.query("select id from kept.rows").result()] == [(1,)]
 

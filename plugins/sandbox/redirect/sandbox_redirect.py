@@ -1,0 +1,46 @@
+"""Reroutes requests for Close, Intercom and Stripe to the sandbox's stand-ins.
+
+The taps have these hosts in their code. Python imports this module at every start of the
+environment that it is installed in (`sandbox_redirect.pth`). It does nothing but in Meltano's
+environment `local`, and it is installed nowhere else.
+"""
+
+import os
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+PREFIXES = {
+    "api.close.com": "/close",
+    "app.close.io": "/close",
+    "api.intercom.io": "/intercom",
+    "api.stripe.com": "/stripe",
+}
+
+
+def rerouted(url: str, port: str) -> str:
+    """The address at the sandbox of what an address at a vendor names; others stay."""
+    parts = urlsplit(url)
+    prefix = PREFIXES.get(parts.hostname or "")
+    if prefix is None:
+        return url
+    return urlunsplit(("http", f"127.0.0.1:{port}", prefix + parts.path, parts.query, ""))
+
+
+def install(port: str) -> None:
+    """Reroute whatever `requests` sends from now on."""
+    from requests import PreparedRequest
+    from requests.adapters import HTTPAdapter
+
+    send = HTTPAdapter.send
+
+    def send_rerouted(
+        self: HTTPAdapter, request: PreparedRequest, *args: Any, **kwargs: Any
+    ) -> Any:
+        request.url = rerouted(request.url or "", port)
+        return send(self, request, *args, **kwargs)
+
+    HTTPAdapter.send = send_rerouted  # type: ignore[method-assign]
+
+
+if os.environ.get("MELTANO_ENVIRONMENT") == "local":
+    install(os.environ["SANDBOX_SAAS_PORT"])

@@ -1,0 +1,165 @@
+"""The HTTP application: one API a tool, each under its own prefix, and the sandbox's own routes.
+
+Every request to a tool is logged, authorised, counted against the tool's rate limit and met by the
+fault that is switched on, before the tool's own routes see it.
+"""
+
+import json
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anyio
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from psycopg.errors import OperationalError
+from psycopg_pool import ConnectionPool
+from pydantic import BaseModel
+
+from sandbox.saas import close, intercom, stripe
+from sandbox.saas.documents import Store
+from sandbox.saas.faults import SLOW_SECONDS, TRUNCATED_FROM_BYTES, Fault, Kind
+
+TOOLS: dict[str, ModuleType] = {"close": close.api, "intercom": intercom.api, "stripe": stripe.api}
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
+class RateLimit:
+    """At most so many requests within a number of seconds."""
+
+    def __init__(self, requests: int, seconds: float) -> None:
+        self.requests = requests
+        self.seconds = seconds
+        self._times: deque[float] = deque()
+
+    def wait(self) -> float:
+        """Seconds until another request is welcome; counts it if that is now."""
+        now = time.monotonic()
+        while self._times and self._times[0] <= now - self.seconds:
+            self._times.popleft()
+        if len(self._times) >= self.requests:
+            return self._times[0] + self.seconds - now
+        self._times.append(now)
+        return 0.0
+
+
+class FaultOrder(BaseModel):
+    """What `sandbox fault` asks for."""
+
+    kind: Kind
+    times: int | None = None
+
+
+def create_app(
+    connections: ConnectionPool[Any], request_log: Path, secrets: dict[str, str]
+) -> FastAPI:
+    """Make the application.
+
+    Args:
+        connections: To the product's Postgres.
+        request_log: File to which every request is appended as a line of JSON.
+        secrets: The key that each tool takes, by the tool's name.
+    """
+    # No OpenAPI: its pages load scripts from elsewhere.
+    app = FastAPI(title="SaaS stand-ins", openapi_url=None)
+    faults: dict[str, Fault] = {}
+    limits = {name: RateLimit(*tool.RATE_LIMIT) for name, tool in TOOLS.items()}
+
+    def guard(request: Request, name: str) -> Response | None:
+        """What a request is answered before the tool's own routes see it, if anything."""
+        tool = TOOLS[name]
+        refusal: Response | None = None
+        if not tool.authorised(request, secrets[name]):
+            refusal = tool.unauthorised()
+        elif wait := limits[name].wait():
+            refusal = tool.rate_limited(wait)
+        elif request.state.fault == "429":
+            refusal = tool.rate_limited(1.0)
+        elif request.state.fault == "500":
+            refusal = tool.server_error()
+        return refusal
+
+    @app.middleware("http")
+    async def serve(
+        request: Request, call_next: Callable[[Request], Awaitable[StreamingResponse]]
+    ) -> Response:
+        name = request.url.path.split("/")[1]
+        if name not in TOOLS:
+            return await call_next(request)
+        body = await request.body()
+        fault = faults.get(name)
+        request.state.fault = fault.kind if fault and fault.meets() else None
+        response = guard(request, name)
+        if response is None:
+            response = await whole(await call_next(request))
+        if request.state.fault == "slow":
+            await anyio.sleep(SLOW_SECONDS)
+        if request.state.fault == "truncated" and len(response.body) > TRUNCATED_FROM_BYTES:
+            half = bytes(response.body[: len(response.body) // 2])
+            response = Response(half, response.status_code, media_type=response.media_type)
+        _log(request_log, request, name, body, response.status_code)
+        return response
+
+    def store(name: str) -> Callable[[], Any]:
+        def get() -> Any:
+            with connections.connection() as connection:
+                yield Store(connection, name)
+
+        return get
+
+    for name, tool in TOOLS.items():
+        app.dependency_overrides[tool.get_store] = store(name)
+        app.include_router(tool.router, prefix=f"/{name}")
+        app.add_api_route(f"/{name}/{{path:path}}", tool.unknown_route, methods=METHODS)
+
+    @app.exception_handler(OperationalError)
+    async def postgres_is_down(request: Request, _: OperationalError) -> Response:
+        failure: Response = TOOLS[request.url.path.split("/")[1]].server_error()
+        return failure
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/faults")
+    def show_faults() -> dict[str, Any]:
+        return {name: {"kind": f.kind, "remaining": f.remaining} for name, f in faults.items()}
+
+    @app.put("/faults/{name}")
+    def switch_on(name: str, order: FaultOrder) -> Response:
+        if name not in TOOLS:
+            raise HTTPException(404, f"There is no tool {name}.")
+        faults[name] = Fault(order.kind, order.times)
+        return JSONResponse({"kind": order.kind, "remaining": order.times})
+
+    @app.delete("/faults/{name}")
+    def switch_off(name: str) -> Response:
+        faults.pop(name, None)
+        return JSONResponse({})
+
+    return app
+
+
+async def whole(response: StreamingResponse) -> Response:
+    """A response whose body is at hand."""
+    content = b"".join([bytes(part) async for part in response.body_iterator])  # type: ignore[arg-type]
+    headers = {k: v for k, v in response.headers.items() if k != "content-length"}
+    return Response(content, response.status_code, headers)
+
+
+def _log(path: Path, request: Request, name: str, body: bytes, status: int) -> None:
+    """Append a line: what was asked for and how it was answered; headers hold the secret."""
+    line = {
+        "at": time.time(),
+        "tool": name,
+        "method": request.method,
+        "path": request.url.path.removeprefix(f"/{name}"),
+        "query": list(request.query_params.multi_items()),
+        "body": json.loads(body) if body else None,
+        "status": status,
+    }
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")

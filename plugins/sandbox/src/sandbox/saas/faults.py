@@ -1,0 +1,49 @@
+"""Faults that can be switched on: what an API does on a bad day."""
+
+import json
+import urllib.request
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Kind = Literal["429", "500", "slow", "truncated"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+MEANINGS = {
+    "429": "is over its rate limit",
+    "500": "fails",
+    "slow": "takes seconds to answer",
+    "truncated": "breaks off in the middle of large answers",
+}
+SLOW_SECONDS = 2.0
+TRUNCATED_FROM_BYTES = 2_000
+"""Small answers fit into one packet; it is the large ones that break off."""
+
+
+@dataclass
+class Fault:
+    """A fault and the number of requests that it will still meet; None: until switched off."""
+
+    kind: Kind
+    remaining: int | None
+
+    def meets(self) -> bool:
+        """Whether the fault is on; counts the request that it meets."""
+        if self.remaining is None:
+            return True
+        self.remaining -= 1
+        return self.remaining >= 0
+
+
+def switch(url: str, tool: str, kind: str | None, times: int | None) -> None:
+    """Switch a fault on, or with None off, at the stand-ins that run at an address.
+
+    Raises:
+        OSError: They don't answer.
+    """
+    order = None if kind is None else json.dumps({"kind": kind, "times": times}).encode()
+    request = urllib.request.Request(  # noqa: S310 - the sandbox's own address
+        f"{url}/faults/{tool}",
+        data=order,
+        method="PUT" if order else "DELETE",
+        headers={"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=5).close()  # noqa: S310
