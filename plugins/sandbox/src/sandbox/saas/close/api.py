@@ -22,7 +22,8 @@ from sandbox.saas.documents import Store
 
 logger = logging.getLogger(__name__)
 
-RATE_LIMIT = (160, 8.0)
+# Sixty a second, as for a whole account; a key has a third of that, but in each group of endpoints.
+RATE_LIMIT = (120, 2.0)
 MAX_SKIP = 10_000
 EVENTS_ARE_KEPT = timedelta(days=30)
 EVENTS_A_PAGE = 50
