@@ -1,0 +1,52 @@
+with source as (
+
+    select *
+    from {{ source('intercom', 'conversation_parts') }}
+    where _sdc_deleted_at is null
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        id,
+        conversation_id,
+        json_value(author, '$.id') as author_id,
+        -- The tap writes this object as Python prints it: {'type': 'admin', 'id': '1'}.
+        if(
+            regexp_contains(assigned_to, r"'type': 'admin'"),
+            regexp_extract(assigned_to, r"'id': '?(\d+)"),
+            null
+        ) as assigned_admin_id,
+        if(
+            regexp_contains(assigned_to, r"'type': 'team'"),
+            regexp_extract(assigned_to, r"'id': '?(\d+)"),
+            null
+        ) as assigned_team_id,
+
+        ---------- text
+        part_type,
+        json_value(author, '$.type') as author_type,
+        json_value(author, '$.name') as author_name,
+        json_value(author, '$.email') as author_email,
+        nullif(trim(body), '') as body,
+
+        ---------- booleans
+        json_value(author, '$.type') in ('user', 'lead', 'contact') as is_from_customer,
+        json_value(author, '$.type') in ('admin', 'team') as is_from_us,
+        -- Whatever was said so that the other side sees it, also in passing while closing.
+        part_type != 'note' and nullif(trim(body), '') is not null as is_message,
+        part_type = 'note' as is_note,
+        redacted as is_redacted,
+
+        ---------- timestamps
+        created_at,
+        updated_at
+
+    from source
+
+)
+
+select *
+from renamed

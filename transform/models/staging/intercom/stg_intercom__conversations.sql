@@ -1,0 +1,115 @@
+with source as (
+
+    select *
+    from {{ source('intercom', 'conversations') }}
+    where _sdc_deleted_at is null
+
+),
+
+conversation_tags as (
+
+    select
+        conversations.id as conversation_id,
+        string_agg(
+            json_value(tag, '$.name'), ', '
+            order by json_value(tag, '$.name')
+        ) as tags
+    from source as conversations
+    cross join unnest(json_query_array(conversations.tags)) as tag
+    group by conversations.id
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        conversations.id,
+        json_value(conversations.contacts, '$[0].id') as contact_id,
+        cast(conversations.admin_assignee_id as string) as assignee_id,
+        cast(conversations.team_assignee_id as string) as team_id,
+        json_value(conversations.statistics, '$.last_closed_by_id') as last_closed_by_id,
+
+        ---------- text
+        conversations.state,
+        -- Intercom calls what is written in its messenger a conversation, too.
+        if(
+            json_value(conversations.source, '$.type') = 'conversation',
+            'messenger',
+            json_value(conversations.source, '$.type')
+        ) as channel,
+        json_value(conversations.source, '$.author.type') as opener_type,
+        nullif(json_value(conversations.source, '$.subject'), '') as subject,
+        {{ plain_text("json_value(conversations.source, '$.body')") }} as body,
+        conversations.title,
+        conversation_tags.tags,
+        json_value(conversations.conversation_rating, '$.remark') as rating_remark,
+
+        ---------- numbers
+        safe_cast(json_value(conversations.conversation_rating, '$.rating') as int64) as rating,
+        coalesce(array_length(json_query_array(conversations.contacts)), 0) as contact_count,
+        safe_cast(
+            json_value(conversations.statistics, '$.count_conversation_parts') as int64
+        ) as part_count,
+        safe_cast(
+            json_value(conversations.statistics, '$.count_reopens') as int64
+        ) as reopening_count,
+        safe_cast(
+            json_value(conversations.statistics, '$.count_assignments') as int64
+        ) as assignment_count,
+        safe_cast(
+            json_value(conversations.statistics, '$.time_to_assignment') as int64
+        ) as seconds_to_assignment,
+        safe_cast(
+            json_value(conversations.statistics, '$.time_to_admin_reply') as int64
+        ) as seconds_to_first_reply,
+        safe_cast(
+            json_value(conversations.statistics, '$.median_time_to_reply') as int64
+        ) as median_seconds_to_reply,
+        safe_cast(
+            json_value(conversations.statistics, '$.time_to_first_close') as int64
+        ) as seconds_to_first_close,
+        safe_cast(
+            json_value(conversations.statistics, '$.time_to_last_close') as int64
+        ) as seconds_to_last_close,
+
+        ---------- booleans
+        conversations.open as is_open,
+        conversations.state = 'snoozed' as is_snoozed,
+        conversations.read as is_read,
+        conversations.priority = 'priority' as is_priority,
+        json_value(conversations.source, '$.delivered_as') = 'customer_initiated'
+            as is_customer_initiated,
+        json_value(conversations.conversation_rating, '$.rating') is not null as has_rating,
+
+        ---------- timestamps
+        conversations.waiting_since,
+        conversations.snoozed_until,
+        safe_cast(
+            json_value(conversations.statistics, '$.first_admin_reply_at') as timestamp
+        ) as first_replied_at,
+        safe_cast(
+            json_value(conversations.statistics, '$.last_admin_reply_at') as timestamp
+        ) as last_replied_at,
+        safe_cast(
+            json_value(conversations.statistics, '$.last_contact_reply_at') as timestamp
+        ) as last_customer_message_at,
+        safe_cast(
+            json_value(conversations.statistics, '$.first_close_at') as timestamp
+        ) as first_closed_at,
+        safe_cast(
+            json_value(conversations.statistics, '$.last_close_at') as timestamp
+        ) as last_closed_at,
+        safe_cast(
+            json_value(conversations.conversation_rating, '$.created_at') as timestamp
+        ) as rated_at,
+        conversations.created_at,
+        conversations.updated_at
+
+    from source as conversations
+    left join conversation_tags on conversations.id = conversation_tags.conversation_id
+
+)
+
+select *
+from renamed
