@@ -214,7 +214,11 @@ class _World(Billing):
             self.remember("_payer", payer)
 
     def _delete_a_customer(self) -> None:
-        """Delete one who owes nothing: of those who have left, or are no organisation."""
+        """Delete one who owes nothing: who is no organisation, or has left.
+
+        With a customer goes the organisation that it was. Stripe says so for thirty days, so in
+        the history, which nobody was there to read, no organisation's customer is deleted.
+        """
         candidates = [
             payer["id"]
             for payer in self.documents.of("_payer")
@@ -234,7 +238,9 @@ class _World(Billing):
             return False
         running = [subscription["id"] for subscription in self._running(payer["id"])]
         nothing_pending = not any(self.get("_pending", id_)["invoice_items"] for id_ in running)
-        return not running or (payer["organisation_id"] is None and nothing_pending)
+        if payer["organisation_id"] is None:
+            return nothing_pending
+        return self.day.now is not None and not running
 
     def _running(self, customer_id: str) -> list[Body]:
         """The customer's subscriptions that haven't ended; none once the customer is deleted."""

@@ -1,0 +1,14 @@
+{#-
+    What an amount for each billing interval comes to in a year; MRR is a twelfth of it. A year and
+    not a month, since a year's price has no exact twelfth: divide once, after adding up.
+-#}
+{% macro annual_amount(amount, interval, interval_count) -%}
+    cast(
+        ({{ amount }}) * case {{ interval }}
+            when 'year' then numeric '1'
+            when 'month' then numeric '12'
+            when 'week' then numeric '365' / 7
+            when 'day' then numeric '365'
+        end / {{ interval_count }} as numeric
+    )
+{%- endmacro %}

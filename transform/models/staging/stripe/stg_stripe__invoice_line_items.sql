@@ -1,0 +1,111 @@
+with source as (
+
+    select *
+    from {{ source('stripe', 'invoice_line_items') }}
+    where _sdc_deleted_at is null
+
+),
+
+-- An invoice lists its lines, the first ten of them.
+invoices as (
+
+    select
+        id,
+        created,
+        json_value_array(`lines`) as line_ids
+    from {{ source('stripe', 'invoices') }}
+    where _sdc_deleted_at is null and coalesce(updated_by_event_type, '') != 'invoice.deleted'
+
+),
+
+-- Nothing says that a line was taken off a draft, but its invoice lists it no longer.
+current_lines as (
+
+    select
+        source.*,
+        invoices.created as invoiced_at
+    from source
+    inner join invoices on source.invoice = invoices.id
+    where
+        coalesce(array_length(invoices.line_ids), 0) not between 1 and 9
+        or source.id in unnest(invoices.line_ids)
+
+),
+
+extracted as (
+
+    select
+        *,
+        json_value(plan, '$.id') as plan_id,
+        json_value(plan, '$.product') as product_id,
+        json_value(plan, '$.interval') as billing_interval,
+        cast(json_value(plan, '$.interval_count') as int64) as interval_count,
+        coalesce(
+            safe_cast(json_value(price, '$.unit_amount_decimal') as numeric),
+            safe_cast(json_value(plan, '$.amount') as numeric)
+        ) as minor_unit_amount,
+        coalesce(proration, false) as is_proration,
+        -- What was paid for and not used is given back.
+        coalesce(proration, false) and amount < 0 as is_credit,
+        safe_cast(json_value(period, '$.start') as timestamp) as period_started_at,
+        safe_cast(json_value(period, '$.end') as timestamp) as period_ends_at
+    from current_lines
+
+),
+
+priced as (
+
+    select
+        *,
+        -- A charge for the rest of a period says nothing of the whole; a trial's line is of 0.
+        case
+            when is_credit then numeric '0'
+            when is_proration then minor_unit_amount * quantity
+            else cast(amount as numeric)
+        end as minor_period_amount
+    from extracted
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        id,
+        invoice as invoice_id,
+        subscription as subscription_id,
+        subscription_item as subscription_item_id,
+        invoice_item as invoice_item_id,
+        plan_id,
+        product_id,
+
+        ---------- text
+        description,
+        upper(currency) as currency,
+
+        ---------- numbers
+        quantity,
+        {{ from_minor_units('minor_unit_amount', 'currency') }} as unit_amount,
+        {{ from_minor_units('amount', 'currency') }} as amount,
+        {{
+            annual_amount(
+                from_minor_units('minor_period_amount', 'currency'),
+                'billing_interval', 'interval_count'
+            )
+        }} as annual_amount,
+
+        ---------- booleans
+        is_proration,
+        is_credit,
+
+        ---------- timestamps
+        period_started_at,
+        period_ends_at,
+        invoiced_at
+
+    from priced
+
+)
+
+select *
+from renamed

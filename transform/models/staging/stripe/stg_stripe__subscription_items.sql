@@ -1,0 +1,83 @@
+with source as (
+
+    select *
+    from {{ source('stripe', 'subscription_items') }}
+    where _sdc_deleted_at is null
+
+),
+
+-- A subscription lists its items, the first ten of them.
+subscriptions as (
+
+    select
+        id,
+        items
+    from {{ source('stripe', 'subscriptions') }}
+    where _sdc_deleted_at is null
+
+),
+
+-- Nothing says that an item was removed, but its subscription lists it no longer.
+current_items as (
+
+    select source.*
+    from source
+    left join subscriptions on source.subscription = subscriptions.id
+    where
+        coalesce(array_length(subscriptions.items), 0) not between 1 and 9
+        or source.id in unnest(subscriptions.items)
+
+),
+
+extracted as (
+
+    select
+        *,
+        json_value(plan, '$.id') as plan_id,
+        json_value(plan, '$.product') as product_id,
+        json_value(plan, '$.nickname') as plan_name,
+        upper(json_value(plan, '$.currency')) as currency,
+        json_value(plan, '$.interval') as billing_interval,
+        cast(json_value(plan, '$.interval_count') as int64) as interval_count,
+        coalesce(
+            safe_cast(json_value(price, '$.unit_amount_decimal') as numeric),
+            safe_cast(json_value(plan, '$.amount') as numeric)
+        ) as minor_unit_amount
+    from current_items
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        id,
+        subscription as subscription_id,
+        plan_id,
+        product_id,
+
+        ---------- text
+        plan_name,
+        currency,
+        billing_interval,
+
+        ---------- numbers
+        interval_count,
+        quantity,
+        {{ from_minor_units('minor_unit_amount', 'currency') }} as unit_amount,
+        {{
+            annual_amount(
+                from_minor_units('minor_unit_amount * quantity', 'currency'),
+                'billing_interval', 'interval_count'
+            )
+        }} as annual_amount,
+
+        ---------- timestamps
+        created as created_at
+
+    from extracted
+
+)
+
+select *
+from renamed
