@@ -45,8 +45,9 @@ select
     -- In a contract, dbt warns of NUMERIC without a precision and BigQuery refuses it with one.
     cast(opportunities.value as bignumeric) as value,
     cast(opportunities.annual_value as bignumeric) as annual_value,
-    cast(opportunities.annual_value * opportunities.likelihood / 100 as bignumeric)
-        as expected_annual_value,
+    cast(
+        opportunities.annual_value * opportunities.likelihood * numeric '0.01' as bignumeric
+    ) as expected_annual_value,
     opportunities.confidence,
     date_diff(opportunities.closed_on, date(opportunities.created_at), day) as days_to_close,
 

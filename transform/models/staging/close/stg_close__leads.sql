@@ -1,9 +1,4 @@
-{#-
-    Each column that has a `close_custom_field` in stg_close.yml is made of the custom field of that
-    name. Which they are is known once dbt executes, and to no linter.
--#}
-{%- set columns = model.columns.values() if execute and model is mapping else [] -%}
-{%- set custom_columns = columns | selectattr("config.meta.close_custom_field") | list -%}
+{%- set custom_columns = close_custom_columns(model) -%}
 
 with source as (
 
@@ -71,7 +66,7 @@ custom_columns as (
     select
         lead_id,
         {% for column in custom_columns %}
-        {{ close_custom_field(column, 'field_name', 'field_value') }} as {{ column.name }},
+        {{ close_custom_value(column, 'field_name', 'field_value') }} as {{ column.name }},
         {% endfor %}
         countif(field_value is not null) as custom_field_count
     from custom_fields
