@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import httpx
@@ -11,6 +12,8 @@ from psycopg_pool import ConnectionPool
 from sandbox import world
 from sandbox.saas.app import create_app
 from sandbox.saas.close import api
+from sandbox.saas.close import world as close_world
+from sandbox.saas.day import Day
 from sandbox.saas.documents import Body, Documents
 from sandbox.settings import TOOLS
 from sandbox.testing.postgres_server import PostgresServer
@@ -319,6 +322,41 @@ def test_nothing_refers_to_what_is_not_there(ticked: Ticked) -> None:
         assert lead["custom"].get("Lead Owner") in {*users, None}
         for each in (*lead["contacts"], *lead["opportunities"]):
             assert each["lead_id"] == lead["id"]
+
+
+def test_a_merged_lead_leaves_all_it_had_to_the_other(
+    saas: Saas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = saas.documents("close")
+    leads = {lead["id"]: lead for lead in before.of("lead")}
+    activities = {activity["id"]: activity for activity in before.of("activity")}
+    monkeypatch.setattr(close_world, "DUPLICATES_FOUND_A_DAY", 1.0)
+    now = datetime.now(UTC)
+    # Half of the duplicates that are found are deleted instead.
+    for seed in range(100):
+        documents = saas.documents("close")
+        close_world.pass_day(documents, Day(now.date(), Random(seed), {}, {}, now=now))
+        merges = [event for event in documents.of("event") if event["action"] == "merged"]
+        if merges:
+            break
+    (merge,) = merges
+    source = leads[merge["meta"]["merge_source_lead_id"]]
+    destination = documents.get("lead", merge["meta"]["merge_destination_lead_id"])
+    assert destination
+    assert destination["id"] == merge["lead_id"] != source["id"]
+    assert destination["custom"]["Organisation ID"] == source["custom"]["Organisation ID"]
+    assert documents.get("lead", source["id"]) is None
+    deleted = {e["object_id"] for e in documents.of("event") if e["action"] == "deleted"}
+    assert source["id"] in deleted
+    for name in ("contacts", "opportunities"):
+        assert set(ids(source[name])) <= set(ids(destination[name]))
+        assert {each["lead_id"] for each in destination[name]} <= {destination["id"]}
+    of_source = {id_ for id_, each in activities.items() if each["lead_id"] == source["id"]}
+    assert of_source - deleted
+    for id_ in of_source - deleted:
+        activity = documents.get("activity", id_)
+        assert activity
+        assert activity["lead_id"] == destination["id"]
 
 
 def test_equal_worlds_are_equal(saas: Saas) -> None:

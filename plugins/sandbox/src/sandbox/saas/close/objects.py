@@ -455,7 +455,7 @@ EVENT_TYPES = {
 }
 
 
-METHODS = {"created": "POST", "updated": "PUT", "deleted": "DELETE"}
+METHODS = {"created": "POST", "updated": "PUT", "deleted": "DELETE", "merged": "POST"}
 
 
 def event_type(activity: Body) -> str:

@@ -27,6 +27,7 @@ PROSPECTS_PER_SIGN_UP = 0.75
 ACTIVITIES_A_DAY = 0.045
 EDITS_A_DAY = 0.004
 DELETIONS_A_DAY = 0.003
+DUPLICATES_FOUND_A_DAY = 0.005
 CONTRACT_PERIOD = "annual"
 
 
@@ -56,6 +57,7 @@ class _Day:
         self._be_in_touch()
         self._edit_leads()
         self._delete_leads()
+        self._find_duplicates()
 
     # ------------------------------------------------------------------------- the beginning
 
@@ -224,7 +226,7 @@ class _Day:
             self._write_lead(old, objects.edited(new, user, at), user, at)
 
     def _delete_leads(self) -> None:
-        """Prospects that went quiet, now and then an organisation's second lead; some notes."""
+        """Prospects that went quiet; some notes."""
         memories = self.documents.of("_lead")
         prospects = [each["id"] for each in memories if each["organisation_id"] is None]
         # The first ones stay: they have the rare currencies.
@@ -234,10 +236,6 @@ class _Day:
             expected = max(expected, 0.35)
         for _ in range(min(self.day.about(expected), len(prospects))):
             self._delete_lead(prospects.pop(self.rng.randrange(len(prospects))))
-        if self.rng.random() < 0.02:
-            doubled = [each for each in self.documents.of("_organisation") if each["lead_ids"][1:]]
-            if len(doubled) > 1:
-                self._delete_lead(self.rng.choice(doubled)["lead_ids"][-1])
         if self.rng.random() < (0.05 if self.day.now is None else 0.5):
             self._take_back_a_note(self.rng.choice(self.documents.of("_lead"))["id"])
 
@@ -252,12 +250,58 @@ class _Day:
             self._log("deleted", "opportunity", opportunity, None, user, at)
         for contact in lead["contacts"]:
             self._log("deleted", "contact", contact, None, user, at)
+        self._remove_lead(lead_id, at)
+        self._log("deleted", "lead", lead, None, user, at)
+
+    def _remove_lead(self, lead_id: str, at: datetime) -> None:
+        organisation_id = self._there("_lead", lead_id)["organisation_id"]
         self.documents.delete("lead", lead_id)
         self.documents.delete("_lead", lead_id)
-        self._log("deleted", "lead", lead, None, user, at)
-        if organisation_id := memory["organisation_id"]:
+        if organisation_id:
             lead_ids = [each for each in self._leads_of(organisation_id) if each != lead_id]
             self.documents.put("_organisation", {"id": organisation_id, "lead_ids": lead_ids}, at)
+
+    def _find_duplicates(self) -> None:
+        """Now and then somebody sees that an organisation has two leads, and clears that up."""
+        doubled = [each for each in self.documents.of("_organisation") if each["lead_ids"][1:]]
+        # One such organisation stays.
+        if len(doubled) > 1 and self.rng.random() < DUPLICATES_FOUND_A_DAY:
+            first, *_, last = self.rng.choice(doubled)["lead_ids"]
+            if self.rng.random() < 0.5:
+                self._delete_lead(last)
+            else:
+                self._merge(last, first)
+
+    def _merge(self, source_id: str, destination_id: str) -> None:
+        """All that belongs to a lead goes over to another, and the lead is deleted."""
+        source, old = self._lead(source_id), self._lead(destination_id)
+        at, user = max(self._when(source), self._when(old)), self._somebody()
+        merge = {"merge_source_lead_id": source_id, "merge_destination_lead_id": destination_id}
+        moved = {"lead_id": destination_id}
+        contacts = [{**each, **moved} for each in source["contacts"]]
+        opportunities = [
+            {**each, **moved, "lead_name": old["display_name"]} for each in source["opportunities"]
+        ]
+        new = objects.edited(
+            old,
+            user,
+            at,
+            contacts=[*old["contacts"], *contacts],
+            opportunities=[*opportunities, *old["opportunities"]],
+        )
+        self.documents.put("lead", new, at)
+        for opportunity in opportunities:
+            if plan := self.documents.get("_plan", opportunity["id"]):
+                self.documents.put("_plan", {**plan, **moved}, self.day.noon)
+        left, kept = self._there("_lead", source_id), self._there("_lead", destination_id)
+        for activity_id in left["activity_ids"]:
+            self.documents.put("activity", {**self._there("activity", activity_id), **moved}, at)
+        kept["activity_ids"] += left["activity_ids"]
+        self.documents.put("_lead", kept, at)
+        self._remove_lead(source_id, at)
+        self._log("updated", "lead", old, new, user, at, **merge)
+        self._log("deleted", "lead", source, None, user, at, **merge)
+        self._log("merged", "lead", None, new, user, at, **merge)
 
     # ------------------------------------------------------------------------- opportunities
 
@@ -390,9 +434,17 @@ class _Day:
     # ------------------------------------------------------------------------- the event log
 
     def _log(
-        self, action: str, type_: str, old: Body | None, new: Body | None, user: Body, at: datetime
+        self,
+        action: str,
+        type_: str,
+        old: Body | None,
+        new: Body | None,
+        user: Body,
+        at: datetime,
+        **meta: str,
     ) -> None:
         event = objects.make_event(self.rng, user, at, action, type_, old, new)
+        event["meta"] |= meta
         self.documents.put("event", event, at)
 
     def _forget_old_events(self) -> None:
