@@ -19,7 +19,7 @@ SOURCES = {"product": "Postgres", **{tool: f"{tool.capitalize()}'s API" for tool
 IN_ARREARS_AND_ASKING = f"""
 select
     name as organisation,
-    format('%s %s', billing_currency, cast(amount_due as string)) as due,
+    format('%s %.2f', billing_currency, cast(amount_due as float64)) as due,
     plan,
     conversation_count_30_days as conversations,
     format_timestamp('%d %b', last_contacted_at) as last_contacted
@@ -104,7 +104,7 @@ def _show_table(client: bigquery.Client, title: str, query: str) -> None:
 
 
 def _text(value: Any) -> str:
-    return "–" if value is None else str(value)
+    return "-" if value is None else str(value)
 
 
 def _columns(row: Sequence[str], widths: Sequence[int]) -> str:

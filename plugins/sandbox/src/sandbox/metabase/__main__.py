@@ -1,17 +1,15 @@
 """`python -m sandbox.metabase`: runs the stand-in on loopback until it is told to stop."""
 
 import logging
-import socket
 from pathlib import Path
 
 import click
-import uvicorn
 
-from sandbox.errors import SandboxError
 from sandbox.metabase.app import create_app
 from sandbox.metabase.provision import Provision, provision
 from sandbox.metabase.store import Store
-from sandbox.settings import DEFAULT_API_KEY, HOST
+from sandbox.serving import serve
+from sandbox.settings import DEFAULT_API_KEY
 
 
 @click.command()
@@ -39,13 +37,6 @@ def main(
     """Serve the Metabase stand-in on 127.0.0.1 until it is stopped."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     store = Store(state_file)
-    try:
-        listener = socket.create_server((HOST, port))
-    except OSError as error:
-        raise SandboxError(
-            f"Port {port} can't be listened on ({error.strerror}). Stop what uses it, or choose "
-            "another with SANDBOX_METABASE_PORT."
-        ) from error
     wanted = Provision(
         api_key=api_key,
         database=database,
@@ -54,8 +45,7 @@ def main(
         dataset=dataset,
     )
     app = create_app(store, lambda: provision(store, wanted))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
-    server.run(sockets=[listener])
+    serve(app, port, "SANDBOX_METABASE_PORT")
 
 
 if __name__ == "__main__":

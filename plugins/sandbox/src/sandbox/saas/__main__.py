@@ -2,16 +2,14 @@
 
 import logging
 import os
-import socket
 from pathlib import Path
 
 import click
-import uvicorn
 from psycopg_pool import ConnectionPool
 
-from sandbox.errors import SandboxError
 from sandbox.saas.app import create_app
-from sandbox.settings import HOST
+from sandbox.serving import serve
+from sandbox.settings import TOOLS
 
 
 @click.command()
@@ -24,21 +22,10 @@ def main(port: int, dsn: str, request_log: Path) -> None:
     The variables CLOSE_SECRET, INTERCOM_SECRET and STRIPE_SECRET hold the keys that they take.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        listener = socket.create_server((HOST, port))
-    except OSError as error:
-        raise SandboxError(
-            f"Port {port} can't be listened on ({error.strerror}). Stop what uses it, or choose "
-            "another with SANDBOX_SAAS_PORT."
-        ) from error
-    secrets = {
-        name: os.environ[f"{name.upper()}_SECRET"] for name in ("close", "intercom", "stripe")
-    }
+    secrets = {name: os.environ[f"{name.upper()}_SECRET"] for name in TOOLS}
     with ConnectionPool(dsn, min_size=0, max_size=8, timeout=10) as connections:
         app = create_app(connections, request_log, secrets)
-        uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False)).run(
-            sockets=[listener]
-        )
+        serve(app, port, "SANDBOX_SAAS_PORT")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,30 @@
+"""Serving an application on loopback until it is told to stop."""
+
+import socket
+from typing import Any
+
+import uvicorn
+
+from sandbox.errors import SandboxError
+from sandbox.settings import HOST
+
+
+def serve(application: Any, port: int, variable: str) -> None:
+    """Serve an ASGI application on 127.0.0.1.
+
+    Raises:
+        SandboxError: The port is taken; `variable` is the one that sets it.
+    """
+    # TCP by name: only then does asyncio send answers at once. Nagle's algorithm would hold the
+    # second half of each back for 40 ms.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        raise SandboxError(
+            f"Port {port} can't be listened on ({error.strerror}). Stop what uses it, or choose "
+            f"another with {variable}."
+        ) from error
+    configuration = uvicorn.Config(application, log_config=None, access_log=False)
+    uvicorn.Server(configuration).run(sockets=[listener])
