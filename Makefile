@@ -23,9 +23,9 @@ setup: .venv/.setup ## Install everything, into this folder
 	@touch $@ .venv/.setup
 
 .PHONY: demo
-demo: .venv/.setup ## See the whole road: Postgres → BigQuery → dbt → Metabase
+demo: .venv/.setup ## See the whole road: Postgres and SaaS → BigQuery → dbt → Metabase
 	@$(MELTANO) --log-level=warning invoke sandbox up
-	@$(MELTANO) run product-daily
+	@$(MELTANO) run product-daily close-daily intercom-daily stripe-daily
 	@$(MELTANO) --log-level=warning invoke sandbox tour
 
 .PHONY: test

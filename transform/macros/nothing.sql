@@ -16,7 +16,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- The declared columns, if each has a type; else none, and dbt behaves as it always does. -#}
+{#- The columns that a YAML file declares, if each has a type; else none. -#}
 {% macro typed_columns(node) -%}
     {%- set columns = node.columns.values() | list -%}
     {{ return(columns if columns | rejectattr("data_type") | list == [] else []) }}

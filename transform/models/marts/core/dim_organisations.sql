@@ -44,24 +44,202 @@ announcement_rules as (
     from {{ ref('stg_product__announcement_rules') }}
     group by organisation_id
 
+),
+
+---------- sales
+
+won_leads as (
+
+    select distinct lead_id
+    from {{ ref('stg_close__opportunities') }}
+    where is_won
+
+),
+
+-- Somebody may have entered an organisation twice: the lead that a deal was won with counts.
+leads as (
+
+    select
+        leads.id,
+        leads.organisation_id,
+        leads.status,
+        leads.owner
+    from {{ ref('stg_close__leads') }} as leads
+    left join won_leads on leads.id = won_leads.lead_id
+    where leads.organisation_id is not null
+    qualify row_number() over (
+            partition by leads.organisation_id
+            order by won_leads.lead_id is null, leads.created_at, leads.id
+        ) = 1
+
+),
+
+---------- support
+
+support as (
+
+    select count(*) > 0 as is_connected
+    from {{ ref('fct_conversations') }}
+
+),
+
+conversations as (
+
+    select
+        organisation_id,
+        countif(
+            opened_at >= timestamp(date_sub({{ today() }}, interval 30 day))
+        ) as count_30_days,
+        countif(
+            opened_at >= timestamp(date_sub({{ today() }}, interval 90 day))
+        ) as count_90_days
+    from {{ ref('fct_conversations') }}
+    group by organisation_id
+
+),
+
+---------- billing
+
+billing as (
+
+    select count(*) > 0 as is_connected
+    from {{ ref('stg_stripe__customers') }}
+
+),
+
+plans as (
+
+    select
+        subscriptions.organisation_id,
+        coalesce(products.name, items.plan_name) as plan
+    from {{ ref('stg_stripe__subscriptions') }} as subscriptions
+    inner join {{ ref('stg_stripe__subscription_items') }} as items
+        on subscriptions.id = items.subscription_id
+    left join {{ ref('stg_stripe__products') }} as products on items.product_id = products.id
+    where subscriptions.is_in_force
+    qualify row_number() over (
+            partition by subscriptions.organisation_id
+            order by items.annual_amount desc, subscriptions.created_at asc, items.id asc
+        ) = 1
+
+),
+
+amounts as (
+
+    select
+        organisation_id,
+        currency,
+        mrr,
+        0 as amount_due
+    from {{ ref('fct_subscription_mrr') }}
+    where is_current_month
+
+    union all
+
+    select
+        organisation_id,
+        currency,
+        0 as mrr,
+        amount_remaining as amount_due
+    from {{ ref('stg_stripe__invoices') }}
+    where is_overdue
+
+    union all
+
+    select
+        organisation_id,
+        currency,
+        0 as mrr,
+        0 as amount_due
+    from {{ ref('stg_stripe__customers') }}
+    where currency is not null
+
+),
+
+-- Who pays in several currencies is shown in the one that brings in most.
+balances as (
+
+    select
+        organisation_id,
+        currency,
+        sum(mrr) as mrr,
+        sum(amount_due) as amount_due
+    from amounts
+    group by organisation_id, currency
+    qualify row_number() over (
+            partition by organisation_id
+            order by sum(mrr) desc, sum(amount_due) desc, currency asc
+        ) = 1
+
+),
+
+arrears as (
+
+    select distinct organisation_id
+    from {{ ref('stg_stripe__invoices') }}
+    where is_overdue and amount_remaining > 0
+
+),
+
+---------- both
+
+contacts as (
+
+    select
+        leads.organisation_id,
+        activities.occurred_at as contacted_at
+    from {{ ref('stg_close__activities') }} as activities
+    inner join {{ ref('stg_close__leads') }} as leads on activities.lead_id = leads.id
+    where activities.is_outreach
+
+    union all
+
+    select
+        organisation_id,
+        last_contacted_at as contacted_at
+    from {{ ref('fct_conversations') }}
+
+),
+
+last_contacts as (
+
+    select
+        organisation_id,
+        max(contacted_at) as contacted_at
+    from contacts
+    group by organisation_id
+
 )
 
 select
     ---------- ids
     organisations.id,
     organisations.slack_team_id,
-    -- Filled once the CRM and billing are connected.
-    cast(null as string) as lead_id,
+    leads.id as lead_id,
 
     ---------- text
     organisations.name,
     organisations.slug,
     organisations.tags,
     organisations.default_severity,
+    leads.status as lead_status,
+    leads.owner as lead_owner,
+    plans.plan,
+    balances.currency as billing_currency,
 
     ---------- numbers
     -- In a contract, dbt warns of NUMERIC without a precision and BigQuery refuses it with one.
     cast(organisations.annual_contract_value as bignumeric) as annual_contract_value,
+    if(billing.is_connected, coalesce(balances.mrr, 0), null) as mrr,
+    if(
+        billing.is_connected, cast(coalesce(balances.amount_due, 0) as bignumeric), null
+    ) as amount_due,
+    if(
+        support.is_connected, coalesce(conversations.count_30_days, 0), null
+    ) as conversation_count_30_days,
+    if(
+        support.is_connected, coalesce(conversations.count_90_days, 0), null
+    ) as conversation_count_90_days,
     organisations.auto_archive_days,
     coalesce(latest_statistics.user_count, 0) as user_count,
     coalesce(latest_statistics.slack_user_count, 0) as slack_user_count,
@@ -75,7 +253,8 @@ select
 
     ---------- booleans
     organisations.setup_completed_at is null as in_setup_flow,
-    cast(null as bool) as is_paying,
+    if(billing.is_connected, plans.organisation_id is not null, null) as is_paying,
+    if(billing.is_connected, arrears.organisation_id is not null, null) as is_in_arrears,
     organisations.is_archived,
     organisations.has_slack,
     organisations.has_workflows,
@@ -85,12 +264,21 @@ select
     organisations.setup_completed_at,
     incidents.first_incident_created_at,
     incidents.last_incident_created_at,
+    last_contacts.contacted_at as last_contacted_at,
     organisations.created_at,
     organisations.updated_at,
     organisations.archived_at
 
 from organisations
+cross join support
+cross join billing
 left join latest_statistics on organisations.id = latest_statistics.organisation_id
 left join incidents on organisations.id = incidents.organisation_id
 left join workflows on organisations.id = workflows.organisation_id
 left join announcement_rules on organisations.id = announcement_rules.organisation_id
+left join leads on organisations.id = leads.organisation_id
+left join conversations on organisations.id = conversations.organisation_id
+left join plans on organisations.id = plans.organisation_id
+left join balances on organisations.id = balances.organisation_id
+left join arrears on organisations.id = arrears.organisation_id
+left join last_contacts on organisations.id = last_contacts.organisation_id

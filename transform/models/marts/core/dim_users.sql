@@ -31,6 +31,31 @@ open_actions as (
     where actions.is_open and not incidents.is_test
     group by actions.assignee_id
 
+),
+
+contacts as (
+
+    select *
+    from {{ ref('stg_intercom__contacts') }}
+    where is_primary and user_id is not null
+
+),
+
+support as (
+
+    select count(*) > 0 as is_connected
+    from {{ ref('stg_intercom__contacts') }}
+
+),
+
+conversations as (
+
+    select
+        user_id,
+        count(*) as conversation_count
+    from {{ ref('fct_conversations') }}
+    group by user_id
+
 )
 
 select
@@ -38,6 +63,7 @@ select
     users.id,
     users.organisation_id,
     users.slack_user_id,
+    contacts.id as contact_id,
 
     ---------- text
     users.name,
@@ -53,6 +79,9 @@ select
     coalesce(involvement.led_incident_count, 0) as led_incident_count,
     coalesce(involvement.timeline_item_count, 0) as timeline_item_count,
     coalesce(open_actions.open_action_count, 0) as open_action_count,
+    if(
+        support.is_connected, coalesce(conversations.conversation_count, 0), null
+    ) as conversation_count,
 
     ---------- booleans
     users.is_active,
@@ -60,15 +89,20 @@ select
     users.has_slack,
     users.has_email_notifications,
     users.has_sms_notifications,
+    contacts.has_unsubscribed as has_unsubscribed_from_emails,
     coalesce(involvement.created_incident_count, 0) > 0 as has_created_incident,
 
     ---------- timestamps
     involvement.last_incident_created_at,
+    contacts.last_contacted_at,
     users.last_seen_at,
     users.created_at,
     users.updated_at,
     users.archived_at
 
 from users
+cross join support
 left join involvement on users.id = involvement.user_id
 left join open_actions on users.id = open_actions.assignee_id
+left join contacts on users.id = contacts.user_id
+left join conversations on users.id = conversations.user_id
