@@ -1,8 +1,8 @@
 """The part of Close's API that extractors use, as Close documents it.
 
-See https://developer.close.com. Two things follow what it has stopped documenting but still
-serves: searching leads with `query`, and `custom_fields/lead` beside `custom_field/lead`. What is
-not known here is refused.
+See https://developer.close.com. Two things are no longer documented there, but tap-closeio lives by
+them: `query`, which searches leads, and `custom_fields/lead`, now `custom_field/lead`. What is not
+known here is refused.
 """
 
 import base64
