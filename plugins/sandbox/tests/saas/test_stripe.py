@@ -179,6 +179,7 @@ def test_created_includes_and_excludes_as_it_says(stripe: Sandbox) -> None:
         ("customers", {"status": "all"}, "parameter_unknown", "status"),
         ("customers", {"created[after]": "1"}, "parameter_unknown", "created[after]"),
         ("customers", {"created[gte]": "yesterday"}, "parameter_invalid_integer", "created[gte]"),
+        ("customers", {"created": "999999999999"}, "parameter_invalid_integer", "created"),
         ("customers", {"limit": "101"}, "parameter_invalid_integer", "limit"),
         ("customers", {"limit": "0"}, "parameter_invalid_integer", "limit"),
         ("customers", {"limit": "many"}, "parameter_invalid_integer", "limit"),
@@ -198,6 +199,12 @@ def test_what_is_not_known_is_refused(
     assert status == 400
     assert (error.get("code"), error["param"]) == (code, param)
     assert error["type"] == "invalid_request_error"
+
+
+def test_a_page_lies_on_one_side_of_a_cursor(stripe: Sandbox) -> None:
+    one = stripe.get("plans", limit=1)["data"][0]["id"]
+    status, error = stripe.refused("plans", starting_after=one, ending_before=one)
+    assert (status, error["type"]) == (400, "invalid_request_error")
 
 
 def test_unknown_routes_and_versions_are_refused(stripe: Sandbox) -> None:

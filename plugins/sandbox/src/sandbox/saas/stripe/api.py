@@ -190,13 +190,13 @@ def parse(
             )
     if query.starting_after and query.ending_before:
         raise StripeError(
-            400, "You cannot parse both `starting_after` and `ending_before` at the same time."
+            400, "You cannot pass both `starting_after` and `ending_before` at the same time."
         )
     return query
 
 
 def _integer(value: str, param: str) -> int:
-    if not re.fullmatch(r"-?\d{1,12}", value):
+    if not re.fullmatch(r"-?\d{1,11}", value):
         raise StripeError(
             400, f"Invalid integer: {value}", code="parameter_invalid_integer", param=param
         )
@@ -206,7 +206,9 @@ def _integer(value: str, param: str) -> int:
 def _page_size(value: str) -> int:
     size = _integer(value, "limit")
     if not 1 <= size <= PAGE_SIZE_AT_MOST:
-        bound = "greater than or equal to 1" if size < 1 else f"less than or equal to {100}"
+        bound = "greater than or equal to 1"
+        if size > PAGE_SIZE_AT_MOST:
+            bound = f"less than or equal to {PAGE_SIZE_AT_MOST}"
         message = f"This value must be {bound} (it currently is '{size}')."
         raise StripeError(400, message, code="parameter_invalid_integer", param="limit")
     return size
