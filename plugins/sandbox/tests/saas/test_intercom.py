@@ -1,5 +1,6 @@
 """Intercom: the stand-in for its API, and what happens in it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -185,6 +186,8 @@ def test_pages_join_up_to_all_there_is(intercom: Intercom, saas: Saas) -> None:
     cursor = listed["pages"]["next"]["starting_after"]
     rest = intercom.get("contacts", per_page=150, starting_after=cursor).json()["data"]
     assert not set(ids(listed["data"])) & set(ids(rest))
+    of_another = {"query": EVERYTHING, "pagination": {"starting_after": cursor}}
+    assert intercom.search("contacts", of_another).status_code == 400
 
 
 def test_objects_are_those_of_the_world(intercom: Intercom, saas: Saas) -> None:
@@ -446,6 +449,11 @@ def test_companies_and_contacts_are_those_of_the_product(ticked: Ticked) -> None
         attached = [company["id"] for company in contact["companies"]["data"]]
         assert companies[attached[0]]["company_id"] == users[contact["external_id"]]
         assert set(attached) <= companies.keys()
+        assert len(set(attached)) == len(attached)
+    counts = Counter(company["id"] for c in of_users for company in c["companies"]["data"])
+    assert {id_: company["user_count"] for id_, company in companies.items()} == {
+        id_: counts[id_] for id_ in companies
+    }
 
 
 def test_those_who_stop_paying_have_asked_lately(ticked: Ticked) -> None:

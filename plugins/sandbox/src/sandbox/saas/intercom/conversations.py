@@ -4,7 +4,7 @@ A conversation holds its parts; whatever Intercom derives from them (who is wait
 derived here too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
@@ -242,7 +242,7 @@ def statistics(conversation: Body) -> Body:
     }
 
 
-def _moments(parts: Sequence[Body], fits: Any) -> list[int]:
+def _moments(parts: Sequence[Body], fits: Callable[[Body], bool]) -> list[int]:
     return [part["created_at"] for part in parts if fits(part)]
 
 

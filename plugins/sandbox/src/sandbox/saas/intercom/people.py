@@ -215,8 +215,6 @@ def attach(contact: Body, what: str, object_: Body) -> None:
     The list keeps all of them; the API shows the first ten.
     """
     listed = contact[what]
-    if any(known["id"] == object_["id"] for known in listed["data"]):
-        return
     url = f"/{what}/{object_['id']}"
     listed["data"].append({"type": object_["type"], "id": object_["id"], "url": url})
     listed["total_count"] = len(listed["data"])

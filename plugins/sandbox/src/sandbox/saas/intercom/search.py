@@ -128,20 +128,20 @@ def find_page(
     A cursor is where the last page ended, so that what is changed meanwhile makes no gap.
     """
     field, direction = sort
-    expression, id_ = searchable.expression(field), searchable.expression("id")
+    id_ = searchable.expression("id")
     # Objects that don't have the field come first.
-    key = f"(coalesce({expression}, 0), {id_})" if field != "id" else f"({id_}, {id_})"
+    value = id_ if field == "id" else f"coalesce({searchable.expression(field)}, 0)"
     number = 1
     after, cursor_values = "true", []
     if starting_after is not None:
-        *cursor_values, number = _decode(starting_after, searchable)
-        after = f"{key} {'>' if direction == 'asc' else '<'} (%s, %s)"
+        *cursor_values, number = _decode(starting_after, searchable, field)
+        after = f"({value}, {id_}) {'>' if direction == 'asc' else '<'} (%s, %s)"
     total_count = store.count(searchable.kind, where, parameters)
     found = store.find(
         searchable.kind,
         f"({where}) and {after}",
         [*parameters, *cursor_values],
-        order=", ".join(f"{part} {direction}" for part in key[1:-1].rsplit(", ", 1)),
+        order=f"{value} {direction}, {id_} {direction}",
         limit=per_page + 1,
     )
     pages: Body = {
@@ -152,11 +152,11 @@ def find_page(
     }
     if len(found) > per_page:
         last = found[per_page - 1]
-        id_value = int(last["id"]) if searchable.fields["id"] == "number" else last["id"]
-        value = id_value if field == "id" else last[field] or 0
+        last_id = int(last["id"]) if searchable.fields["id"] == "number" else last["id"]
+        last_value = last_id if field == "id" else last[field] or 0
         pages["next"] = {
             "page": number + 1,
-            "starting_after": _encode([value, id_value, number + 1]),
+            "starting_after": _encode([last_value, last_id, number + 1]),
         }
     return Page(found[:per_page], total_count, pages)
 
@@ -191,15 +191,21 @@ def _encode(values: list[Any]) -> str:
     return base64.b64encode(json.dumps(values).encode()).decode()
 
 
-def _decode(cursor: Any, searchable: Searchable) -> list[Any]:
+def _decode(cursor: Any, searchable: Searchable, field: str) -> list[Any]:
+    """What `_encode` was given for a page of the same search.
+
+    Raises:
+        ApiError: It was another, or none.
+    """
     try:
         values = json.loads(base64.b64decode(cursor, validate=True))
     except (TypeError, ValueError, binascii.Error):
         raise errors.bad_parameter("starting_after") from None
-    match values, searchable.fields["id"]:
-        case ([int(), int(), int()], "number") | ([int() | str(), str(), int()], "string"):
-            return list(values)
-    raise errors.bad_parameter("starting_after")
+    id_type = int if searchable.fields["id"] == "number" else str
+    types = [id_type if field == "id" else int, id_type, int]
+    if not isinstance(values, list) or [type(value) for value in values] != types:
+        raise errors.bad_parameter("starting_after")
+    return values
 
 
 def _condition(searchable: Searchable, query: Any, level: int) -> tuple[str, list[Any]]:

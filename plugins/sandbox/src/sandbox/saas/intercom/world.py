@@ -24,8 +24,8 @@ ARREARS_INTERVAL = timedelta(days=12)
 """It asks again after so many days, at the latest."""
 FIRST_CONVERSATION = 215_470_000_000_000
 FIRST_PART = 30_100_000_000
-TAGGED_TWELVEFOLD = 0.003
-"""The share of contacts who have more tags than a contact shows."""
+ALL_TAGS = 0.003
+"""The share of contacts who have every tag, which is more than a contact shows."""
 
 
 def pass_day(documents: Documents, day: Day) -> None:
@@ -96,7 +96,14 @@ class _Desk:
                     self.documents.delete("_company", memory["id"])
         for user_id in sorted(self.day.erased):
             if contact := self._contact(user_id):
-                self.documents.delete("contact", contact["id"])
+                self._forget(contact)
+
+    def _forget(self, contact: Body) -> None:
+        for attached in contact["companies"]["data"]:
+            if company := self.documents.get("company", attached["id"]):
+                company["user_count"] -= 1
+                self._change_company(company, self.day.stamp())
+        self.documents.delete("contact", contact["id"])
 
     def welcome(self) -> None:
         """Companies that signed up, users who joined, visitors who wrote for the first time."""
@@ -120,19 +127,22 @@ class _Desk:
             return
         at = self.day.stamp(after=user.created_at)
         contact = people.user_contact(self.rng, user, number, at)
-        people.attach(contact, "companies", company)
-        if self.rng.random() < 0.1:
-            people.attach(contact, "tags", self.tags[self.rng.choice(words.CONTACT_TAGS)])
-        if self.rng.random() < TAGGED_TWELVEFOLD:
+        self._attach_company(contact, company, at)
+        if self.rng.random() < ALL_TAGS:
             for tag in self.tags.values():
                 people.attach(contact, "tags", tag)
+        elif self.rng.random() < 0.1:
+            people.attach(contact, "tags", self.tags[self.rng.choice(words.CONTACT_TAGS)])
         self.documents.put("contact", contact, at)
-        company["user_count"] += 1
-        self._change_company(company, at)
         if self.day.now is None:
             # The rows of the history tell how it ended: note down on which days that was.
             self._expect(user.last_seen_at, user)
             self._expect(user.archived_at, user)
+
+    def _attach_company(self, contact: Body, company: Body, at: datetime) -> None:
+        people.attach(contact, "companies", company)
+        company["user_count"] += 1
+        self._change_company(company, at)
 
     def _expect(self, moment: datetime | None, user: User) -> None:
         if moment is not None and moment.date() > self.day.date:
@@ -198,20 +208,27 @@ class _Desk:
         """What goes on by hand: people who work for two companies, contacts deleted in error."""
         for account in self._some_companies(0.0008):
             other = self.rng.choice(self.companies).organisation.id
-            if (contact := self._somebody(account)) and (company := self._company(other)):
-                people.attach(contact, "companies", company)
-                self._change_contact(contact, self.day.stamp())
-                memory = self._memory(other)
-                memory["guests"].append(contact["id"])
-                self.documents.put("_company", memory, self.day.stamp())
+            contact, company = self._somebody(account), self._company(other)
+            if contact and company and other != account.organisation.id:
+                self._make_guest(contact, company, other)
         for account in self._some_companies(0.0001):
             users = self.day.users.get(account.organisation.id, ())
             user = self.rng.choice(users) if users else None
             contact = user and self._contact(user.id)
             if user and contact and contact["id"] == people.contact_id(user.id):
                 # Intercom makes another contact as soon as the user signs in again.
-                self.documents.delete("contact", contact["id"])
+                self._forget(contact)
                 self._welcome_user(user, number=1)
+
+    def _make_guest(self, contact: Body, company: Body, organisation_id: UUID) -> None:
+        memory = self._memory(organisation_id)
+        if contact["id"] in memory["guests"]:
+            return
+        at = self.day.stamp()
+        self._attach_company(contact, company, at)
+        self._change_contact(contact, at)
+        memory["guests"].append(contact["id"])
+        self.documents.put("_company", memory, at)
 
     # --- Conversations
 
