@@ -1,8 +1,9 @@
-"""Push dbt's tables into Metabase: `meltano invoke dbt-metabase:sync`.
+"""Push what the last dbt build made into Metabase: `meltano invoke dbt-metabase:sync`.
 
-dbt-metabase does the work. Here stands what to push, and what to say when it can't be.
+dbt-metabase does the work. Here is chosen what to push, and what to say when it can't be.
 """
 
+import json
 import logging
 import os
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import dbtmetabase._models
 import requests
-from dbtmetabase import DbtMetabase
+from dbtmetabase import DbtMetabase, Filter
 from dbtmetabase.errors import ArgumentError, MetabaseStateError
 
 # Seconds that dbt-metabase waits before each look at whether Metabase sees the new tables: 5 of
@@ -29,7 +30,7 @@ def main() -> int:
         print("No Metabase in this environment: set its `url` in meltano.yml.")  # noqa: T201
         return 0
     try:
-        sync(url)
+        sync(url, built_models(TARGET / "run_results.json"))
     except requests.HTTPError as error:
         return fail(f"Metabase at {url} answered {error.response.status_code}: {error}")
     except requests.RequestException as error:
@@ -41,7 +42,20 @@ def main() -> int:
     return 0
 
 
-def sync(url: str) -> None:
+def built_models(run_results: Path) -> Filter | None:
+    """Return which models the last dbt build made; None for all, where dbt was last run otherwise.
+
+    Metabase can't know a table that is not there, and dbt-metabase would wait for it: after a
+    build of what one source feeds, other sources' models may not be there yet.
+    """
+    last = json.loads(run_results.read_text())
+    if last["args"]["which"] not in ("build", "run"):
+        return None
+    built = [r["unique_id"].split(".") for r in last["results"] if r["status"] == "success"]
+    return Filter(include=sorted(name for kind, _, name, *_ in built if kind == "model"))
+
+
+def sync(url: str, models: Filter | None) -> None:
     """Push names, descriptions, types and foreign keys; only differences are written."""
     client = DbtMetabase(
         manifest_path=TARGET / "manifest.json",
@@ -50,11 +64,13 @@ def sync(url: str) -> None:
     )
     client.export_models(
         metabase_database=os.environ["DBT_METABASE_DATABASE"],
+        model_filter=models,
         skip_sources=True,
         sync_timeout=int(os.environ["DBT_METABASE_SYNC_TIMEOUT"]),
         order_fields=True,
     )
-    print(f"Metabase at {url} knows every table of dbt's.")  # noqa: T201
+    tables = f"{len(models.include)} tables" if models else "every table"
+    print(f"Metabase at {url} knows {tables} of dbt's.")  # noqa: T201
 
 
 def fail(what: str) -> int:
