@@ -26,7 +26,7 @@ def main(port: int, grpc_port: int, project: str, directory: Path) -> None:
     """Serve the emulator until it is stopped; its data stays in DIRECTORY."""
     offer_extensions(directory)
     name_ctas_destination()
-    look_up_results_by_name()
+    remember_the_catalog()
 
     from local_bigquery import cli  # type: ignore[import-untyped]
 
@@ -77,15 +77,17 @@ def name_ctas_destination() -> None:
     query.execute = execute_naming_destination
 
 
-def look_up_results_by_name() -> None:
-    """Make looking for a query's result cost the same however many tables there are.
+def remember_the_catalog() -> None:
+    """Make looking a table up cost the same however many tables there are.
 
-    local-bigquery 0.3.2 reads the whole catalog each time, several times a query: half of the
-    time of a dbt build.
+    local-bigquery 0.3.2 reads DuckDB's whole catalog for it, several times a query: more than half
+    of the time of a dbt build. What was found holds until DuckLake's next snapshot, which every
+    change makes; a query's result is looked up by its name.
     """
     from local_bigquery.engine import database  # type: ignore[import-untyped]
 
     all_objects, fetch = database.objects, database.fetch
+    remembered: dict[Any, tuple[int, Any]] = {}
 
     @functools.wraps(all_objects)
     def objects(project: str, dataset: str, table: str | None = None) -> Any:
@@ -100,10 +102,25 @@ def look_up_results_by_name() -> None:
 
     @functools.wraps(fetch)
     def fetch_unless_known(sql: str, parameters: list[Any] | None = None) -> Any:
-        # Which columns of a result are NOT NULL: none.
-        if parameters and parameters[0] == "emulator" and "FROM duckdb_columns()" in sql:
-            return []
-        return fetch(sql, parameters)
+        if not parameters or "FROM duckdb_" not in sql:
+            return fetch(sql, parameters)
+        if parameters[0] == "emulator" and "FROM duckdb_columns()" in sql:
+            return []  # which columns of a result are NOT NULL
+        snapshot = latest_snapshot(parameters[0])
+        if snapshot is None:
+            return fetch(sql, parameters)
+        key = (sql, *parameters)
+        if key not in remembered or remembered[key][0] != snapshot:
+            remembered[key] = (snapshot, fetch(sql, parameters))
+        return remembered[key][1]
+
+    def latest_snapshot(project: str) -> int | None:
+        catalog = database.quote(f"__ducklake_metadata_{project}", "ducklake_snapshot")
+        try:
+            ((snapshot,),) = fetch(f"select max(snapshot_id) from {catalog}")
+        except duckdb.Error:  # not a project
+            return None
+        return int(snapshot)
 
     database.objects, database.fetch = objects, fetch_unless_known
 

@@ -23,7 +23,7 @@ from sandbox.saas.stripe import api
 from sandbox.saas.stripe.ledger import monthly_amount
 from sandbox.saas.stripe.objects import epoch
 from sandbox.saas.stripe.world import pass_day, period_end
-from sandbox.saas.world import Product, _chance, _days
+from sandbox.saas.world import Product, chance, days
 from sandbox.testing.postgres_server import PostgresServer
 
 KEY = "sk_live_51MarkedKeyThatIsLong"
@@ -47,8 +47,8 @@ def history(scale: float, seed: int = 1) -> Documents:
     accounts = {id_: Account(row, n) for n, (id_, row) in enumerate(product.organisations.items())}
     clock = Clock(seed, scale, TODAY, ticks=0)
     documents = Documents("stripe")
-    for day in _days(product, accounts, clock):
-        day.rng = _chance(clock, "stripe", day.date)
+    for day in days(product, accounts, clock):
+        day.rng = chance(clock, "stripe", day.date)
         pass_day(documents, day)
     return documents
 

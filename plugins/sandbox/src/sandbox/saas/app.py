@@ -20,7 +20,6 @@ from psycopg_pool import ConnectionPool
 from pydantic import BaseModel
 
 from sandbox.saas import close, intercom, stripe
-from sandbox.saas.documents import Store
 from sandbox.saas.faults import SLOW_SECONDS, TRUNCATED_FROM_BYTES, Fault, Kind
 
 TOOLS: dict[str, ModuleType] = {"close": close.api, "intercom": intercom.api, "stripe": stripe.api}
@@ -65,6 +64,7 @@ def create_app(
     """
     # No OpenAPI: its pages load scripts from elsewhere.
     app = FastAPI(title="SaaS stand-ins", openapi_url=None)
+    app.state.connections = connections
     faults: dict[str, Fault] = {}
     limits = {name: RateLimit(*tool.RATE_LIMIT) for name, tool in TOOLS.items()}
 
@@ -103,15 +103,7 @@ def create_app(
         _log(request_log, request, name, body, response.status_code)
         return response
 
-    def store(name: str) -> Callable[[], Any]:
-        def get() -> Any:
-            with connections.connection() as connection:
-                yield Store(connection, name)
-
-        return get
-
     for name, tool in TOOLS.items():
-        app.dependency_overrides[tool.get_store] = store(name)
         app.include_router(tool.router, prefix=f"/{name}")
         app.add_api_route(f"/{name}/{{path:path}}", tool.unknown_route, methods=METHODS)
 

@@ -6,12 +6,11 @@ and the tools in one transaction.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any
 
-from psycopg import Connection, sql
+from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 Body = dict[str, Any]
@@ -105,47 +104,3 @@ class Documents:
         self._put.clear()
         self._deleted.clear()
         return changed
-
-
-class Store:
-    """The documents of one tool as its API reads them, straight from Postgres."""
-
-    def __init__(self, connection: Connection[Any], tool: str) -> None:
-        self._connection = connection
-        self._tool = tool
-
-    def one(self, kind: str, id_: str) -> Body | None:
-        """An object by its id."""
-        return next(iter(self.find(kind, "id = %s", [id_])), None)
-
-    def find(
-        self,
-        kind: str,
-        where: LiteralString = "true",
-        parameters: Iterable[Any] = (),
-        *,
-        order: LiteralString = "created_at, id",
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> list[Body]:
-        """Objects of a kind; `where` and `order` may use id, body, created_at and updated_at."""
-        statement = sql.SQL(
-            "select body from sandbox.documents where tool = %s and kind = %s and ({}) "
-            "order by {} limit %s offset %s"
-        ).format(sql.SQL(where), sql.SQL(order))
-        rows = self._connection.execute(
-            statement, (self._tool, kind, *parameters, limit, offset)
-        ).fetchall()
-        return [body for (body,) in rows]
-
-    def count(
-        self, kind: str, where: LiteralString = "true", parameters: Iterable[Any] = ()
-    ) -> int:
-        """How many objects `find` would find without a limit."""
-        statement = sql.SQL(
-            "select count(*) from sandbox.documents where tool = %s and kind = %s and ({})"
-        ).format(sql.SQL(where))
-        ((count,),) = self._connection.execute(
-            statement, (self._tool, kind, *parameters)
-        ).fetchall()
-        return int(count)

@@ -50,9 +50,9 @@ def make_history(connection: Connection[Any], clock: Clock) -> None:
     product = Product.read(connection)
     accounts = _number(connection, product.organisations.values())
     tools = {name: Documents(name) for name in TOOLS}
-    for day in _days(product, accounts, clock):
+    for day in days(product, accounts, clock):
         for name, world in TOOLS.items():
-            day.rng = _chance(clock, name, day.date)
+            day.rng = chance(clock, name, day.date)
             world.pass_day(tools[name], day)
     for documents in tools.values():
         documents.save(connection)
@@ -87,14 +87,14 @@ def pass_by(connection: Connection[Any], clock: Clock, before: Product) -> dict[
     )
     changed = {}
     for name, world in TOOLS.items():
-        day.rng = _chance(clock, name, day.date)
+        day.rng = chance(clock, name, day.date)
         documents = Documents.load(connection, name)
         world.pass_day(documents, day)
         changed[name] = documents.save(connection)
     return changed
 
 
-def _days(product: Product, accounts: dict[UUID, Account], clock: Clock) -> Iterable[Day]:
+def days(product: Product, accounts: dict[UUID, Account], clock: Clock) -> Iterable[Day]:
     """The days from the first to the product's today, each with what there was by its end."""
     signed_up, set_up, archived = (
         _by_day(accounts.values(), moment)
@@ -122,7 +122,8 @@ def _days(product: Product, accounts: dict[UUID, Account], clock: Clock) -> Iter
         )
 
 
-def _chance(clock: Clock, tool: str, today: date) -> Random:
+def chance(clock: Clock, tool: str, today: date) -> Random:
+    """What is left to chance in a tool on a day."""
     return Random(f"{clock.seed}/{tool}/{today}")
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, LiteralString
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from sandbox.saas.documents import Store
+from sandbox.saas.store import Store, store_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +31,7 @@ EVENTS_A_PAGE = 50
 router = APIRouter(prefix="/api/v1")
 
 
-def get_store() -> Store:
-    """Close's documents; the application provides it."""
-    raise NotImplementedError
-
-
-Documents = Annotated[Store, Depends(get_store)]
+Documents = Annotated[Store, Depends(store_of("close"))]
 
 
 def authorised(request: Request, secret: str) -> bool:

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi import Body as RequestBody
 from fastapi.responses import Response
 
-from sandbox.saas.documents import Body, Store
+from sandbox.saas.documents import Body
 from sandbox.saas.intercom import errors, people
 from sandbox.saas.intercom.scroll import Scrolls
 from sandbox.saas.intercom.search import (
@@ -26,6 +26,7 @@ from sandbox.saas.intercom.search import (
     find_page,
     search,
 )
+from sandbox.saas.store import Store, store_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,6 @@ VERSION = "2.12"
 # 10,000 a minute, shared out evenly over windows of ten seconds.
 RATE_LIMIT = (1_667, 10.0)
 MOST_PARTS = 500
-
-
-def get_store() -> Store:
-    """The documents; whoever mounts the router says where they are."""
-    raise NotImplementedError
 
 
 def authorised(request: Request, secret: str) -> bool:
@@ -88,7 +84,7 @@ def _refuse_unknown_parameters(request: Request) -> None:
         raise errors.bad_parameter(name)
 
 
-StoreOf = Annotated[Store, Depends(get_store)]
+StoreOf = Annotated[Store, Depends(store_of("intercom"))]
 JsonBody = Annotated[Any, RequestBody()]
 DisplayAs = Annotated[Literal["plaintext"] | None, Query()]
 PerPage = Annotated[int, Query(ge=1, le=MOST_PER_PAGE)]

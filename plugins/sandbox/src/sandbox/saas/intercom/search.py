@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any, Literal
 
-from sandbox.saas.documents import Body, Store
+from sandbox.saas.documents import Body
 from sandbox.saas.intercom import errors
+from sandbox.saas.store import Store
 
 MOST_FILTERS = 15
 MOST_LEVELS = 2

@@ -18,7 +18,8 @@ from typing import Annotated, Any, LiteralString
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from sandbox.saas.documents import Body, Store
+from sandbox.saas.documents import Body
+from sandbox.saas.store import Store, store_of
 from sandbox.saas.stripe.objects import ACCOUNT_ID, API_VERSION, list_of, shortened
 
 logger = logging.getLogger(__name__)
@@ -217,11 +218,6 @@ def _page_size(value: str) -> int:
 # --- Lists of objects
 
 
-def get_store() -> Store:
-    """The tool's documents; the application says where they are."""
-    raise NotImplementedError
-
-
 def check_request(request: Request) -> None:
     """Refuse another version of the API, or another account than the company's own."""
     version = request.headers.get("Stripe-Version", API_VERSION)
@@ -241,7 +237,7 @@ def _no_such_account(account: str) -> StripeError:
     )
 
 
-StoreOf = Annotated[Store, Depends(get_store)]
+StoreOf = Annotated[Store, Depends(store_of("stripe"))]
 router = APIRouter()
 
 
