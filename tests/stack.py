@@ -4,7 +4,6 @@ import contextlib
 import json
 import sqlite3
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -37,7 +36,7 @@ class Stack:
     """The project, with the environment variables that make its world a private one."""
 
     root: Path
-    environment: Mapping[str, str]
+    environment: dict[str, str]
 
     def start(self, *arguments: str, **changed: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -61,7 +60,7 @@ class Stack:
         return subprocess.run(
             [self.root / ".venv/bin/sandbox", *arguments],
             cwd=self.root,
-            env=dict(self.environment),
+            env=self.environment,
             check=True,
             capture_output=True,
             text=True,
@@ -76,8 +75,8 @@ class Stack:
         found: dict[str, dict[str, str]] = json.loads(output)
         return found
 
-    def postgres(self) -> psycopg.Connection[Row]:
-        return psycopg.connect(self.status["postgres"]["dsn"], row_factory=dict_row)
+    def postgres(self, **changed: str) -> psycopg.Connection[Row]:
+        return psycopg.connect(self.status["postgres"]["dsn"], row_factory=dict_row, **changed)
 
     def query(self, sql: str) -> list[Row]:
         """Ask the warehouse."""
@@ -88,6 +87,9 @@ class Stack:
             client_options={"api_endpoint": self.status["bigquery"]["endpoint"]},
         )
         return [dict(row) for row in client.query(sql).result()]
+
+    def organisations(self, dataset: str = "dbt") -> list[Row]:
+        return self.query(f"select * from {dataset}.dim_organisations order by id")
 
     def metabase(self, path: str) -> Any:
         metabase = self.status["metabase"]

@@ -1,0 +1,49 @@
+"""Any source may be missing: every job passes, and what it would fill is empty."""
+
+import itertools
+
+import pytest
+from sandbox.settings import TOOLS
+
+from .conftest import EverySource
+from .stack import Row, Stack
+
+FILLED_BY = {
+    "close": ("lead_id", "lead_status", "lead_owner"),
+    "intercom": ("conversation_count_30_days", "conversation_count_90_days"),
+    "stripe": ("is_paying", "plan", "billing_currency", "mrr", "is_in_arrears", "amount_due"),
+}
+SUBSETS = [tools for n in range(4) for tools in itertools.combinations(TOOLS, n)]
+
+
+@pytest.mark.parametrize("present", SUBSETS, ids=lambda tools: "-".join(tools) or "none")
+def test_what_a_missing_source_would_fill_is_empty_and_the_rest_is_as_with_it(
+    stack: Stack, every_source: EverySource, present: tuple[str, ...]
+) -> None:
+    if present in every_source.organisations:
+        found, complete = every_source.organisations[present], every_source.organisations[TOOLS]
+    else:
+        found, complete = without_the_others(stack, present), stack.organisations()
+    assert [row["id"] for row in found] == [row["id"] for row in complete]
+    for tool, columns in FILLED_BY.items():
+        expected = (
+            [{column: row[column] for column in columns} for row in complete]
+            if tool in present
+            else [dict.fromkeys(columns)] * len(complete)
+        )
+        assert [{column: row[column] for column in columns} for row in found] == expected
+
+
+def without_the_others(stack: Stack, present: tuple[str, ...]) -> list[Row]:
+    """Build as if the other tools had never been loaded, elsewhere than into `dbt`.
+
+    (What is built there stays for the next one, as it would in a dataset that is in use.)
+    """
+    missing = {
+        f"{tool}_dataset": "a_dataset_that_was_never_made" for tool in TOOLS if tool not in present
+    }
+    stack.meltano(
+        *("invoke", "dbt-bigquery", "run", "--vars", str(missing)),
+        DBT_BIGQUERY_DATASET="dbt_missing",
+    )
+    return stack.organisations("dbt_missing")
