@@ -30,7 +30,7 @@ demo: .venv/.setup ## See the whole road: Postgres and SaaS → BigQuery → dbt
 
 .PHONY: test
 test: .venv/.setup-dev ## Run the tests
-	@.venv/bin/pytest
+	@.venv/bin/pytest --numprocesses=2 --dist=loadgroup
 
 .PHONY: lint
 lint: .venv/.setup-dev ## Check format, types, SQL and YAML

@@ -3,14 +3,15 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from secrets import token_hex
 
 import pytest
 from sandbox.settings import TOOLS
 from sandbox.testing import free_ports
 
-from .stack import ROOT, Row, Stack
-from .world import Contacts
+from .stack import ROOT, TABLES, Keyed, Row, Stack
+from .world import Contacts, World
 
 SCALE = "0.05"
 SECRETS = {
@@ -98,3 +99,35 @@ def every_source(stack: Stack, first_run: str) -> EverySource:
         before = max(found.organisations, key=len)
         found.organisations[*before, tool] = stack.organisations()
     return found
+
+
+@dataclass
+class DayBefore:
+    """What there was before a day passed and all jobs ran again."""
+
+    raw: dict[str, Keyed]
+    deleted: dict[str, Keyed]
+    requests: int
+    """How many requests the tools' APIs had answered."""
+
+
+@pytest.fixture(scope="session")
+def day_before(stack: Stack, every_source: EverySource, contacts: Contacts) -> DayBefore:
+    """Let a day pass, and run all jobs again."""
+    assert every_source
+    before = DayBefore(
+        raw={table: stack.raw_rows(table) for table in TABLES},
+        deleted={table: stack.raw_rows(table, deleted=True) for table in TABLES},
+        requests=len(stack.requests()),
+    )
+    contacts |= World.read(stack.status["postgres"]["dsn"]).contacts()
+    stack.sandbox("tick")
+    stack.meltano("run", "product-daily", *(f"{tool}-daily" for tool in TOOLS))
+    return before
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep all tests of the stack in one process, and in order, when there are several."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.xdist_group("stack"))

@@ -29,6 +29,7 @@ TABLES = {
     "workflows": ("id",),
 }
 Row = dict[str, Any]
+Keyed = dict[tuple[Any, ...], Row]
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Stack:
         found: dict[str, dict[str, str]] = json.loads(output)
         return found
 
-    def postgres(self, **changed: str) -> psycopg.Connection[Row]:
+    def postgres(self, **changed: Any) -> psycopg.Connection[Row]:
         return psycopg.connect(self.status["postgres"]["dsn"], row_factory=dict_row, **changed)
 
     def query(self, sql: str) -> list[Row]:
@@ -88,6 +89,13 @@ class Stack:
         )
         return [dict(row) for row in client.query(sql).result()]
 
+    def elsewhere(self, dataset: str) -> dict[str, str]:
+        """The variables by which dbt builds into another dataset, and keeps its files apart."""
+        return {
+            "DBT_BIGQUERY_DATASET": dataset,
+            "DBT_TARGET_PATH": f"{self.environment['DBT_TARGET_PATH']}_{dataset}",
+        }
+
     def organisations(self, dataset: str = "dbt") -> list[Row]:
         return self.query(f"select * from {dataset}.dim_organisations order by id")
 
@@ -98,6 +106,11 @@ class Stack:
         )
         response.raise_for_status()
         return response.json()
+
+    def requests(self, since: int = 0) -> list[dict[str, Any]]:
+        """Return what the tools' APIs were asked, from some line of their log on."""
+        lines = Path(self.status["saas"]["request_log"]).read_text().splitlines()
+        return [json.loads(line) for line in lines[since:]]
 
     def bookmarks(self) -> dict[str, Any]:
         """Return where the next run of the product's extraction begins, by stream."""
@@ -110,12 +123,12 @@ class Stack:
         bookmarks = json.loads(state)["singer_state"]["bookmarks"]
         return {stream: bookmark for stream, bookmark in bookmarks.items() if bookmark}
 
-    def source_rows(self, table: str) -> dict[tuple[Any, ...], Row]:
+    def source_rows(self, table: str) -> Keyed:
         with self.postgres() as connection:
             rows = connection.execute(f"select * from {table}").fetchall()
         return by_key(table, rows)
 
-    def raw_rows(self, table: str, *, deleted: bool = False) -> dict[tuple[Any, ...], Row]:
+    def raw_rows(self, table: str, *, deleted: bool = False) -> Keyed:
         """Return the rows of a raw table, without the loader's own columns."""
         kept = "is not null" if deleted else "is null"
         rows = self.query(f"select * from product.{table} where _sdc_deleted_at {kept}")
@@ -139,7 +152,7 @@ class Stack:
         return found
 
 
-def by_key(table: str, rows: list[Row]) -> dict[tuple[Any, ...], Row]:
+def by_key(table: str, rows: list[Row]) -> Keyed:
     plain = [{name: comparable(value) for name, value in row.items()} for row in rows]
     return {tuple(row[key] for key in TABLES[table]): row for row in plain}
 

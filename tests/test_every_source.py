@@ -1,14 +1,12 @@
 """What a user of the jobs of Close, Intercom and Stripe relies on, from their APIs to the marts."""
 
-import json
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import EverySource
+from .conftest import DayBefore, EverySource
 from .stack import Stack
 from .world import Contacts, World
 
@@ -19,7 +17,6 @@ EXTRACT_LOAD = (
     *("tap-intercom", "target-intercom"),
     *("tap-stripe", "target-bigquery"),
 )
-JOBS = ("close-daily", "intercom-daily", "stripe-daily")
 
 # Everything here happens to one world, in this order.
 
@@ -108,12 +105,6 @@ def keyed(rows: list[dict[str, Any]], key_columns: int) -> dict[tuple[Any, ...],
     return found
 
 
-def requests(stack: Stack, since: int = 0) -> list[dict[str, Any]]:
-    """What the APIs were asked, from some line of their log on."""
-    log = Path(stack.status["saas"]["request_log"]).read_text().splitlines()
-    return [json.loads(line) for line in log[since:]]
-
-
 def test_the_marts_equal_the_world(stack: Stack, contacts: Contacts) -> None:
     check(stack, contacts)
 
@@ -147,35 +138,51 @@ def test_the_builds_have_no_warning(every_source: EverySource) -> None:
     assert not [line for line in dbt if "[WARNING]" in line]
 
 
-def test_a_day_later_only_what_changed_is_asked_for(stack: Stack, contacts: Contacts) -> None:
-    first = requests(stack)
-    bookmark = max(request["at"] for request in first)
-    stack.sandbox("tick")
-    stack.meltano("run", "product-daily", *JOBS)
-    second = requests(stack, since=len(first))
-
+def test_a_day_later_only_what_changed_is_asked_for(
+    stack: Stack, day_before: DayBefore, contacts: Contacts
+) -> None:
     check(stack, contacts)
+
+    first, second = stack.requests(), stack.requests(since=day_before.requests)
+    first = first[: day_before.requests]
+    bookmark = max(request["at"] for request in first)
     assert {request["status"] for request in second} <= {200, 404}
-    # Close: leads and events from the last bookmark on, activities from a day before it.
+    assert len(second) < len(first)
+    # Close: leads from the last bookmark on.
     (leads,) = {
-        q["query"] for r in second if r["path"] == "/api/v1/lead/" for q in [dict(r["query"])]
+        dict(request["query"])["query"] for request in second if request["path"] == "/api/v1/lead/"
     }
-    assert 'date_updated>="' in leads
-
+    assert leads != 'date_updated>="2025-01-01T00:00" sort:date_updated'
     # Intercom: whole conversations only where they have changed.
-    def read(log: list[dict[str, Any]]) -> set[str]:
-        return {r["path"] for r in log if r["path"].startswith("/conversations/2")}
-
     changed = {
         f"/conversations/{body['id']}"
         for body in World.read(stack.status["postgres"]["dsn"]).intercom.of("conversation")
         if body["updated_at"] >= int(bookmark)
     }
     assert changed
-    assert changed <= read(second)
-    assert len(read(second)) < len(read(first)) / 2
-    # Stripe: objects made, and events that happened, since the last run.
-    lists = [dict(r["query"]) for r in second if r["tool"] == "stripe" and "created" in str(r)]
-    assert lists
-    assert all(int(query["created[gte]"]) > bookmark - 8 * 86_400 for query in lists)
-    assert len(second) < len(first)
+    assert changed <= conversations(second)
+    assert len(conversations(second)) < len(conversations(first)) / 2
+    # Stripe: what was made since the last run, and events of the last week at most.
+    since = [
+        int(dict(request["query"])["created[gte]"])
+        for request in second
+        if request["tool"] == "stripe" and "created[gte]" in dict(request["query"])
+    ]
+    assert since
+    assert min(since) > bookmark - 8 * 86_400
+
+
+def leads_since(requests: list[dict[str, Any]]) -> str:
+    """Since when leads must have changed to be asked for."""
+    (query,) = {
+        dict(request["query"])["query"]
+        for request in requests
+        if request["path"] == "/api/v1/lead/"
+    }
+    return query
+
+
+def conversations(requests: list[dict[str, Any]]) -> set[str]:
+    """The conversations that were asked for one by one."""
+    paths = (request["path"] for request in requests)
+    return {path for path in paths if re.fullmatch(r"/conversations/\d+", path)}

@@ -13,9 +13,11 @@ FILLED_BY = {
     "intercom": ("conversation_count_30_days", "conversation_count_90_days"),
     "stripe": ("is_paying", "plan", "billing_currency", "mrr", "is_in_arrears", "amount_due"),
 }
+DATASET = "dbt_missing"
 SUBSETS = [tools for n in range(4) for tools in itertools.combinations(TOOLS, n)]
 
 
+@pytest.mark.usefixtures("product_alone")
 @pytest.mark.parametrize("present", SUBSETS, ids=lambda tools: "-".join(tools) or "none")
 def test_what_a_missing_source_would_fill_is_empty_and_the_rest_is_as_with_it(
     stack: Stack, every_source: EverySource, present: tuple[str, ...]
@@ -34,16 +36,22 @@ def test_what_a_missing_source_would_fill_is_empty_and_the_rest_is_as_with_it(
         assert [{column: row[column] for column in columns} for row in found] == expected
 
 
-def without_the_others(stack: Stack, present: tuple[str, ...]) -> list[Row]:
-    """Build as if the other tools had never been loaded, elsewhere than into `dbt`.
+@pytest.fixture(scope="module")
+def product_alone(stack: Stack, every_source: EverySource) -> None:  # noqa: ARG001
+    """Build what the product feeds, elsewhere than into `dbt`."""
+    build(stack, "source:product+", missing=TOOLS)
 
-    (What is built there stays for the next one, as it would in a dataset that is in use.)
-    """
-    missing = {
-        f"{tool}_dataset": "a_dataset_that_was_never_made" for tool in TOOLS if tool not in present
-    }
+
+def without_the_others(stack: Stack, present: tuple[str, ...]) -> list[Row]:
+    """Build as if the other tools had never been loaded."""
+    missing = tuple(tool for tool in TOOLS if tool not in present)
+    build(stack, *(f"source:{tool}+" for tool in TOOLS), missing=missing)
+    return stack.organisations(DATASET)
+
+
+def build(stack: Stack, *select: str, missing: tuple[str, ...]) -> None:
+    nowhere = {f"{tool}_dataset": "a_dataset_that_was_never_made" for tool in missing}
     stack.meltano(
-        *("invoke", "dbt-bigquery", "run", "--vars", str(missing)),
-        DBT_BIGQUERY_DATASET="dbt_missing",
+        *("invoke", "dbt-bigquery", "run", "--vars", str(nowhere), "--select", *select),
+        **stack.elsewhere(DATASET),
     )
-    return stack.organisations("dbt_missing")

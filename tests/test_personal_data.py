@@ -39,7 +39,7 @@ def test_email_addresses_are_hashed_and_names_dropped_on_the_way(stack: Stack) -
     stack.meltano(
         *("invoke", "dbt-bigquery", "run", "--select", "stg_intercom__contacts"),
         *("--vars", "intercom_dataset: intercom_hashed"),
-        DBT_BIGQUERY_DATASET="dbt_hashed",
+        **stack.elsewhere("dbt_hashed"),
     )
     staged = stack.query("select id, name, email from dbt_hashed.stg_intercom__contacts")
     assert {row["id"]: row["email"] for row in staged} == {row["id"]: row["email"] for row in raw}

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from .conftest import DayBefore
 from .stack import TABLES, Stack
 
 pytestmark = pytest.mark.usefixtures("first_run")
@@ -113,17 +114,15 @@ def test_a_second_sync_changes_nothing_in_metabase(stack: Stack) -> None:
     assert metabase_tables(stack) == before
 
 
-def test_a_day_later_tables_are_equal_again_and_deleted_rows_are_marked(stack: Stack) -> None:
-    before = {table: stack.raw_rows(table) for table in TABLES}
-    deleted_before = {table: stack.raw_rows(table, deleted=True) for table in TABLES}
-    stack.sandbox("tick")
-    stack.meltano("run", "product-daily")
-
+def test_a_day_later_tables_are_equal_again_and_deleted_rows_are_marked(
+    stack: Stack, day_before: DayBefore
+) -> None:
     assert stack.differences() == {}
     for table in TABLES:
-        gone = before[table].keys() - stack.source_rows(table).keys()
+        gone = day_before.raw[table].keys() - stack.source_rows(table).keys()
         assert gone, f"the day has deleted nothing from {table}"
-        assert stack.raw_rows(table, deleted=True).keys() == deleted_before[table].keys() | gone
+        marked = stack.raw_rows(table, deleted=True).keys()
+        assert marked == day_before.deleted[table].keys() | gone
         staged = stack.query(f"select count(*) as n from dbt.stg_product__{table}")
         assert staged == [{"n": len(stack.source_rows(table))}]
 

@@ -7,7 +7,7 @@ import pytest
 from sandbox.settings import TOOLS
 
 from .stack import Stack
-from .test_every_source import EXTRACT_LOAD, check, requests
+from .test_every_source import EXTRACT_LOAD, check
 from .world import Contacts, World
 
 pytestmark = pytest.mark.usefixtures("every_source")
@@ -27,13 +27,13 @@ def all_is_well_afterwards(stack: Stack, contacts: Contacts) -> Iterator[None]:
 def test_a_fault_that_passes_is_waited_for(stack: Stack, turn: int) -> None:
     # Each tool meets each of the faults in one of the runs.
     kinds = {tool: KINDS[(turn + number) % 3] for number, tool in enumerate(TOOLS)}
-    before = len(requests(stack))
+    before = len(stack.requests())
     stack.sandbox("tick")
     for tool, kind in kinds.items():
         stack.sandbox("fault", tool, kind, "--times", "2")
     stack.meltano("run", *EXTRACT_LOAD)
 
-    met = [(r["tool"], r["status"]) for r in requests(stack, since=before) if r["status"] >= 429]
+    met = [(r["tool"], r["status"]) for r in stack.requests(since=before) if r["status"] >= 429]
     expected = [(tool, int(kind)) for tool, kind in kinds.items() if kind.isdigit()] * 2
     assert sorted(met) == sorted(expected)
 

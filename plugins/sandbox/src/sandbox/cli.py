@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import subprocess
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 import psycopg
@@ -185,6 +187,8 @@ def down(sandbox: Sandbox, names: tuple[str, ...]) -> None:
 def reset(sandbox: Sandbox) -> None:
     """Stop everything and remove all data: the next `up` makes a new world."""
     sandbox.supervisor.shutdown()
+    if root := os.environ.get("MELTANO_PROJECT_ROOT"):
+        _forget_where_jobs_were(Path(root) / ".venv" / "bin" / "meltano")
     directory = sandbox.settings.directory
     # By name: a directory that was given by mistake keeps what isn't the sandbox's.
     for pattern in CONTENTS:
@@ -196,6 +200,21 @@ def reset(sandbox: Sandbox) -> None:
     if directory.exists() and not any(directory.iterdir()):
         directory.rmdir()
     click.echo(f"Stopped, and removed all data from {directory}. `sandbox up` makes a new world.")
+
+
+def _forget_where_jobs_were(meltano: Path) -> None:
+    """Clear the state of jobs in `local`: in a new world, bookmarks of the old one skip rows."""
+
+    def state(*arguments: str) -> str:
+        return subprocess.run(  # noqa: S603 - our own arguments
+            [meltano, "--log-level=error", "state", *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    for state_id in state("list", "--pattern", "local:*").splitlines():
+        state("clear", "--force", state_id)
 
 
 def _refuse_ports_in_use(service: Service) -> None:

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,29 +40,57 @@ class Saas:
         return [json.loads(line) for line in self.request_log.read_text().splitlines()]
 
 
+class Ticked:
+    """A world in which days pass, and a tool as it was before each of them."""
+
+    def __init__(self, saas: Saas, tool: str, ticks: int) -> None:
+        self.saas = saas
+        self.tool = tool
+        self.befores: list[tuple[datetime, Documents]] = []
+        for _ in range(ticks):
+            self.tick()
+
+    def tick(self) -> None:
+        self.befores.append((datetime.now(UTC), self.documents()))
+        with self.saas.connection.transaction():
+            world.tick(self.saas.connection)
+
+    def documents(self) -> Documents:
+        return self.saas.documents(self.tool)
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     server = PostgresServer(tmp_path_factory.mktemp("saas") / "data")
     server.initialise()
     server.start()
     try:
-        with server.connect("postgres") as connection:
-            connection.execute("create database product")
         yield server
     finally:
         server.stop()
 
 
-@pytest.fixture(scope="session")
-def saas(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saas]:
-    """A world that no test changes for good: `saas.connection.transaction(force_rollback=True)`."""
-    request_log = tmp_path_factory.mktemp("log") / "requests.jsonl"
-    dsn = f"host=127.0.0.1 port={postgres.port} user=postgres dbname=product"
+@contextmanager
+def running(
+    postgres: PostgresServer, name: str, today: date, scale: float, *, seed: int, key: str = SECRET
+) -> Iterator[Saas]:
+    """The stand-ins over a world of its own, in a database of that name."""
+    with postgres.connect("postgres") as connection:
+        connection.execute(f"create database {name}")
+    dsn = f"host=127.0.0.1 port={postgres.port} user=postgres dbname={name}"
+    request_log = postgres.directory.with_name(f"{name}.jsonl")
     with (
-        postgres.connect("product") as connection,
+        postgres.connect(name) as connection,
         ConnectionPool(dsn, min_size=0, max_size=4) as connections,
     ):
         with connection.transaction():
-            world.load(connection, TODAY, SCALE, seed=1)
-        app = create_app(connections, request_log, dict.fromkeys(TOOLS, SECRET))
+            world.load(connection, today, scale, seed)
+        app = create_app(connections, request_log, dict.fromkeys(TOOLS, key))
         yield Saas(TestClient(app), connection, request_log)
+
+
+@pytest.fixture(scope="session")
+def saas(postgres: PostgresServer) -> Iterator[Saas]:
+    """A world that no test changes for good: `saas.connection.transaction(force_rollback=True)`."""
+    with running(postgres, "product", TODAY, SCALE, seed=1) as saas:
+        yield saas

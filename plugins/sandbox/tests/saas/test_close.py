@@ -8,18 +8,15 @@ from typing import Any
 
 import httpx
 import pytest
-from psycopg_pool import ConnectionPool
 from sandbox import world
-from sandbox.saas.app import create_app
 from sandbox.saas.close import api
 from sandbox.saas.close import world as close_world
 from sandbox.saas.day import Day
-from sandbox.saas.documents import Body, Documents
-from sandbox.settings import TOOLS
+from sandbox.saas.documents import Body
 from sandbox.testing.postgres_server import PostgresServer
 from starlette.testclient import TestClient
 
-from .conftest import SECRET, TODAY, Saas
+from .conftest import SECRET, TODAY, Saas, Ticked, running
 
 TICKS = 6
 
@@ -64,40 +61,11 @@ def close(saas: Saas) -> Close:
     return Close(saas.client)
 
 
-class Ticked:
-    """A world of its own in which days pass, and Close as it was before each of them."""
-
-    def __init__(self, connection: Any, client: TestClient) -> None:
-        self.connection = connection
-        self.close = Close(client)
-        self.befores: list[tuple[datetime, Documents]] = []
-
-    def tick(self) -> None:
-        self.befores.append((datetime.now(UTC), self.documents()))
-        with self.connection.transaction():
-            world.tick(self.connection)
-
-    def documents(self) -> Documents:
-        return Documents.load(self.connection, "close")
-
-
 @pytest.fixture(scope="module")
-def ticked(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ticked]:
-    dsn = f"host=127.0.0.1 port={postgres.port} user=postgres dbname=close"
-    with postgres.connect("postgres") as server:
-        server.execute("create database close")
-    with (
-        postgres.connect("close") as connection,
-        ConnectionPool(dsn, min_size=0, max_size=2) as connections,
-    ):
-        with connection.transaction():
-            world.load(connection, datetime.now(UTC).date() - timedelta(days=14), 0.1, seed=2)
-        log = tmp_path_factory.mktemp("log") / "requests.jsonl"
-        app = create_app(connections, log, dict.fromkeys(TOOLS, SECRET))
-        ticked = Ticked(connection, TestClient(app))
-        for _ in range(TICKS):
-            ticked.tick()
-        yield ticked
+def ticked(postgres: PostgresServer) -> Iterator[Ticked]:
+    today = datetime.now(UTC).date() - timedelta(days=14)
+    with running(postgres, "close", today, 0.1, seed=2) as saas:
+        yield Ticked(saas, "close", TICKS)
 
 
 def ids(bodies: list[Body]) -> list[str]:
@@ -243,7 +211,7 @@ def test_contracts_are_won_opportunities(ticked: Ticked) -> None:
                 won[organisation_id] = each["value"]
     contracts = {
         str(id_): int(value * 100)
-        for id_, value in ticked.connection.execute(
+        for id_, value in ticked.saas.connection.execute(
             "select id, annual_contract_value from organisations "
             "where annual_contract_value is not null and setup_completed_at is not null"
         ).fetchall()
@@ -262,12 +230,12 @@ def test_all_that_a_day_changes_is_seen_by_the_cursors(ticked: Ticked) -> None:
     assert changed & old.keys()
 
     query = f'date_updated>="{since:%Y-%m-%dT%H:%M}" sort:date_updated'
-    assert set(ids(ticked.close.all("lead", query=query))) == changed
+    assert set(ids(Close(ticked.saas.client).all("lead", query=query))) == changed
 
     old_activities = set(ids(before.of("activity")))
     created = set(ids(after.of("activity"))) - old_activities
     assert created
-    found = ticked.close.all("activity", date_created__gt=since.isoformat())
+    found = Close(ticked.saas.client).all("activity", date_created__gt=since.isoformat())
     assert set(ids(found)) == created
 
 
@@ -276,7 +244,7 @@ def test_the_event_log_tells_what_was_deleted(ticked: Ticked) -> None:
     after = ticked.documents()
     deleted = {
         (event["object_type"], event["object_id"])
-        for event in ticked.close.events(since)
+        for event in Close(ticked.saas.client).events(since)
         if event["action"] == "deleted"
     }
     gone_leads = set(ids(before.of("lead"))) - set(ids(after.of("lead")))
@@ -293,7 +261,7 @@ def test_the_event_log_is_read_to_its_end_latest_first(ticked: Ticked) -> None:
     oldest = datetime.now(UTC) - timedelta(days=30)
     events = ticked.documents().of("event")
     kept = {e["id"] for e in events if datetime.fromisoformat(e["date_updated"]) >= oldest}
-    found = ticked.close.events()
+    found = Close(ticked.saas.client).events()
     assert len(kept) > 50
     assert sorted(ids(found)) == sorted(kept)
     times = [event["date_updated"] for event in found]

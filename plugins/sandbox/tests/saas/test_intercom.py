@@ -7,17 +7,14 @@ from typing import Any
 
 import httpx
 import pytest
-from psycopg_pool import ConnectionPool
 from sandbox import world
-from sandbox.saas.app import create_app
 from sandbox.saas.documents import Body, Documents
 from sandbox.saas.intercom import api, conversations, people, scroll, words
 from sandbox.saas.intercom.scroll import Scrolls
-from sandbox.settings import TOOLS
 from sandbox.testing.postgres_server import PostgresServer
 from starlette.testclient import TestClient
 
-from .conftest import SCALE, SECRET, TODAY, Saas
+from .conftest import SCALE, SECRET, TODAY, Saas, Ticked, running
 
 TICKS = 6
 DAY = 86_400
@@ -97,40 +94,11 @@ def no_scroll_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "scrolls", Scrolls())
 
 
-class Ticked:
-    """A world of its own in which days pass, and Intercom as it was before each of them."""
-
-    def __init__(self, connection: Any, client: TestClient) -> None:
-        self.connection = connection
-        self.intercom = Intercom(client)
-        self.befores: list[tuple[datetime, Documents]] = []
-
-    def tick(self) -> None:
-        self.befores.append((datetime.now(UTC), self.documents()))
-        with self.connection.transaction():
-            world.tick(self.connection)
-
-    def documents(self) -> Documents:
-        return Documents.load(self.connection, "intercom")
-
-
 @pytest.fixture(scope="module")
-def ticked(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ticked]:
-    dsn = f"host=127.0.0.1 port={postgres.port} user=postgres dbname=intercom"
-    with postgres.connect("postgres") as server:
-        server.execute("create database intercom")
-    with (
-        postgres.connect("intercom") as connection,
-        ConnectionPool(dsn, min_size=0, max_size=2) as connections,
-    ):
-        with connection.transaction():
-            world.load(connection, datetime.now(UTC).date() - timedelta(days=14), 0.3, seed=2)
-        log = tmp_path_factory.mktemp("log") / "requests.jsonl"
-        app = create_app(connections, log, dict.fromkeys(TOOLS, SECRET))
-        ticked = Ticked(connection, TestClient(app))
-        for _ in range(TICKS):
-            ticked.tick()
-        yield ticked
+def ticked(postgres: PostgresServer) -> Iterator[Ticked]:
+    today = datetime.now(UTC).date() - timedelta(days=14)
+    with running(postgres, "intercom", today, 0.3, seed=2) as saas:
+        yield Ticked(saas, "intercom", TICKS)
 
 
 def ids(bodies: list[Body]) -> list[str]:
@@ -365,7 +333,7 @@ def test_only_one_scroll_is_open_and_for_a_minute(
 
 
 def test_contacts_show_ten_tags_and_the_rest_on_request(ticked: Ticked) -> None:
-    intercom = ticked.intercom
+    intercom = Intercom(ticked.saas.client)
     tagged = [c for c in ticked.documents().of("contact") if c["tags"]["total_count"] > 10]
     assert tagged
     for contact in tagged:
@@ -429,7 +397,7 @@ def test_every_odd_case_is_there(ticked: Ticked) -> None:
 
 def test_companies_and_contacts_are_those_of_the_product(ticked: Ticked) -> None:
     documents = ticked.documents()
-    rows = ticked.connection.execute(
+    rows = ticked.saas.connection.execute(
         "select organisation_id::text from sandbox.accounts "
         "join organisations on id = organisation_id where number % 10 <> 5"
     ).fetchall()
@@ -437,7 +405,7 @@ def test_companies_and_contacts_are_those_of_the_product(ticked: Ticked) -> None
     assert {company["company_id"] for company in documents.of("company")} == expected
     users = {
         user_id: organisation_id
-        for user_id, organisation_id in ticked.connection.execute(
+        for user_id, organisation_id in ticked.saas.connection.execute(
             "select id::text, organisation_id::text from users"
         ).fetchall()
         if organisation_id in expected
@@ -459,7 +427,7 @@ def test_companies_and_contacts_are_those_of_the_product(ticked: Ticked) -> None
 def test_those_who_stop_paying_have_asked_lately(ticked: Ticked) -> None:
     first_day = ticked.befores[0][0] - timedelta(days=14)
     documents = ticked.befores[0][1]
-    rows = ticked.connection.execute(
+    rows = ticked.saas.connection.execute(
         "select organisation_id::text from sandbox.accounts join organisations "
         "on id = organisation_id where number %% 10 = 2 and setup_completed_at is not null "
         "and archived_at is null and created_at < %s",
@@ -487,7 +455,7 @@ def test_all_that_a_day_changes_is_seen_by_the_cursors(ticked: Ticked) -> None:
         changed = {id_ for id_, body in new.items() if old.get(id_) != body}
         assert changed - old.keys()
         assert changed & old.keys()
-        found = intercom_since(ticked.intercom, path, bookmark)
+        found = intercom_since(Intercom(ticked.saas.client), path, bookmark)
         assert {body["id"] for body in found} == changed
     changed = {
         id_
@@ -495,7 +463,9 @@ def test_all_that_a_day_changes_is_seen_by_the_cursors(ticked: Ticked) -> None:
         if by_id(before, "company").get(id_) != body
     }
     assert changed
-    assert {c["id"] for c in ticked.intercom.scroll() if c["updated_at"] >= bookmark} == changed
+    assert {
+        c["id"] for c in Intercom(ticked.saas.client).scroll() if c["updated_at"] >= bookmark
+    } == changed
 
 
 def intercom_since(intercom: Intercom, path: str, bookmark: float) -> list[Body]:

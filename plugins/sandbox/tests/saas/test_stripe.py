@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from psycopg import Connection
-from psycopg_pool import ConnectionPool
 from sandbox import world
 from sandbox.product.database import Clock
 from sandbox.product.world import generate
-from sandbox.saas.app import create_app
 from sandbox.saas.day import Account, Day
 from sandbox.saas.documents import Documents
 from sandbox.saas.stripe import api
@@ -25,6 +23,8 @@ from sandbox.saas.stripe.objects import epoch
 from sandbox.saas.stripe.world import pass_day, period_end
 from sandbox.saas.world import Product, chance, days
 from sandbox.testing.postgres_server import PostgresServer
+
+from .conftest import running
 
 KEY = "sk_live_51MarkedKeyThatIsLong"
 TODAY = date(2026, 3, 12)
@@ -91,25 +91,14 @@ class Sandbox:
 
 
 @pytest.fixture(scope="module")
-def stripe(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def stripe(postgres: PostgresServer) -> Iterator[Sandbox]:
     """A world of its own: ticks pass in it, and it has to be large enough for odd cases."""
-    with postgres.connect("postgres") as connection:
-        connection.execute("create database stripe")
-    dsn = f"host=127.0.0.1 port={postgres.port} user=postgres dbname=stripe"
-    with (
-        postgres.connect("stripe") as connection,
-        ConnectionPool(dsn, min_size=0, max_size=4) as connections,
+    with pytest.MonkeyPatch.context() as patch:
         # These tests ask for more than a hundred pages a second.
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        with connection.transaction():
-            world.load(connection, TODAY, 0.3, seed=1)
         patch.setattr(api, "RATE_LIMIT", (100_000, 1.0))
-        log = tmp_path_factory.mktemp("stripe") / "requests.jsonl"
-        app = create_app(connections, log, dict.fromkeys(("close", "intercom", "stripe"), KEY))
-        client = TestClient(app)
-        client.headers["Authorization"] = f"Bearer {KEY}"
-        yield Sandbox(client, connection)
+        with running(postgres, "stripe", TODAY, 0.3, seed=1, key=KEY) as saas:
+            saas.client.headers["Authorization"] = f"Bearer {KEY}"
+            yield Sandbox(saas.client, saas.connection)
 
 
 # --- The API

@@ -9,12 +9,7 @@ with source as (
 -- Deleted customers too: their invoices stay.
 customers as (
 
-    select
-        id,
-        json_value(metadata, '$.organisation_id') as organisation_id,
-        coalesce(updated_by_event_type, '') = 'customer.deleted' as is_deleted
-    from {{ source('stripe', 'customers') }}
-    where _sdc_deleted_at is null
+    {{ stripe_customers() }}
 
 ),
 

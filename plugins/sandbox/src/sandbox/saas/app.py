@@ -23,6 +23,7 @@ from sandbox.saas import close, intercom, stripe
 from sandbox.saas.faults import SLOW_SECONDS, TRUNCATED_FROM_BYTES, Fault, Kind
 
 TOOLS: dict[str, ModuleType] = {"close": close.api, "intercom": intercom.api, "stripe": stripe.api}
+NO_FAULT = Fault("slow", 0)
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -68,7 +69,7 @@ def create_app(
     faults: dict[str, Fault] = {}
     limits = {name: RateLimit(*tool.RATE_LIMIT) for name, tool in TOOLS.items()}
 
-    def guard(request: Request, name: str) -> Response | None:
+    def guard(request: Request, name: str, fault: Fault) -> Response | None:
         """What a request is answered before the tool's own routes see it, if anything."""
         tool = TOOLS[name]
         refusal: Response | None = None
@@ -76,9 +77,9 @@ def create_app(
             refusal = tool.unauthorised()
         elif wait := limits[name].wait():
             refusal = tool.rate_limited(wait)
-        elif request.state.fault == "429":
+        elif fault.kind == "429" and fault.meets():
             refusal = tool.rate_limited(1.0)
-        elif request.state.fault == "500":
+        elif fault.kind == "500" and fault.meets():
             refusal = tool.server_error()
         return refusal
 
@@ -90,16 +91,19 @@ def create_app(
         if name not in TOOLS:
             return await call_next(request)
         body = await request.body()
-        fault = faults.get(name)
-        request.state.fault = fault.kind if fault and fault.meets() else None
-        response = guard(request, name)
+        fault = faults.get(name, NO_FAULT)
+        response = guard(request, name, fault)
         if response is None:
             response = await whole(await call_next(request))
-        if request.state.fault == "slow":
-            await anyio.sleep(SLOW_SECONDS)
-        if request.state.fault == "truncated" and len(response.body) > TRUNCATED_FROM_BYTES:
-            half = bytes(response.body[: len(response.body) // 2])
-            response = Response(half, response.status_code, media_type=response.media_type)
+            if fault.kind == "slow" and fault.meets():
+                await anyio.sleep(SLOW_SECONDS)
+            elif (
+                fault.kind == "truncated"
+                and len(response.body) > TRUNCATED_FROM_BYTES
+                and fault.meets()
+            ):
+                half = bytes(response.body[: len(response.body) // 2])
+                response = Response(half, response.status_code, media_type=response.media_type)
         _log(request_log, request, name, body, response.status_code)
         return response
 
@@ -150,7 +154,7 @@ def _log(path: Path, request: Request, name: str, body: bytes, status: int) -> N
         "method": request.method,
         "path": request.url.path.removeprefix(f"/{name}"),
         "query": list(request.query_params.multi_items()),
-        "body": json.loads(body) if body else None,
+        "body": body.decode(errors="replace"),
         "status": status,
     }
     with path.open("a") as file:
