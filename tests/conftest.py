@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from secrets import token_hex
 
 import pytest
@@ -124,10 +123,3 @@ def day_before(stack: Stack, every_source: EverySource, contacts: Contacts) -> D
     stack.sandbox("tick")
     stack.meltano("run", "product-daily", *(f"{tool}-daily" for tool in TOOLS))
     return before
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep all tests of the stack in one process, and in order, when there are several."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("stack"))

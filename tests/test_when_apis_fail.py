@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import requests
 from sandbox.settings import TOOLS
 
 from .stack import Stack
@@ -43,6 +44,11 @@ def test_answers_that_break_off_are_asked_for_again(stack: Stack) -> None:
     for tool in ("close", "intercom"):
         stack.sandbox("fault", tool, "truncated", "--times", "2")
     stack.meltano("run", *EXTRACT_LOAD[:4])
+    faults = requests.get(f"{stack.status['saas']['url']}/faults", timeout=5).json()
+    assert {tool: faults[tool]["remaining"] for tool in ("close", "intercom")} == {
+        "close": 0,
+        "intercom": 0,
+    }
 
 
 def test_stripe_gives_up_when_an_answer_breaks_off_and_the_next_run_mends_it(stack: Stack) -> None:

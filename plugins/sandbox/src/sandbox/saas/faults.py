@@ -14,8 +14,8 @@ MEANINGS = {
     "truncated": "breaks off in the middle of large answers",
 }
 SLOW_SECONDS = 2.0
-TRUNCATED_FROM_BYTES = 2_000
-"""Small answers fit into one packet; it is the large ones that break off."""
+TRUNCATED_FROM_BYTES = 10_000
+"""Small answers arrive whole; it is the large ones that break off."""
 
 
 @dataclass
@@ -29,8 +29,10 @@ class Fault:
         """Whether the fault is on; counts the request that it meets."""
         if self.remaining is None:
             return True
+        if self.remaining == 0:
+            return False
         self.remaining -= 1
-        return self.remaining >= 0
+        return True
 
 
 def switch(url: str, tool: str, kind: str | None, times: int | None) -> None:
