@@ -12,7 +12,10 @@
         | selectattr("name", "equalto", table_name) | first -%}
     {%- set columns = typed_columns(table) -%}
     {%- if not columns -%} {{ return(relation) }} {%- endif -%}
-    {%- if load_relation(relation) is none -%} {{ return(nothing(columns)) }} {%- endif -%}
+    {%- if load_relation(relation) is none -%}
+        {%- do log(relation ~ " is not there: taken as empty", info=true) -%}
+        {{ return(nothing(columns)) }}
+    {%- endif -%}
     {%- set present = adapter.get_columns_in_relation(relation) | map(attribute="name") | list -%}
     {%- set missing = columns | rejectattr("name", "in", present) | list -%}
     {%- if not missing -%} {{ return(relation) }} {%- endif -%}
