@@ -51,7 +51,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, secrets: frozenset[str]) -> 
     for secret, (stand_in, plugin) in zip(secrets, SECRETS.items(), strict=True):
         environment[stand_in] = environment[plugin] = secret
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    stack = Stack(ROOT, dict(environment))
+    stack = Stack(ROOT, environment)
     try:
         stack.meltano("--log-level=warning", "invoke", "sandbox", "up")
         yield stack

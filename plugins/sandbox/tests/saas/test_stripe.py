@@ -15,11 +15,10 @@ from psycopg import Connection
 from sandbox import world
 from sandbox.product.database import Clock
 from sandbox.product.world import generate
-from sandbox.saas.day import Account, Day
+from sandbox.saas.day import Account, Day, epoch
 from sandbox.saas.documents import Documents
 from sandbox.saas.stripe import api
 from sandbox.saas.stripe.ledger import monthly_amount
-from sandbox.saas.stripe.objects import epoch
 from sandbox.saas.stripe.world import pass_day, period_end
 from sandbox.saas.world import Product, chance, days
 from sandbox.testing.postgres_server import PostgresServer

@@ -1,10 +1,9 @@
 """One small sandbox, run through its command line, for all tests of the session."""
 
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
+from sandbox.testing import free_ports
 
 from .support import PORTS, CommandLine
 
@@ -12,13 +11,7 @@ from .support import PORTS, CommandLine
 @pytest.fixture(scope="session")
 def stopped_sandbox(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
     """A sandbox that isn't up; its path is longer than a unix socket's may be."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in PORTS]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        ports = {
-            name: str(probe.getsockname()[1]) for name, probe in zip(PORTS, probes, strict=True)
-        }
+    ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
     directory = tmp_path_factory.mktemp("a folder") / ("deep" * 30) / "sandbox"
     return CommandLine({**ports, "SANDBOX_SCALE": "0.02", "SANDBOX_DIRECTORY": str(directory)})
 

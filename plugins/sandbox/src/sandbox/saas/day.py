@@ -10,6 +10,16 @@ from sandbox.product.calendar import working_moment
 from sandbox.product.tables import Organisation, User
 
 
+def day_of(moment: datetime) -> date:
+    """The day of the world that a moment belongs to."""
+    return moment.astimezone(UTC).date()
+
+
+def epoch(moment: datetime) -> int:
+    """Whole seconds since 1970, as Intercom and Stripe write moments."""
+    return int(moment.timestamp())
+
+
 @dataclass(frozen=True)
 class Account:
     """An organisation and its number, counted from 0 in the order of sign-up.
@@ -97,6 +107,11 @@ class Day:
         if after is not None and moment <= after:
             return after + timedelta(minutes=self.rng.uniform(1, 30))
         return moment
+
+    def is_archived(self, account: Account) -> bool:
+        """Whether it is by the end of the day: what an account knows is how its history ended."""
+        archived_at = account.organisation.archived_at
+        return archived_at is not None and day_of(archived_at) <= self.date
 
     def about(self, expected: float) -> int:
         """A whole number that is `expected` on average."""

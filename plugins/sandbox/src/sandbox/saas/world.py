@@ -15,7 +15,7 @@ from sandbox.product.database import Clock
 from sandbox.product.tables import ORGANISATIONS, USERS, Organisation, Table, User
 from sandbox.product.world import HISTORY
 from sandbox.saas import close, intercom, stripe
-from sandbox.saas.day import Account, Day
+from sandbox.saas.day import Account, Day, day_of
 from sandbox.saas.documents import SCHEMA, Documents
 
 TOOLS = {"close": close.world, "intercom": intercom.world, "stripe": stripe.world}
@@ -102,7 +102,7 @@ def days(product: Product, accounts: dict[UUID, Account], clock: Clock) -> Itera
     )
     joined = defaultdict(list)
     for user in product.users.values():
-        joined[_day_of(user.created_at)].append(user)
+        joined[day_of(user.created_at)].append(user)
     present: dict[UUID, Account] = {}
     users: dict[UUID, list[User]] = defaultdict(list)
     for number in range(HISTORY.days + 1):
@@ -161,13 +161,9 @@ def _by_day(accounts: Iterable[Account], moment: str) -> dict[date, list[Account
     found: dict[date, list[Account]] = defaultdict(list)
     for account in accounts:
         if at := getattr(account.organisation, moment):
-            found[_day_of(at)].append(account)
+            found[day_of(at)].append(account)
     return found
 
 
 def _happened(accounts: Iterable[Account], moment: str, today: date) -> list[Account]:
     return _by_day(accounts, moment).get(today, [])
-
-
-def _day_of(moment: datetime) -> date:
-    return moment.astimezone(UTC).date()

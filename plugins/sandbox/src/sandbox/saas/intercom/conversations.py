@@ -9,17 +9,13 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
+from sandbox.saas.day import epoch
 from sandbox.saas.documents import Body
 from sandbox.saas.intercom.words import Topic
 
 CUSTOMERS = ("user", "lead")
 """The types of authors who are contacts."""
 SNOOZE = timedelta(days=3)
-
-
-def epoch(moment: datetime) -> int:
-    """Seconds since 1970, the only way in which Intercom writes moments."""
-    return int(moment.timestamp())
 
 
 def author(person: Mapping[str, Any]) -> Body:

@@ -6,9 +6,9 @@ from random import Random
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from sandbox.product.tables import Organisation, User
+from sandbox.saas.day import epoch
 from sandbox.saas.documents import Body
 from sandbox.saas.intercom import words
-from sandbox.saas.intercom.conversations import epoch
 
 LISTED_IN_FULL = 10
 """A contact shows so many of its tags, the rest has to be asked for."""

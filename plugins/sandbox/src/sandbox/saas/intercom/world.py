@@ -7,10 +7,9 @@ from uuid import UUID
 from sandbox.product.calendar import rhythm
 from sandbox.product.tables import User
 from sandbox.product.world import HISTORY
-from sandbox.saas.day import Account, Day
+from sandbox.saas.day import Account, Day, epoch
 from sandbox.saas.documents import Body, Documents
 from sandbox.saas.intercom import conversations, people, words
-from sandbox.saas.intercom.conversations import epoch
 
 QUESTIONS = 0.015
 """Conversations that a company opens on a working day, on average."""
@@ -59,7 +58,7 @@ class _Desk:
         self.companies = [
             account
             for account in day.accounts.values()
-            if account.has_company and not self._is_archived(account)
+            if account.has_company and not self.day.is_archived(account)
         ]
 
     def _set_up(self) -> None:
@@ -71,11 +70,6 @@ class _Desk:
         ):
             for object_ in objects:
                 self.documents.put(kind, object_, at)
-
-    def _is_archived(self, account: Account) -> bool:
-        """Whether it is archived by the end of the day: in the history, accounts know more."""
-        archived_at = account.organisation.archived_at
-        return archived_at is not None and archived_at.date() <= self.day.date
 
     # --- Companies and contacts
 

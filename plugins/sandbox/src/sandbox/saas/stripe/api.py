@@ -414,52 +414,26 @@ def parse_none(request: Request) -> None:
         )
 
 
-@router.get("/v1/customers")
-def list_customers(request: Request, store: StoreOf) -> Response:
-    """List customers; those who were deleted are gone."""
-    return _list(request, store, CUSTOMERS)
+def _route(listing: Listing) -> Callable[[Request, Store], Response]:
+    """A route that lists the objects of a kind."""
+
+    def list_objects(request: Request, store: StoreOf) -> Response:
+        return _list(request, store, listing)
+
+    return list_objects
 
 
-@router.get("/v1/subscriptions")
-def list_subscriptions(request: Request, store: StoreOf) -> Response:
-    """List subscriptions: unless told otherwise, those that aren't canceled."""
-    return _list(request, store, SUBSCRIPTIONS)
-
-
-@router.get("/v1/invoices")
-def list_invoices(request: Request, store: StoreOf) -> Response:
-    """List invoices, each with the first of its lines."""
-    return _list(request, store, INVOICES)
-
-
-@router.get("/v1/invoiceitems")
-def list_invoice_items(request: Request, store: StoreOf) -> Response:
-    """List invoice items, whether they wait for an invoice or are on one."""
-    return _list(request, store, INVOICE_ITEMS)
-
-
-@router.get("/v1/charges")
-def list_charges(request: Request, store: StoreOf) -> Response:
-    """List charges."""
-    return _list(request, store, CHARGES)
-
-
-@router.get("/v1/products")
-def list_products(request: Request, store: StoreOf) -> Response:
-    """List products."""
-    return _list(request, store, PRODUCTS)
-
-
-@router.get("/v1/plans")
-def list_plans(request: Request, store: StoreOf) -> Response:
-    """List plans."""
-    return _list(request, store, PLANS)
-
-
-@router.get("/v1/events")
-def list_events(request: Request, store: StoreOf) -> Response:
-    """List what happened to objects in the last thirty days."""
-    return _list(request, store, EVENTS)
+for _path, _listing in {
+    "/v1/customers": CUSTOMERS,
+    "/v1/subscriptions": SUBSCRIPTIONS,
+    "/v1/invoices": INVOICES,
+    "/v1/invoiceitems": INVOICE_ITEMS,
+    "/v1/charges": CHARGES,
+    "/v1/products": PRODUCTS,
+    "/v1/plans": PLANS,
+    "/v1/events": EVENTS,
+}.items():
+    router.add_api_route(_path, _route(_listing))
 
 
 # --- Lists within an object

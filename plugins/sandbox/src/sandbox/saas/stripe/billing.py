@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
+from sandbox.saas.day import epoch
 from sandbox.saas.documents import Body
 from sandbox.saas.stripe.ledger import Ledger
 from sandbox.saas.stripe.objects import (
     FIRST_LINES,
-    epoch,
     line_of_invoice_item,
     line_of_item,
     make_charge,

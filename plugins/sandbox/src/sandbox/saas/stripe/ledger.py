@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
-from sandbox.saas.day import Day
+from sandbox.saas.day import Day, epoch
 from sandbox.saas.documents import Body, Documents
 from sandbox.saas.stripe.catalogue import MONTHS
-from sandbox.saas.stripe.objects import epoch, make_event, shortened
+from sandbox.saas.stripe.objects import make_event, shortened
 
 EVENTS_KEPT = timedelta(days=30)
 EVENT_OF = {"subscription": "customer.subscription"}

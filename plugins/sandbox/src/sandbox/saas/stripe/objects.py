@@ -9,6 +9,7 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
+from sandbox.saas.day import epoch
 from sandbox.saas.documents import Body
 
 ACCOUNT_ID = "acct_sandbox"
@@ -22,11 +23,6 @@ ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz0123456789"
 def make_id(rng: Random, prefix: str, length: int = 24) -> str:
     """An identifier such as `in_1MtHbELkdIwHu7ixl4OzzPMv`; the prefix says of what."""
     return f"{prefix}_" + "".join(rng.choices(ALPHABET, k=length))
-
-
-def epoch(moment: datetime) -> int:
-    """The moment in whole seconds, as Stripe has all times."""
-    return int(moment.timestamp())
 
 
 def list_of(url: str, data: Sequence[Body], *, has_more: bool = False) -> Body:

@@ -12,12 +12,11 @@ from typing import Any
 
 from sandbox.product import words
 from sandbox.product.factory import ascii_slug
-from sandbox.saas.day import Account, Day
+from sandbox.saas.day import Account, Day, epoch
 from sandbox.saas.documents import Body, Documents
 from sandbox.saas.stripe import catalogue
 from sandbox.saas.stripe.billing import Billing
 from sandbox.saas.stripe.objects import (
-    epoch,
     make_account,
     make_customer,
     make_invoice_item,
@@ -115,17 +114,12 @@ class _World(Billing):
             ):
                 continue
             days = (self.day.date - organisation.setup_completed_at.date()).days
-            if days <= account.number % 5 or self._is_archived(account):
+            if days <= account.number % 5 or self.day.is_archived(account):
                 continue
             self._subscribe(self._add_customer(account))
             if account.number % 20 == 8:
                 days = self.rng.randrange(20, 60)
                 self.later("add_department", str(organisation.id), days)
-
-    def _is_archived(self, account: Account) -> bool:
-        """Whether it is by today; what a day of the history knows of it is how it ended."""
-        archived_at = account.organisation.archived_at
-        return archived_at is not None and archived_at.date() <= self.day.date
 
     def _add_customer(self, account: Account) -> str:
         organisation = account.organisation
@@ -178,7 +172,9 @@ class _World(Billing):
     def _add_department(self, organisation_id: str) -> None:
         """Another department of an organisation pays for itself."""
         for account in self.day.accounts.values():
-            if str(account.organisation.id) == organisation_id and not self._is_archived(account):
+            if str(account.organisation.id) == organisation_id and not self.day.is_archived(
+                account
+            ):
                 self._subscribe(self._add_customer(account))
                 return
 
