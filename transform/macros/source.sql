@@ -12,11 +12,12 @@
         | selectattr("name", "equalto", table_name) | first -%}
     {%- set columns = typed_columns(table) -%}
     {%- if not columns -%} {{ return(relation) }} {%- endif -%}
-    {%- if load_relation(relation) is none -%}
+    {#- None at all where there is no table. -#}
+    {%- set present = adapter.get_columns_in_relation(relation) | map(attribute="name") | list -%}
+    {%- if not present -%}
         {%- do log(relation ~ " is not there: taken as empty", info=true) -%}
         {{ return(nothing(columns)) }}
     {%- endif -%}
-    {%- set present = adapter.get_columns_in_relation(relation) | map(attribute="name") | list -%}
     {%- set missing = columns | rejectattr("name", "in", present) | list -%}
     {%- if not missing -%} {{ return(relation) }} {%- endif -%}
     {%- do log(relation ~ " has no " ~ missing | map(attribute="name") | join(", "), info=true) -%}
