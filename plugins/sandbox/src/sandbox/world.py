@@ -6,10 +6,9 @@ from typing import Any
 
 from psycopg import Connection
 
-from sandbox.errors import SandboxError
 from sandbox.product import database
 from sandbox.product import tick as product_tick
-from sandbox.product.database import Clock, read_clock
+from sandbox.product.database import Clock, running_clock
 from sandbox.product.tick import Changes
 from sandbox.saas.world import Product, make_history, pass_by
 
@@ -37,8 +36,7 @@ def tick(connection: Connection[Any]) -> Passed:
     Raises:
         SandboxError: There is no world yet.
     """
-    if read_clock(connection) is None:
-        raise SandboxError("Postgres holds no world yet. Run `sandbox up` first.")
+    running_clock(connection)
     before = Product.read(connection)
     clock, changes = product_tick.tick(connection)
     return Passed(clock, changes, pass_by(connection, clock, before))

@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import Connection, sql
 from psycopg.rows import class_row
 
+from sandbox.errors import SandboxError
 from sandbox.product.tables import TABLES, Rows
 from sandbox.product.world import generate
 
@@ -40,6 +41,18 @@ def read_clock(connection: Connection[Any]) -> Clock | None:
         return None
     with connection.cursor(row_factory=class_row(Clock)) as cursor:
         return cursor.execute("select * from sandbox.clock for update").fetchone()
+
+
+def running_clock(connection: Connection[Any]) -> Clock:
+    """The world's clock, locked until the transaction ends.
+
+    Raises:
+        SandboxError: There is no world yet.
+    """
+    clock = read_clock(connection)
+    if clock is None:
+        raise SandboxError("Postgres holds no world yet. Run `sandbox up` first.")
+    return clock
 
 
 def load_world(connection: Connection[Any], today: date, scale: float, seed: int) -> None:

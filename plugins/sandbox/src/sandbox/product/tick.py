@@ -16,10 +16,9 @@ from uuid import UUID
 from psycopg import Connection, sql
 from psycopg.types.string import TextLoader
 
-from sandbox.errors import SandboxError
 from sandbox.product import words
 from sandbox.product.calendar import between, end_of, rhythm, working_moment
-from sandbox.product.database import Clock, insert, read_clock
+from sandbox.product.database import Clock, insert, running_clock
 from sandbox.product.deletions import DELETED, OWNED_THROUGH
 from sandbox.product.factory import (
     SEVERITY_SHARES,
@@ -76,9 +75,7 @@ def tick(connection: Connection[Any]) -> tuple[Clock, dict[str, Changes]]:
     Raises:
         SandboxError: There is no world yet.
     """
-    clock = read_clock(connection)
-    if clock is None:
-        raise SandboxError("Postgres holds no world yet. Run `sandbox up` first.")
+    clock = running_clock(connection)
     clock = replace(clock, today=clock.today + timedelta(days=1), ticks=clock.ticks + 1)
     changes = _Day(connection, clock).pass_by()
     connection.execute(
