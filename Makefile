@@ -5,7 +5,7 @@ MELTANO := .venv/bin/meltano
 # Start-up is twice as fast with compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-plugins := $(wildcard meltano.yml */*.meltano.yml plugins/locks/*.txt */*/pyproject.toml)
+plugins := $(wildcard meltano.yml */*.meltano.yml extract/tap-*/*.meltano.yml plugins/locks/*.txt */*/pyproject.toml)
 
 .PHONY: help
 help: ## Show this

@@ -35,7 +35,7 @@ def main() -> None:
 
 def pip_urls() -> Iterator[tuple[str, str]]:
     """Yield the kind and the `pip_url` of every plugin in the project."""
-    for path in sorted(ROOT.glob("*/*.meltano.yml")):
+    for path in sorted([*ROOT.glob("*/*.meltano.yml"), *ROOT.glob("extract/tap-*/*.meltano.yml")]):
         for kind, plugins in yaml.safe_load(path.read_text()).get("plugins", {}).items():
             yield from ((kind, plugin["pip_url"]) for plugin in plugins if "pip_url" in plugin)
 

@@ -52,7 +52,7 @@ install --require-hashes -r requirements.txt
 if [ "${1:-}" = dev ]; then
     say "Installing what the tests need"
     install --require-hashes -r requirements-dev.txt
-    install --no-deps -e extract/tap-postgres-arrow -e load/target-bigquery-arrow -e plugins/sandbox
+    install --no-deps -e extract/tap-postgres-arrow -e load/target-bigquery-arrow -e plugins/sandbox -e plugins/stack
 fi
 
 [ -f .env ] || cp .env.example .env

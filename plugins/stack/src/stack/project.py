@@ -1,0 +1,190 @@
+"""The project as Meltano sees it in the active environment: plugins, sources, jobs, states.
+
+A source is one file, extract/<source>.meltano.yml, with one extractor. Its name is the file's.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from stack import bridge, meltano
+from stack.errors import StackError
+
+SUFFIX = ".meltano.yml"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a plugin."""
+
+    name: str
+    value: Any
+    """As the plugin gets it; None where a variable isn't set."""
+    written: Any
+    """As it is written down, variables and all."""
+    source: str
+    """Where it is written: `env`, `dotenv`, `meltano_environment`, `meltano_yml`, `inherited`…"""
+    sensitive: bool
+    variable: str | None
+    """The variable that it refers to and that isn't set."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An extractor, loader, transformer or utility."""
+
+    type: str
+    name: str
+    parent: str | None
+    namespace: str
+    label: str
+    pip_url: str | None
+    executable: str
+    """Its path; it is there once the plugin is installed."""
+    annotations: Mapping[str, Any]
+    extras: Mapping[str, Any]
+    """`select`, `metadata`, `load_schema` and the like."""
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Self:
+        """Make a plugin of what Meltano says about it."""
+        settings = {setting["name"]: Setting(**setting) for setting in facts["settings"]}
+        return cls(**{**facts, "settings": settings})
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings that have a value."""
+        values = {name: setting.value for name, setting in self.settings.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file in extract/: where data comes from, and where it goes."""
+
+    name: str
+    file: Path
+    extractor: Plugin
+    loader: Plugin
+    dataset: str
+    """The raw dataset in this environment: a developer's own in `dev`."""
+    state_id: str
+    job: str | None
+    interval: str | None
+
+    @property
+    def annotations(self) -> Mapping[str, Any]:
+        """What the source's file says to `stack`, under the extractor's `annotations: stack:`."""
+        found: Mapping[str, Any] = self.extractor.annotations.get("stack") or {}
+        return found
+
+
+class Project:
+    """What Meltano knows, asked once."""
+
+    def __init__(self, *, states: bool = False) -> None:
+        self.root = meltano.root()
+        self.environment = meltano.environment()
+        self._states = states
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """What `stack.bridge` has found.
+
+        Raises:
+            StackError: Meltano can't read the project.
+        """
+        arguments = [self.environment, *(["--states"] if self._states else [])]
+        done = subprocess.run(  # noqa: S603
+            # -P: not with the folder of the script in front, where another `meltano` lies.
+            [meltano.python(), "-P", bridge.__file__, *arguments],
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:]
+            message = f"Meltano can't read {self.root / 'meltano.yml'}: {' '.join(last)}"
+            raise StackError(message)
+        found: Mapping[str, Any] = json.loads(done.stdout)
+        return found
+
+    @cached_property
+    def plugins(self) -> Mapping[str, Plugin]:
+        """All plugins by name."""
+        return {plugin["name"]: Plugin.from_facts(plugin) for plugin in self.facts["plugins"]}
+
+    @property
+    def loader(self) -> Plugin:
+        """The loader that each source's own inherits from."""
+        return self.plugins["target-bigquery"]
+
+    @cached_property
+    def sources(self) -> Mapping[str, Source]:
+        """All sources by name."""
+        return {source.name: source for source in self._find_sources()}
+
+    def source(self, name: str) -> Source:
+        """Return one source.
+
+        Raises:
+            StackError: there is none of that name.
+        """
+        if name not in self.sources:
+            there = ", ".join(sorted(self.sources))
+            message = f"No source '{name}': there is no extract/{name}{SUFFIX}. There are: {there}."
+            raise StackError(message)
+        return self.sources[name]
+
+    def state(self, source: Source) -> dict[str, Any]:
+        """Return the state that a source's next run begins with; asked for by `states=True`."""
+        found: dict[str, Any] = self.facts["states"].get(source.state_id) or {}
+        singer: dict[str, Any] = found.get("singer_state") or {}
+        return singer
+
+    def _find_sources(self) -> Iterator[Source]:
+        for file in sorted((self.root / "extract").glob(f"*{SUFFIX}")):
+            written = yaml.safe_load(file.read_text()) or {}
+            extractors = written.get("plugins", {}).get("extractors") or []
+            if not extractors:
+                continue
+            extractor = self.plugins[extractors[0]["name"]]
+            job, loader = self._job_of(extractor)
+            yield Source(
+                name=file.name.removesuffix(SUFFIX),
+                file=file,
+                extractor=extractor,
+                loader=loader,
+                dataset=raw_dataset(extractor, loader),
+                state_id=self._state_id(extractor, loader),
+                job=job,
+                interval=next(
+                    (s["interval"] for s in self.facts["schedules"].values() if s["job"] == job),
+                    None,
+                ),
+            )
+
+    def _job_of(self, extractor: Plugin) -> tuple[str | None, Plugin]:
+        """Return the job that runs an extractor, and the loader that it feeds there."""
+        for job, tasks in self.facts["jobs"].items():
+            for task in tasks:
+                match task.split():
+                    case [extractor.name, *_, loader] if loader in self.plugins:
+                        return job, self.plugins[loader]
+        return None, self.loader
+
+    def _state_id(self, extractor: Plugin, loader: Plugin) -> str:
+        suffix = self.facts["state_id_suffix"]
+        name = f"{self.environment}:{extractor.name}-to-{loader.name}"
+        return f"{name}:{suffix}" if suffix else name
+
+
+def raw_dataset(extractor: Plugin, loader: Plugin) -> str:
+    """Return the dataset that a loader puts an extractor's streams into."""
+    return str(loader.config().get("dataset") or extractor.extras.get("load_schema"))
