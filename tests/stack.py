@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import sqlite3
 import subprocess
 from dataclasses import dataclass
@@ -166,3 +167,19 @@ def comparable(value: Any) -> Any:
             return value.normalize()
         case _:
             return value
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    """Copy the project into an empty folder, to write files there; its plugins are shared."""
+    shutil.copytree(
+        ROOT,
+        folder,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns(".*", "__pycache__", "target", "logs", "node_modules"),
+    )
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    (folder / ".env").write_text((ROOT / ".env").read_text())
+    (folder / ".meltano").mkdir()
+    for kind in ("extractors", "loaders", "transformers", "utilities"):
+        (folder / ".meltano" / kind).symlink_to(ROOT / ".meltano" / kind)
+    return folder
