@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 
 import dbtmetabase._models
+import metabase_raw
 import requests
 from dbtmetabase import DbtMetabase, Filter
 from dbtmetabase.errors import ArgumentError, MetabaseStateError
 
 # Seconds that dbt-metabase waits before each look at whether Metabase sees the new tables: 5 of
 # its own accord.
-dbtmetabase._models._SYNC_PERIOD = 1
+dbtmetabase._models._SYNC_PERIOD = metabase_raw.SYNC_PERIOD
+ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("DBT_TARGET_PATH", "transform/target"))
 
 
@@ -62,15 +64,24 @@ def sync(url: str, models: Filter | None) -> None:
         metabase_url=url,
         metabase_api_key=os.environ.get("DBT_METABASE_API_KEY"),
     )
-    client.export_models(
-        metabase_database=os.environ["DBT_METABASE_DATABASE"],
-        model_filter=models,
-        skip_sources=True,
-        sync_timeout=int(os.environ["DBT_METABASE_SYNC_TIMEOUT"]),
-        order_fields=True,
-    )
-    tables = f"{len(models.include)} tables" if models else "every table"
-    print(f"Metabase at {url} knows {tables} of dbt's.")  # noqa: T201
+    database = os.environ["DBT_METABASE_DATABASE"]
+    timeout = int(os.environ["DBT_METABASE_SYNC_TIMEOUT"])
+    # dbt-metabase takes an empty list for all.
+    if models is None or models.include:
+        client.export_models(
+            metabase_database=database,
+            model_filter=models,
+            skip_sources=True,
+            sync_timeout=timeout,
+            order_fields=True,
+        )
+        tables = f"{len(models.include)} tables" if models else "every table"
+        print(f"Metabase at {url} knows {tables} of dbt's.")  # noqa: T201
+    for source in metabase_raw.sources_without_staging(ROOT):
+        known = metabase_raw.describe(client.metabase, database, source, timeout)
+        print(  # noqa: T201
+            f"Metabase at {url} shows {known} raw tables of {source.label}, which has no staging."
+        )
 
 
 def fail(what: str) -> int:

@@ -66,6 +66,7 @@ def test_a_key_outside_the_administrators_reads_without_details_and_writes_nothi
         assert all("details" not in table["db"] for table in reader.get("/api/table").json())
         for answer in (
             reader.post("/api/database/1/sync_schema"),
+            reader.put("/api/database/1", json={"details": {}}),
             reader.put(f"/api/field/{field['id']}", json={"description": "Mine."}),
             reader.put(f"/api/table/{field['table_id']}", json={"description": "Mine."}),
             reader.put(f"/api/table/{field['table_id']}/fields/order", json=[field["id"]]),
@@ -74,6 +75,20 @@ def test_a_key_outside_the_administrators_reads_without_details_and_writes_nothi
         ):
             assert answer.status_code == 403
     assert metabase.fields()["dim_organisations.name"] == field
+
+
+def test_a_database_shows_other_datasets_once_its_details_say_so(metabase: StandIn) -> None:
+    (database,) = metabase.api.get("/api/database").json()["data"]
+    details = {**database["details"], "dataset-filters-patterns": "dbt,notes"}
+    metabase.warehouse.down = True
+    refused = metabase.api.put("/api/database/1", json={"details": details})
+    assert (refused.status_code, refused.json()["message"]) == (400, "BigQuery can't be reached")
+    metabase.warehouse.down = False
+    assert metabase.api.put("/api/database/1", json={"details": details}).status_code == 200
+    (changed,) = metabase.api.get("/api/database").json()["data"]
+    assert changed["details"] == details
+    assert metabase.api.put("/api/database/1", json={"details": 1}).status_code == 400
+    assert metabase.api.put("/api/database/2", json={"details": details}).status_code == 404
 
 
 def test_a_key_is_shown_whole_only_once(metabase: StandIn) -> None:

@@ -80,7 +80,9 @@ def _api_key(state: State, key: str, admin: User) -> None:
 def _database(state: State, wanted: Provision, admin: User) -> None:
     for row in state.databases.values():
         if row.name == wanted.database:
-            update(row, details=wanted.details)
+            # Which datasets are shown is for people, and the sync, to say.
+            shown = row.details["dataset-filters-patterns"]
+            update(row, details={**wanted.details, "dataset-filters-patterns": shown})
             return
     row = Database(
         id=next_id(state.databases),

@@ -37,6 +37,7 @@ API_KEY_BODY: dict[str, Rule] = {
     "name": non_blank(nullable=False),
     "group_id": positive_int(nullable=False),
 }
+DATABASE_BODY: dict[str, Rule] = {"details": mapping()}
 TABLE_BODY: dict[str, Rule] = {
     "display_name": non_blank(),
     "description": text(),
@@ -227,6 +228,24 @@ def get_database_metadata(
                     field for field in table["fields"] if field["visibility_type"] != "sensitive"
                 ]
         return present.database(row, viewer) | {"tables": tables}
+
+
+@router.put("/database/{database_id:int}")
+def update_database(
+    database_id: int, body: JsonBody, viewer: Viewer, store: StoreOf, syncer: SyncerOf
+) -> dict[str, Any]:
+    """Change the connection, if the warehouse answers there; it is synced by who asks for it."""
+    values = _without_ignored(validated(body, DATABASE_BODY), frozenset(DATABASE_BODY))
+    with store.read() as state:
+        details = dict(writable(state.databases, database_id, viewer).details)
+    try:
+        syncer.check(values.get("details", details))
+    except WarehouseError as error:
+        raise errors.ApiError(400, {"message": str(error)}) from error
+    with store.write() as state:
+        row = state.databases[database_id]
+        update(row, **values)
+        return present.database(row, viewer)
 
 
 @router.post("/database/{database_id:int}/sync_schema")

@@ -23,6 +23,14 @@ class Syncer:
         self._connect = connect
         self._lock = threading.Lock()
 
+    def check(self, details: Mapping[str, Any]) -> None:
+        """Return if a sync with these connection details could succeed.
+
+        Raises:
+            WarehouseError: the warehouse can't be reached or holds none of the included datasets.
+        """
+        self._connect(details).check()
+
     def start(self, database_id: int) -> None:
         """Returns once the warehouse is known to be reachable; the discovery goes on by itself.
 
