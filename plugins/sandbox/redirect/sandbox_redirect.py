@@ -1,4 +1,4 @@
-"""Reroutes requests for Close, Intercom and Stripe to the sandbox's stand-ins.
+"""Reroutes requests for Close, Intercom, Stripe and GitHub to the sandbox's stand-ins.
 
 The taps have these hosts in their code. Python imports this module at every start of the
 environment that it is installed in (`sandbox_redirect.pth`). It does nothing but in Meltano's
@@ -14,6 +14,7 @@ PREFIXES = {
     "app.close.io": "/close",
     "api.intercom.io": "/intercom",
     "api.stripe.com": "/stripe",
+    "api.github.com": "/github",
 }
 
 

@@ -16,7 +16,7 @@ from sandbox.errors import SandboxError
 from sandbox.product.database import read_clock
 from sandbox.saas import faults
 from sandbox.services import Service, connections, postgres_data, saas_url, services
-from sandbox.settings import TOOLS, Settings
+from sandbox.settings import STAND_INS, Settings
 from sandbox.supervision import Supervisor
 
 SERVICE_NAMES = ("postgres", "bigquery", "saas", "metabase")
@@ -136,7 +136,7 @@ def tick(sandbox: Sandbox) -> None:
 
 
 @main.command()
-@click.argument("tool", type=click.Choice(TOOLS))
+@click.argument("tool", type=click.Choice(STAND_INS))
 @click.argument("kind", type=click.Choice((*faults.KINDS, "off")))
 @click.option("--times", type=click.IntRange(min=1), help="End after so many requests.")
 @click.pass_obj

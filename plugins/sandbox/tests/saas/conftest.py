@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 from sandbox import world
 from sandbox.saas.app import create_app
 from sandbox.saas.documents import Documents
-from sandbox.settings import TOOLS
+from sandbox.settings import STAND_INS
 from sandbox.testing.postgres_server import PostgresServer
 
 SECRET = "the-right-key"
@@ -85,7 +85,7 @@ def running(
     ):
         with connection.transaction():
             world.load(connection, today, scale, seed)
-        app = create_app(connections, request_log, dict.fromkeys(TOOLS, key))
+        app = create_app(connections, request_log, dict.fromkeys(STAND_INS, key))
         yield Saas(TestClient(app), connection, request_log)
 
 

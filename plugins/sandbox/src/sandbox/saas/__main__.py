@@ -9,7 +9,7 @@ from psycopg_pool import ConnectionPool
 
 from sandbox.saas.app import create_app
 from sandbox.serving import serve
-from sandbox.settings import TOOLS
+from sandbox.settings import STAND_INS
 
 
 @click.command()
@@ -19,10 +19,10 @@ from sandbox.settings import TOOLS
 def main(port: int, dsn: str, request_log: Path) -> None:
     """Serve the stand-ins on 127.0.0.1 until stopped.
 
-    The variables CLOSE_SECRET, INTERCOM_SECRET and STRIPE_SECRET hold the keys that they take.
+    A variable such as CLOSE_SECRET holds the key that each of them takes.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    secrets = {name: os.environ[f"{name.upper()}_SECRET"] for name in TOOLS}
+    secrets = {name: os.environ[f"{name.upper()}_SECRET"] for name in STAND_INS}
     with ConnectionPool(dsn, min_size=0, max_size=8, timeout=10) as connections:
         app = create_app(connections, request_log, secrets)
         serve(app, port, "SANDBOX_SAAS_PORT")

@@ -19,10 +19,17 @@ from psycopg.errors import OperationalError
 from psycopg_pool import ConnectionPool
 from pydantic import BaseModel
 
-from sandbox.saas import close, intercom, stripe
+from sandbox.saas import close, github, intercom, stripe, surveys, uptime
 from sandbox.saas.faults import SLOW_SECONDS, TRUNCATED_FROM_BYTES, Fault, Kind
 
-TOOLS: dict[str, ModuleType] = {"close": close.api, "intercom": intercom.api, "stripe": stripe.api}
+TOOLS: dict[str, ModuleType] = {
+    "close": close.api,
+    "intercom": intercom.api,
+    "stripe": stripe.api,
+    "surveys": surveys.api,
+    "uptime": uptime.api,
+    "github": github.api,
+}
 NO_FAULT = Fault("slow", 0)
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 

@@ -17,7 +17,7 @@ Body = dict[str, Any]
 
 SCHEMA = """
 create table sandbox.documents (
-    tool text not null,         -- close, intercom or stripe
+    tool text not null,         -- such as close
     kind text not null,         -- such as lead; one that begins with _ is served by no API
     id text not null,
     body jsonb not null,        -- the object as the API answers it
@@ -69,6 +69,10 @@ class Documents:
         """An object, or None. Whoever changes it has to `put` it again."""
         document = self._kinds[kind].get(id_)
         return document.body if document else None
+
+    def changed_at(self, kind: str, id_: str) -> datetime:
+        """When an object was last written."""
+        return self._kinds[kind][id_].updated_at
 
     def put(self, kind: str, body: Body, at: datetime) -> None:
         """Add an object that came to be at a moment, or write one back that changed then."""

@@ -1,4 +1,4 @@
-"""What happens in the three tools: a history that leads up to the product's today, and ticks."""
+"""What happens in the tools: a history that leads up to the product's today, and ticks."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,11 +14,18 @@ from psycopg.types.string import TextLoader
 from sandbox.product.database import Clock
 from sandbox.product.tables import ORGANISATIONS, USERS, Organisation, Table, User
 from sandbox.product.world import HISTORY
-from sandbox.saas import close, intercom, stripe
+from sandbox.saas import close, github, intercom, stripe, surveys, uptime
 from sandbox.saas.day import Account, Day, day_of
 from sandbox.saas.documents import SCHEMA, Documents
 
-TOOLS = {"close": close.world, "intercom": intercom.world, "stripe": stripe.world}
+TOOLS = {
+    "close": close.world,
+    "intercom": intercom.world,
+    "stripe": stripe.world,
+    "surveys": surveys.world,
+    "uptime": uptime.world,
+    "github": github.world,
+}
 ACCOUNTS = """
 create table sandbox.accounts (
     organisation_id uuid primary key,

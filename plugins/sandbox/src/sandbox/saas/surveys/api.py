@@ -1,0 +1,80 @@
+"""The survey tool's API: a bearer token, pages by a cursor, and what has changed since a moment."""
+
+import base64
+import hmac
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
+
+from sandbox.saas import simple
+from sandbox.saas.documents import Body
+from sandbox.saas.simple import iso, refuse_unknown_parameters
+from sandbox.saas.store import Store, store_of
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+RATE_LIMIT = (600, 60.0)
+unauthorised = simple.unauthorised
+rate_limited = simple.rate_limited
+server_error = simple.server_error
+unknown_route = simple.unknown_route
+
+
+def authorised(request: Request, secret: str) -> bool:
+    """Whether the request bears the token."""
+    given = request.headers.get("authorization", "")
+    return hmac.compare_digest(given.encode(), f"Bearer {secret}".encode())
+
+
+router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
+StoreOf = Annotated[Store, Depends(store_of("surveys"))]
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.get("/v1/surveys")
+def list_surveys(store: StoreOf, limit: Limit = 25, cursor: str | None = None) -> Body:
+    """List the surveys that are being run."""
+    return _page(store, "survey", LONG_AGO, limit, cursor)
+
+
+@router.get("/v1/responses")
+def list_responses(
+    store: StoreOf,
+    limit: Limit = 25,
+    cursor: str | None = None,
+    updated_since: datetime = LONG_AGO,
+) -> Body:
+    """List the answers, those that changed last at the end; a moment without a zone is in UTC."""
+    if updated_since.tzinfo is None:
+        updated_since = updated_since.replace(tzinfo=UTC)
+    return _page(store, "response", updated_since, limit, cursor)
+
+
+def _page(store: Store, kind: str, since: datetime, limit: int, cursor: str | None) -> Body:
+    """A page, and the cursor of the next one: null on the last."""
+    after, id_ = _position(cursor) if cursor else ("-infinity", "")
+    found = store.find(
+        kind,
+        "date_trunc('second', updated_at) >= %s "
+        "and (date_trunc('second', updated_at), id) > (%s::timestamptz, %s)",
+        [since, after, id_],
+        order="date_trunc('second', updated_at), id",
+        limit=limit + 1,
+    )
+    page, more = found[:limit], len(found) > limit
+    return {"data": page, "next_cursor": _cursor(page[-1]) if more else None}
+
+
+def _cursor(last: Body) -> str:
+    """An object's position in its list, as text that means nothing to a client."""
+    return base64.urlsafe_b64encode(json.dumps([last["updated_at"], last["id"]]).encode()).decode()
+
+
+def _position(cursor: str) -> tuple[str, str]:
+    try:
+        position: Any = json.loads(base64.urlsafe_b64decode(cursor))
+        updated_at, id_ = position
+        return iso(datetime.fromisoformat(updated_at)), str(id_)
+    except (TypeError, ValueError):
+        raise HTTPException(400, f"{cursor} is no cursor that was given out.") from None
