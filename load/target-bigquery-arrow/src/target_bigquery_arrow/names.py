@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from target_bigquery_arrow.errors import LoadError
 
 MAXIMUM_COLUMN_NAME = 300
+MAXIMUM_DATASET_NAME = 1024
 RESERVED_PREFIXES = (
     "_table_",
     "_file_",
@@ -32,6 +33,43 @@ def valid_name(name: str) -> str:
     if valid.lower().startswith(RESERVED_PREFIXES):
         valid = f"column{valid}"
     return valid[:MAXIMUM_COLUMN_NAME]
+
+
+def dataset_name(dataset: str, developer: str | None = None) -> str:
+    """Return the dataset that streams are loaded into: a developer's own, if one is named.
+
+    Raises:
+        LoadError: nothing of the developer's name can be in a dataset's, or it is too long.
+    """
+    name = valid_name(dataset)
+    if developer is not None:
+        name = f"{developer_name(developer)}_{name}"
+    if len(name) > MAXIMUM_DATASET_NAME:
+        message = (
+            f"Dataset '{name[:40]}…' has {len(name)} characters, BigQuery takes "
+            f"{MAXIMUM_DATASET_NAME}. Choose a shorter `developer`."
+        )
+        raise LoadError(message)
+    return name
+
+
+def developer_name(developer: str) -> str:
+    """Return a developer's name as it begins a dataset's: `lawrence` for `dbt_Lawrence`.
+
+    dbt's own datasets are called `dbt_<developer>`: transform/profiles.yml has the same rule.
+
+    Raises:
+        LoadError: it has no letter or digit.
+    """
+    safe = re.sub("[^a-z0-9_]+", "_", developer.lower())
+    name = re.sub("^_*(dbt_+)*|_+$", "", safe)
+    if not name:
+        message = (
+            f"`developer` is '{developer}', which has no letter from a to z and no digit. A "
+            f"developer's own datasets begin with it: give it your name, e.g. `lawrence`."
+        )
+        raise LoadError(message)
+    return name
 
 
 def table_name(stream: str, drop_prefixes: Sequence[str]) -> str:

@@ -22,6 +22,14 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         description="The dataset that tables are loaded into; made if it isn't there.",
     ),
     th.Property(
+        "developer",
+        th.StringType,
+        description=(
+            "Whose own dataset to load into: `<developer>_<dataset>`, whatever `dataset` says, "
+            "with `dbt_` left out of `dbt_lawrence`. Keeps development apart from production."
+        ),
+    ),
+    th.Property(
         "location",
         th.StringType(min_length=1),
         default="US",
@@ -104,6 +112,14 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         description=(
             "A new table whose first load is at least this large is partitioned by month of "
             "ingestion."
+        ),
+    ),
+    th.Property(
+        "maximum_bytes_billed",
+        th.IntegerType(minimum=1),
+        description=(
+            "A query that would bill more fails before it costs anything. Without it, "
+            "BigQuery's own limits."
         ),
     ),
     th.Property(

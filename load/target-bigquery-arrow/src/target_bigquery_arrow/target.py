@@ -33,7 +33,7 @@ from target_bigquery_arrow.messages import (
     Schema,
     State,
 )
-from target_bigquery_arrow.names import table_name, valid_name
+from target_bigquery_arrow.names import dataset_name, table_name
 from target_bigquery_arrow.settings import MEBIBYTE, SETTINGS
 from target_bigquery_arrow.stream import LoadOptions, Stream
 from target_bigquery_arrow.stream_maps import check_key_is_kept, leaves_alone, mapped
@@ -70,7 +70,8 @@ class TargetBigQueryArrow(Target):
         """Read the settings and prepare the client. Nothing is sent before the first SCHEMA.
 
         Raises:
-            LoadError: the settings contradict each other, or there are no credentials.
+            LoadError: the settings contradict each other, the dataset can't be named, or there
+                are no credentials.
         """
         # A setting of null is one that is left out.
         given = {name: value for name, value in config.items() if value is not None}
@@ -102,11 +103,12 @@ class TargetBigQueryArrow(Target):
         )
         self._warehouse = Warehouse(
             project=self.config["project"],
-            dataset=valid_name(self.config["dataset"]),
+            dataset=dataset_name(self.config["dataset"], self.config.get("developer")),
             location=self.config["location"],
             api_endpoint=self.config.get("api_endpoint"),
             anonymous=self.config["anonymous"],
             credentials_path=self.config.get("credentials_path"),
+            maximum_bytes_billed=self.config.get("maximum_bytes_billed"),
             retry_seconds=float(self.config["retry_seconds"]),
         )
 

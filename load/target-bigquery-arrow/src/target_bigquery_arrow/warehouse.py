@@ -55,6 +55,8 @@ TRANSIENT_REASONS = {
     "rateLimitExceeded",
     "tableUnavailable",
 }
+# The client doesn't know this one, and calls it an error of the server (500).
+TOO_MANY_BYTES = "bytesBilledLimitExceeded"
 # The legacy names under which the API reports GoogleSQL's types.
 KINDS = {kind.value: kind for kind in Kind} | {
     "INTEGER": Kind.INT64,
@@ -74,11 +76,17 @@ CLUSTERABLE = {
 
 
 def _is_transient(error: BaseException) -> bool:
-    if isinstance(error, TRANSIENT_ERRORS):
-        return True
-    if isinstance(error, GoogleCloudError):
-        return any(detail.get("reason") in TRANSIENT_REASONS for detail in error.errors)
-    return False
+    reasons = _reasons(error)
+    if TOO_MANY_BYTES in reasons:
+        return False
+    return isinstance(error, TRANSIENT_ERRORS) or not reasons.isdisjoint(TRANSIENT_REASONS)
+
+
+def _reasons(error: BaseException) -> set[str]:
+    """Return BigQuery's words for what went wrong."""
+    if not isinstance(error, GoogleCloudError):
+        return set()
+    return {str(detail.get("reason")) for detail in error.errors}
 
 
 class Warehouse:
@@ -91,6 +99,7 @@ class Warehouse:
         api_endpoint: another address of the API, e.g. a local emulator's.
         anonymous: send no credentials, for an emulator.
         credentials_path: a service account's key file; application default credentials without.
+        maximum_bytes_billed: what a query may bill; one that would bill more fails unrun.
         retry_seconds: how long to go on when BigQuery fails or can't be reached.
     """
 
@@ -103,12 +112,16 @@ class Warehouse:
         api_endpoint: str | None = None,
         anonymous: bool = False,
         credentials_path: str | None = None,
+        maximum_bytes_billed: int | None = None,
         retry_seconds: float = 300,
     ) -> None:
         """Prepare a client. Nothing is sent yet."""
         self.dataset = f"{project}.{dataset}"
         self.location = location
         self.address = api_endpoint or "https://bigquery.googleapis.com"
+        self._query_options = bigquery.QueryJobConfig()
+        if maximum_bytes_billed:
+            self._query_options.maximum_bytes_billed = maximum_bytes_billed
         self._retry_seconds = retry_seconds
         self._retrying = True
         try:
@@ -237,7 +250,12 @@ class Warehouse:
     def _query(self, sql: str, job: str) -> QueryJob:
         def submit(job_id: str) -> QueryJob:
             return self._client.query(
-                sql, job_id=job_id, retry=ONCE, job_retry=ONCE, timeout=REQUEST_SECONDS
+                sql,
+                job_config=self._query_options,
+                job_id=job_id,
+                retry=ONCE,
+                job_retry=ONCE,
+                timeout=REQUEST_SECONDS,
             )
 
         return self._run(sql.partition("\n")[0], job, submit)
@@ -332,6 +350,8 @@ class Warehouse:
         except exceptions.RetryError as error:
             raise self._unreachable(what, error.cause or error) from error
         except TRANSIENT_ERRORS as error:
+            if TOO_MANY_BYTES in _reasons(error):
+                raise _too_many_bytes(what, error) from error
             raise self._unreachable(what, error) from error
         except GoogleAuthError as error:
             raise _refused_credentials(error) from error
@@ -355,6 +375,14 @@ class Warehouse:
             f"`meltano invoke sandbox up` starts it; otherwise check `api_endpoint` and the "
             f"network."
         )
+
+
+def _too_many_bytes(what: str, error: BaseException) -> LoadError:
+    reason = _reason(error).partition(";")[0].rstrip(".")
+    return LoadError(
+        f"BigQuery, {what}: {reason}. The query has not run and costs nothing. If it has to read "
+        f"so much, raise the loader's `maximum_bytes_billed`."
+    )
 
 
 def _refused_credentials(error: GoogleAuthError) -> LoadError:

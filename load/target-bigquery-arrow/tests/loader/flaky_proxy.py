@@ -35,12 +35,21 @@ class FlakyProxy:
 
     emulator_port: int
     fault: Callable[[Request], Fault] = lambda _: Fault.NONE
+    answer: Callable[[Request], bytes | None] = lambda _: None
+    """What BigQuery says, where it isn't the emulator that answers."""
     endpoint: str = ""
     faults: list[Fault] = field(default_factory=list)
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("content-length", 0)))
-        fault = self.fault(Request(request.command, request.path, body))
+        asked = Request(request.command, request.path, body)
+        if (said := self.answer(asked)) is not None:
+            request.send_response(200)
+            request.send_header("content-length", str(len(said)))
+            request.end_headers()
+            request.wfile.write(said)
+            return
+        fault = self.fault(asked)
         self.faults.append(fault)
         if fault in (Fault.UNAVAILABLE, Fault.RATE_LIMITED):
             request.send_response(fault.value)

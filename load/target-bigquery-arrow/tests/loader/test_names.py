@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import layout_of
-from target_bigquery_arrow.names import RESERVED_PREFIXES, table_name, valid_name
+from target_bigquery_arrow.names import RESERVED_PREFIXES, dataset_name, table_name, valid_name
 
 
 @given(st.text())
@@ -35,6 +35,40 @@ def test_a_valid_name_stays_as_it_is(name: str) -> None:
 )
 def test_table_names(stream: str, table: str) -> None:
     assert table_name(stream, ["public-"]) == table
+
+
+@given(st.text(max_size=900), st.text(max_size=100))
+def test_a_developers_dataset_is_never_the_one_that_is_asked_for(
+    dataset: str, developer: str
+) -> None:
+    try:
+        name = dataset_name(dataset, developer)
+    except LoadError:
+        assert not re.search("[a-z0-9]", developer.lower())
+        return
+    assert re.fullmatch(r"[a-z0-9][a-z0-9_]*_[A-Za-z0-9_]+", name)
+    assert name.endswith(f"_{valid_name(dataset)}")
+
+
+@pytest.mark.parametrize(
+    ("developer", "dataset"),
+    [
+        (None, "product"),
+        ("lawrence", "lawrence_product"),
+        ("dbt_lawrence", "lawrence_product"),
+        ("dbt_Lawrence.Jones", "lawrence_jones_product"),
+        ("dbt_dbt_lawrence", "lawrence_product"),
+        ("dbt", "dbt_product"),
+    ],
+)
+def test_dataset_names(developer: str | None, dataset: str) -> None:
+    assert dataset_name("product", developer) == dataset
+
+
+@pytest.mark.parametrize("developer", ["", "dbt_", "łł", "_"])
+def test_without_a_developers_name_there_is_no_dataset(developer: str) -> None:
+    with pytest.raises(LoadError, match=f"`developer` is '{developer}'.*give it your name"):
+        dataset_name("product", developer)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What passes by itself is waited out, and no row is lost or doubled by trying again."""
 
 import itertools
+import json
 import random
 import re
 from collections.abc import Iterator
@@ -87,3 +88,48 @@ def test_what_does_not_pass_is_an_error_in_the_end(loader: Loader, proxy: FlakyP
     proxy.fault = lambda _: Fault.UNAVAILABLE
     with pytest.raises(LoadError, match=r"did not answer within 0\.5 s .*503"):
         loader.load(*PIPE)
+
+
+def test_every_query_says_what_it_may_bill(loader: Loader, proxy: FlakyProxy) -> None:
+    loader.settings |= {"maximum_bytes_billed": 20 * 2**30}
+    billed: list[int | None] = []
+
+    def note(request: Request) -> Fault:
+        if STATEMENT.search(request.body):
+            query = json.loads(request.body)["configuration"]["query"]
+            billed.append(int(query["maximumBytesBilled"]))
+        return Fault.NONE
+
+    proxy.fault = note
+    loader.load(*PIPE)
+    loader.load(*PIPE)
+    assert len(billed) > 4
+    assert set(billed) == {20 * 2**30}
+
+
+def test_a_query_that_would_bill_more_fails_at_once_and_says_what_to_raise(
+    loader: Loader, proxy: FlakyProxy
+) -> None:
+    """The client calls it an error of the server, which would be tried again for minutes."""
+    loader.settings |= {"maximum_bytes_billed": 1}
+    refused = 0
+
+    def refuse(request: Request) -> bytes | None:
+        nonlocal refused
+        if not STATEMENT.search(request.body):
+            return None
+        refused += 1
+        error = {
+            "reason": "bytesBilledLimitExceeded",
+            "message": "Query exceeded limit for bytes billed: 1. 10485760 or higher required.",
+        }
+        status = {"state": "DONE", "errorResult": error, "errors": [error]}
+        return json.dumps(json.loads(request.body) | {"status": status}).encode()
+
+    proxy.answer = refuse
+    with pytest.raises(LoadError) as raised:
+        loader.load(*PIPE)
+    message = str(raised.value)
+    assert "bytes billed: 1. 10485760 or higher required. The query has not run" in message
+    assert "raise the loader's `maximum_bytes_billed`" in message
+    assert 1 <= refused <= 2, "once for each of the two streams"

@@ -26,11 +26,13 @@ def main(environment: str, *, states: bool) -> dict[str, Any]:
     """Return plugins with their settings, jobs, schedules and, if asked for, states."""
     project = Project.find()
     project.activate_environment(environment)
+    plugins = [plugin_facts(project, plugin) for plugin in project.plugins.plugins()]
     found = {
         "environment": environment,
+        # Its variable stands in it until some plugin's settings have been read.
         "state_id_suffix": project.environment.state_id_suffix if project.environment else None,
         "state_backend": project.settings.get("state_backend.uri"),
-        "plugins": [plugin_facts(project, plugin) for plugin in project.plugins.plugins()],
+        "plugins": plugins,
         "jobs": {
             task_set.name: tasks(task_set) for task_set in TaskSetsService(project).list_task_sets()
         },
@@ -105,5 +107,8 @@ def state_facts(project: Project) -> Iterator[tuple[str, Any]]:
 if __name__ == "__main__":
     # Meltano logs to standard output unless its command line has told it otherwise.
     with contextlib.redirect_stdout(sys.stderr):
-        found = main(sys.argv[1], states="--states" in sys.argv)
+        try:
+            found = main(sys.argv[1], states="--states" in sys.argv)
+        except EnvironmentVariableNotSetError as error:
+            sys.exit(f"the variable {error.env_var} isn't set. Put it into .env.")
     json.dump(found, sys.stdout, default=str)

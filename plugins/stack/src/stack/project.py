@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
+from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.names import dataset_name
 
-from stack import bridge, meltano
+from stack import meltano
 from stack.errors import StackError
 
 SUFFIX = ".meltano.yml"
+# Not to be imported here: it runs on Meltano's own Python.
+BRIDGE = Path(__file__).with_name("bridge.py")
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Project:
         arguments = [self.environment, *(["--states"] if self._states else [])]
         done = subprocess.run(  # noqa: S603
             # -P: not with the folder of the script in front, where another `meltano` lies.
-            [meltano.python(), "-P", bridge.__file__, *arguments],
+            [meltano.python(), "-P", BRIDGE, *arguments],
             cwd=self.root,
             capture_output=True,
             text=True,
@@ -186,5 +190,17 @@ class Project:
 
 
 def raw_dataset(extractor: Plugin, loader: Plugin) -> str:
-    """Return the dataset that a loader puts an extractor's streams into."""
-    return str(loader.config().get("dataset") or extractor.extras.get("load_schema"))
+    """Return the dataset that a loader puts an extractor's streams into.
+
+    Raises:
+        StackError: the loader can't make a dataset's name of its settings.
+    """
+    config = loader.config()
+    try:
+        return dataset_name(
+            str(config.get("dataset") or extractor.extras.get("load_schema")),
+            config.get("developer"),
+        )
+    except LoadError as error:
+        message = f"Loader '{loader.name}': {error}"
+        raise StackError(message) from error

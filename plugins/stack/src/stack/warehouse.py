@@ -9,7 +9,7 @@ from stack.project import Plugin
 
 
 def connect(loader: Plugin) -> bigquery.Client:
-    """Return a client with the loader's project, location and credentials.
+    """Return a client with the loader's project, location, credentials and limit of bytes.
 
     Raises:
         google.auth.exceptions.DefaultCredentialsError: there are no credentials.
@@ -21,9 +21,13 @@ def connect(loader: Plugin) -> bigquery.Client:
         credentials = service_account.Credentials.from_service_account_file(path)  # type: ignore[no-untyped-call]
     else:
         credentials = None
+    query_options = bigquery.QueryJobConfig()
+    if limit := config.get("maximum_bytes_billed"):
+        query_options.maximum_bytes_billed = limit
     return bigquery.Client(
         project=config["project"],
         location=config.get("location"),
         credentials=credentials,
+        default_query_job_config=query_options,
         client_options=ClientOptions(api_endpoint=config.get("api_endpoint")),
     )
