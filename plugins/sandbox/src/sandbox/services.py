@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 
 from sandbox import postgres
+from sandbox.feedback import database as feedback
 from sandbox.settings import HOST, Settings
 
 BIGQUERY_PROJECT = "local"
@@ -105,7 +106,11 @@ def services(settings: Settings) -> tuple[Service, ...]:
 def connections(settings: Settings) -> dict[str, dict[str, str]]:
     """How to connect to each service: what `sandbox status --json` prints."""
     return {
-        "postgres": {"dsn": postgres.dsn(settings.postgres_port), "schema": "public"},
+        "postgres": {
+            "dsn": postgres.dsn(settings.postgres_port),
+            "schema": "public",
+            "feedback_dsn": postgres.dsn(settings.postgres_port, feedback.DATABASE),
+        },
         "bigquery": {
             "endpoint": bigquery_endpoint(settings),
             "project": BIGQUERY_PROJECT,

@@ -42,6 +42,9 @@ def test_status_tells_how_to_connect(sandbox: CommandLine) -> None:
         "postgres": {
             "dsn": f"postgresql://sandbox:sandbox@127.0.0.1:{sandbox.port('POSTGRES')}/product",
             "schema": "public",
+            "feedback_dsn": (
+                f"postgresql://sandbox:sandbox@127.0.0.1:{sandbox.port('POSTGRES')}/feedback"
+            ),
         },
         "bigquery": {
             "endpoint": f"http://127.0.0.1:{sandbox.port('BIGQUERY')}",
