@@ -5,7 +5,13 @@ from typing import override
 
 import click
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "guard": "stack.guard:guard",
+    "run": "stack.run:run",
+    "streams": "stack.streams.command:streams",
+    "resync": "stack.streams.reread:resync",
+    "backfill": "stack.streams.reread:backfill",
+}
 """Where each command is: `module:function`."""
 
 

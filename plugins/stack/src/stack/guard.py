@@ -1,0 +1,152 @@
+"""Production runs what `main` holds: a checkout that is dirty, or elsewhere, is asked about.
+
+First task of each job, as `stack:guard`. A job can't ask: whoever means it says so to `stack run`,
+which passes the word on in a variable. The word is for this checkout as it is, no other.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.names import developer_name
+
+from stack import meltano
+from stack.errors import StackError
+
+MAIN = "main"
+CONFIRMED = "STACK_CONFIRMED"
+FILES_SHOWN = 5
+
+
+@click.command()
+def guard() -> None:
+    """Stop a job in `prod` unless the checkout is `main` as it was committed."""
+    match meltano.environment():
+        case "prod":
+            findings = look(meltano.root())
+            if findings and os.environ.get(CONFIRMED) != word(meltano.root(), findings):
+                raise StackError(refusal(findings))
+        case "dev":
+            check_sources(meltano.root())
+
+
+def confirm(yes: bool) -> None:
+    """Ask, in `prod`, whether a checkout that isn't `main` as committed may run.
+
+    What this process then runs need not ask again.
+
+    Args:
+        yes: the answer has been given already.
+
+    Raises:
+        StackError: the answer is no, or there is nobody to ask.
+    """
+    if meltano.environment() != "prod" or not (findings := look(meltano.root())):
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise StackError(refusal(findings))
+        click.echo(described(findings), err=True)
+        if not click.confirm("Run it in production all the same?", err=True):
+            message = "Nothing was run."
+            raise StackError(message)
+    os.environ[CONFIRMED] = word(meltano.root(), findings)
+
+
+def look(root: Path) -> list[str]:
+    """Return in what a checkout differs from `main` as it was committed; nothing where it doesn't.
+
+    A folder without git, as in a container's image, is taken as it is.
+    """
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+        click.echo(f"{root} is not a git checkout: production runs what is in it.")
+        return []
+    try:
+        return [*position(root), *uncommitted(root)]
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", "") or str(error)
+        return [f"git can't tell its state: {said.strip().partition('\n')[0]}"]
+
+
+def position(root: Path) -> list[str]:
+    """Return what is checked out, unless it is `main`, or the commit that `main` is at (in CI)."""
+    branch = git(root, "branch", "--show-current").strip()
+    if branch == MAIN:
+        return []
+    if branch:
+        return [f"branch '{branch}' is checked out, not '{MAIN}'"]
+    tips = (f"refs/heads/{MAIN}", f"refs/remotes/*/{MAIN}")
+    if git(root, "for-each-ref", "--points-at=HEAD", *tips):
+        return []
+    commit = git(root, "rev-parse", "--short", "HEAD").strip()
+    return [f"commit {commit} is checked out, which is not the newest of '{MAIN}'"]
+
+
+def uncommitted(root: Path) -> list[str]:
+    """Return which files under the project are not as they were committed."""
+    status = git(root, "status", "--porcelain", "-z", "--no-renames", "--", ".")
+    files = [entry[3:] for entry in status.split("\0") if entry]
+    if not files:
+        return []
+    shown = ", ".join(files[:FILES_SHOWN]) + (", …" if len(files) > FILES_SHOWN else "")
+    return [f"{len(files)} {'file is' if len(files) == 1 else 'files are'} not committed: {shown}"]
+
+
+def git(root: Path, *arguments: str) -> str:
+    """Return what git says about a checkout."""
+    return subprocess.run(  # noqa: S603
+        ["git", "--no-optional-locks", *arguments],  # noqa: S607
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+def word(root: Path, findings: Sequence[str]) -> str:
+    """Return what the variable holds once this checkout, as it is, has been confirmed."""
+    try:
+        state = git(root, "rev-parse", "HEAD") + git(root, "status", "--porcelain")
+    except (OSError, subprocess.CalledProcessError):
+        state = ""
+    return hashlib.sha256("\n".join([state, *findings]).encode()).hexdigest()[:16]
+
+
+def described(findings: Sequence[str]) -> str:
+    """Return the findings, a line each."""
+    lines = "\n".join(f"  {finding}" for finding in findings)
+    return f"This checkout is not '{MAIN}' as it was committed:\n{lines}"
+
+
+def refusal(findings: Sequence[str]) -> str:
+    """Return the error, with its mend."""
+    return (
+        f"{described(findings)}\n"
+        f"Nothing was run in production. Commit it and merge it into '{MAIN}'; or say that it is "
+        f"meant, job by job:\n  meltano --environment=prod invoke stack run product-daily --yes"
+    )
+
+
+def check_sources(root: Path) -> None:
+    """See that no source's dataset looks like a developer's own.
+
+    Raises:
+        StackError: the developer `a` would load the source `b` into production's dataset `a_b`.
+            Or nobody is named.
+    """
+    try:
+        prefix = f"{developer_name(os.environ.get('DBT_DATASET', ''))}_"
+    except LoadError as error:
+        message = f"DBT_DATASET in .env: {error}"
+        raise StackError(message) from error
+    for file in sorted((root / "extract").glob(f"{prefix}*.meltano.yml")):
+        message = (
+            f"{file}: production's dataset of this source begins with '{prefix}', as your own do. "
+            f"Give DBT_DATASET in .env another name."
+        )
+        raise StackError(message)
