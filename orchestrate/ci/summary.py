@@ -1,0 +1,58 @@
+"""What a dbt build did, as Markdown: python orchestrate/ci/summary.py <run_results.json>.
+
+GitHub shows it on the page of the run; nothing is written to the pull request.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+BUILT = ("model", "seed", "snapshot")
+SIGNS = {"success": "✓", "pass": "✓", "warn": "!", "skipped": "–"}
+Result = Mapping[str, Any]
+
+
+def summary(results: Sequence[Result]) -> Iterator[str]:
+    """Yield the lines: what was built where, then each test that didn't pass."""
+    built = [result for result in results if kind(result) in BUILT]
+    tests = [result for result in results if kind(result) in ("test", "unit_test")]
+    bad = [result for result in tests if result["status"] != "pass"]
+    yield f"### dbt: {len(built)} models built, {len(tests)} tests run, {len(bad)} not passed"
+    yield ""
+    if not results:
+        yield "No model is changed."
+    if built:
+        yield "| | built | seconds | MiB billed |"
+        yield "|---|---|--:|--:|"
+    for result in built:
+        billed = (result["adapter_response"].get("bytes_billed") or 0) / 2**20
+        where = (result["relation_name"] or name(result)).replace("`", "")
+        yield f"| {sign(result)} | `{where}` | {result['execution_time']:.1f} | {billed:,.0f} |"
+    for result in [*(r for r in built if r["status"] == "error"), *bad]:
+        message = " ".join(str(result["message"] or result["status"]).split())
+        yield ""
+        yield f"{sign(result)} `{name(result)}`: {message.replace('`', '')}"
+
+
+def kind(result: Result) -> str:
+    """Return a result's resource type."""
+    return str(result["unique_id"]).partition(".")[0]
+
+
+def name(result: Result) -> str:
+    """Return a result's name without its type and package."""
+    return str(result["unique_id"]).split(".", 2)[2]
+
+
+def sign(result: Result) -> str:
+    """Return a sign for a result's status."""
+    return SIGNS.get(result["status"], "✗")
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    # Where nothing was selected, dbt writes no file.
+    results = json.loads(path.read_text())["results"] if path.exists() else []
+    print("\n".join(summary(results)))  # noqa: T201
