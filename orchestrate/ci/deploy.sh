@@ -9,7 +9,7 @@ fail() { printf 'deploy: %s\n' "$*" >&2; exit 1; }
 
 export MELTANO_ENVIRONMENT=${MELTANO_ENVIRONMENT:-prod}
 export DBT_TARGET_PATH=${DBT_TARGET_PATH:-$PWD/transform/target}
-.venv/bin/meltano run dbt-bigquery:build
+.venv/bin/meltano run stack:guard dbt-bigquery:build
 case $1 in
     gs://*) gcloud storage cp "$DBT_TARGET_PATH/manifest.json" "$1" ;;
     *) cp "$DBT_TARGET_PATH/manifest.json" "$1" ;;
