@@ -9,8 +9,8 @@ COMMANDS: dict[str, str] = {
     "guard": "stack.guard:guard",
     "run": "stack.run:run",
     "streams": "stack.streams.command:streams",
-    "resync": "stack.streams.reread:resync",
-    "backfill": "stack.streams.reread:backfill",
+    "resync": "stack.streams.command:resync",
+    "backfill": "stack.streams.command:backfill",
 }
 """Where each command is: `module:function`."""
 

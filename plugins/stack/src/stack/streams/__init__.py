@@ -1,0 +1,1 @@
+"""Streams: what is known of each, and how to read one anew."""

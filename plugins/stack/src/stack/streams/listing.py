@@ -1,0 +1,226 @@
+"""All that is known of each stream, put together from Meltano, BigQuery and dbt."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from stack.project import Project, Source
+from stack.streams import freshness, state
+from stack.streams.bookmarks import only_key, readable
+from stack.streams.catalog import Catalog, Knowledge, Run, Stream, table_of
+from stack.streams.changes import changes, destinations
+from stack.streams.freshness import Freshness, Verdict
+from stack.streams.raw import Orphan, RawTable, UnreachableError, Warehouse
+
+Tables = Mapping[str, RawTable]
+
+
+@dataclass(frozen=True)
+class StreamReport:
+    """One stream.
+
+    Attributes:
+        stream: its name.
+        tables: the raw tables that it goes into; more than one only by `stream_maps`.
+        replication_method: `INCREMENTAL`, `FULL_TABLE`, …; None where no catalog tells.
+        replication_key: the column, or `xmin`.
+        bookmark: where the next run begins, in words; None where it begins at the beginning.
+        bookmarks: the same, as the tap wrote it.
+        rows: live rows in BigQuery; None where there is no table, or no answer.
+        deleted: rows that are marked as deleted.
+        newest: when the newest row was extracted.
+        freshness: whether that is long ago; None where nothing says what is long.
+        changes: what has come apart between the catalog and the tables.
+    """
+
+    stream: str
+    tables: Sequence[str]
+    replication_method: str | None
+    replication_key: str | None
+    bookmark: str | None
+    bookmarks: Mapping[str, Any]
+    rows: int | None
+    deleted: int | None
+    newest: datetime | None
+    freshness: Verdict | None
+    changes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """One source.
+
+    Attributes:
+        source: its name.
+        dataset: its raw dataset in this environment.
+        job: the job that runs it.
+        interval: when that is scheduled.
+        last_run: the last one that this machine knows of.
+        catalog_read_at: when the tap was last asked what it has.
+        newest: when the newest row of all was extracted.
+        freshness: whether that is long ago; None where the source's file doesn't say what is long.
+        streams: those that are selected, in the catalog's order.
+        not_selected: the names of the others.
+        not_filled: tables of the dataset that no stream goes into.
+        notes: what can't be known, and why.
+    """
+
+    source: str
+    dataset: str
+    job: str | None
+    interval: str | None
+    last_run: Run | None
+    catalog_read_at: datetime | None
+    newest: datetime | None
+    freshness: Verdict | None
+    streams: Sequence[StreamReport]
+    not_selected: Sequence[str]
+    not_filled: Sequence[str]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What `stack streams` shows."""
+
+    environment: str
+    sources: Sequence[SourceReport]
+    orphans: Sequence[Orphan]
+    notes: Sequence[str] = field(default=())
+
+
+def listing(project: Project, sources: Sequence[Source], *, orphans: bool) -> Listing:
+    """Return all that is known of some sources' streams.
+
+    Args:
+        project: the project, with states.
+        sources: those to look at.
+        orphans: whether to look for datasets of no source too.
+    """
+    knowledge = Knowledge(sources)
+    notes: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(_ask_warehouse, project, sources, notes, orphans=orphans)
+        reading = {source.name: knowledge.catalog(source) for source in sources}
+        tables, found = asking.result()
+    reports = [
+        _source_report(
+            project,
+            source,
+            reading[source.name],
+            knowledge.last_run(source.state_id),
+            None if tables is None else tables[source.dataset],
+        )
+        for source in sources
+    ]
+    return Listing(project.environment, reports, found, notes)
+
+
+def _ask_warehouse(
+    project: Project, sources: Sequence[Source], notes: list[str], *, orphans: bool
+) -> tuple[dict[str, dict[str, RawTable]] | None, list[Orphan]]:
+    try:
+        warehouse = Warehouse(project.loader)
+        tables = warehouse.all_tables(source.dataset for source in sources)
+        return tables, warehouse.orphans(project) if orphans else []
+    except UnreachableError as error:
+        notes.append(f"{error.message} So rows, freshness and changes of schema aren't known.")
+        return None, []
+
+
+def _source_report(
+    project: Project,
+    source: Source,
+    catalog: Catalog | None,
+    last_run: Run | None,
+    tables: Tables | None,
+) -> SourceReport:
+    notes = []
+    if catalog is None:
+        notes.append(
+            f"{source.extractor.name} hasn't run on this machine, so what it has isn't known: run "
+            f"it, or ask with `--discover`."
+        )
+    streams = list(_streams(project, source, catalog, tables))
+    filled = {table for stream in streams for table in stream.tables}
+    newest = max((stream.newest for stream in streams if stream.newest), default=None)
+    return SourceReport(
+        source=source.name,
+        dataset=source.dataset,
+        job=source.job,
+        interval=source.interval,
+        last_run=last_run,
+        catalog_read_at=catalog.read_at if catalog else None,
+        newest=newest,
+        freshness=_verdict(freshness.of_source(source), newest),
+        streams=streams,
+        not_selected=[s.name for s in catalog.streams.values() if not s.is_selected]
+        if catalog
+        else [],
+        not_filled=sorted(set(tables or ()) - filled),
+        notes=notes,
+    )
+
+
+def _streams(
+    project: Project, source: Source, catalog: Catalog | None, tables: Tables | None
+) -> Iterator[StreamReport]:
+    whole = project.facts["states"].get(source.state_id) or {}
+    limits = freshness.of_tables(project.root, source)
+    known = catalog.streams if catalog else _guessed(project, source, tables)
+    for stream in known.values():
+        if stream.is_selected:
+            bookmarks = state.bookmarks(whole, stream.name, known)
+            yield _stream_report(source, stream, bookmarks, tables, limits)
+
+
+def _guessed(project: Project, source: Source, tables: Tables | None) -> dict[str, Stream]:
+    """Return streams as bookmarks and tables tell them, where no catalog does."""
+    found: dict[str, Stream] = {}
+    for name in [*(project.state(source).get("bookmarks") or {}), *(tables or {})]:
+        table = table_of(name, source.loader)
+        if tables is None or table in tables:
+            found.setdefault(table, Stream(name, None, None, (), True, {}, ()))
+    return {stream.name: stream for stream in found.values()}
+
+
+def _stream_report(
+    source: Source,
+    stream: Stream,
+    bookmarks: Mapping[str, Any],
+    tables: Tables | None,
+    limits: Mapping[str, Freshness],
+) -> StreamReport:
+    goes_into = [found.table for found in destinations(stream, source.loader)]
+    there = {name: tables[name] for name in goes_into if name in tables} if tables else {}
+    newest = max((table.newest for table in there.values() if table.newest), default=None)
+    limit = next((limits[name] for name in goes_into if name in limits), None)
+    return StreamReport(
+        stream=stream.name,
+        tables=goes_into,
+        replication_method=stream.method,
+        replication_key=stream.replication_key or only_key(bookmarks.get(stream.name)),
+        bookmark=readable(stream.name, bookmarks),
+        bookmarks=bookmarks,
+        rows=_sum(table.live for table in there.values()),
+        deleted=_sum(table.deleted for table in there.values()),
+        newest=newest,
+        freshness=_verdict(limit, newest),
+        changes=[
+            change
+            for name, table in there.items()
+            if stream.properties
+            for change in changes(stream, source.loader, name, table.columns)
+        ],
+    )
+
+
+def _sum(counts: Iterator[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _verdict(limit: Freshness | None, newest: datetime | None) -> Verdict | None:
+    return limit.verdict(datetime.now(UTC) - newest) if limit and newest else None

@@ -1,0 +1,230 @@
+"""`stack resync` and `stack backfill`: one stream is read anew, the others' bookmarks stay.
+
+The source's own tap and loader run, with that stream alone, under a state ID of their own. Only
+once all is loaded does the source's state learn of it. So a run that breaks off has moved no
+bookmark, and is made up for by running the command again.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stack import meltano
+from stack.errors import StackError
+from stack.project import Plugin, Project, Source
+from stack.streams import state
+from stack.streams.bookmarks import only_key
+from stack.streams.catalog import Catalog, Knowledge, Run, Stream, discover, table_of
+from stack.streams.changes import destinations
+from stack.streams.raw import Counts, UnreachableError, Warehouse
+
+
+@dataclass(frozen=True)
+class Reread:
+    """A stream that is to be read anew.
+
+    Attributes:
+        project: the project.
+        source: its source.
+        stream: the stream.
+        streams: the names of all streams of the source.
+        last_run: the source's last run that this machine knows of.
+    """
+
+    project: Project
+    source: Source
+    stream: Stream
+    streams: Collection[str]
+    last_run: Run | None
+
+    @classmethod
+    def of(cls, source_name: str, stream_name: str) -> "Reread":
+        """Find a stream by its name, or by its table's.
+
+        Raises:
+            StackError: there is no such source or stream, or the stream isn't selected.
+        """
+        project = Project(states=True)
+        source = project.source(source_name)
+        knowledge = Knowledge([source])
+        catalog = knowledge.catalog(source)
+        stream = find(catalog, stream_name, source)
+        if stream is None:  # since the last run, perhaps
+            click.echo(f"Asking {source.name} which streams it has …")
+            discover(source)
+            knowledge = Knowledge([source])
+            catalog = knowledge.catalog(source)
+            stream = find(catalog, stream_name, source)
+        if stream is None or catalog is None:
+            names = ", ".join(stream.name for stream in catalog.selected) if catalog else "none"
+            message = f"{source.name} has no stream '{stream_name}'. Selected are: {names}."
+            raise StackError(message)
+        if not stream.is_selected:
+            message = (
+                f"Stream '{stream.name}' of {source.name} isn't selected. Add `{stream.name}.*` to "
+                f"`select` in {_file(project, source)}: the next run reads all of it."
+            )
+            raise StackError(message)
+        return cls(project, source, stream, catalog.streams, knowledge.last_run(source.state_id))
+
+    @property
+    def replication_key(self) -> str | None:
+        """Return the column by which the stream is read, or `xmin`; None where nothing tells."""
+        whole = self.project.facts["states"].get(self.source.state_id) or {}
+        bookmarks = state.bookmarks(whole, self.stream.name, self.streams)
+        return self.stream.replication_key or only_key(bookmarks.get(self.stream.name))
+
+    def require_no_doubles(self) -> None:
+        """See that a row that is read twice isn't there twice: that takes a key.
+
+        Raises:
+            StackError: the stream has none. (What each run reads whole is no worse for one more.)
+        """
+        if self.stream.keys or self.stream.method == "FULL_TABLE":
+            return
+        message = (
+            f"Stream '{self.stream.name}' of {self.source.name} has no key, so what is read again "
+            f"would be there twice. Declare one in {_file(self.project, self.source)}, e.g. "
+            f"`metadata: {{{self.stream.name}: {{table-key-properties: [id]}}}}`, drop the table, "
+            f"and run this command again."
+        )
+        raise StackError(message)
+
+    def run(
+        self, what: str, *, seed: state.State | None, moves_bookmark: bool, **variables: str
+    ) -> None:
+        """Read the stream under a state ID of its own, and say what has come of it.
+
+        Args:
+            what: `resync` or `backfill`, for the state ID.
+            seed: the state to begin with; None for an empty one.
+            moves_bookmark: whether the next run goes on from where this one ends.
+            variables: settings of tap and loader for this run.
+
+        Raises:
+            StackError: another run is under way, or this one failed.
+        """
+        self._require_idle()
+        suffix = self._suffix(what)
+        extractor, loader = self.source.extractor.name, self.source.loader.name
+        request = {
+            "environment": self.project.environment,
+            "main": self.source.state_id,
+            "temporary": f"{self.project.environment}:{extractor}-to-{loader}:{suffix}",
+            "stream": self.stream.name,
+            "streams": list(self.streams),
+        }
+        begun = datetime.now(UTC)
+        before = self._counts(begun)
+        bookmarks = change("prepare", request | {"seed": seed})
+        click.echo(
+            f"Reading {self.stream.name} of {self.source.name} anew, into {self.source.dataset} …"
+        )
+        only = variable(self.source.extractor, "_select_filter")
+        variables[only] = json.dumps([self.stream.name])
+        # `--force`: two of this command are kept apart by the loader, which locks the table.
+        # Without it, one that was killed would be waited for.
+        options = ("--force", f"--state-id-suffix={suffix}")
+        try:
+            meltano.run("run", *options, extractor, loader, **variables)
+        except StackError as error:
+            message = (
+                f"{error.message} No bookmark has moved: mend what it names, then run this "
+                f"command again."
+            )
+            raise StackError(message) from error
+        if moves_bookmark:
+            change("adopt", request | {"before": bookmarks})
+        else:
+            change("drop", request)
+        self._say(before, self._counts(begun))
+
+    def _suffix(self, what: str) -> str:
+        own = self.project.facts["state_id_suffix"]
+        name = re.sub(r"[^A-Za-z0-9_.-]", "-", f"{what}-{self.stream.name}")
+        return f"{own}-{name}" if own else name
+
+    def _require_idle(self) -> None:
+        """See that no run of the source is under way, which would move its bookmarks.
+
+        Raises:
+            StackError: one is.
+        """
+        if self.last_run and self.last_run.state == "RUNNING":
+            began = self.last_run.started_at.astimezone(UTC)
+            message = (
+                f"A run of {self.source.name} is under way since {began:%H:%M} UTC: wait for its "
+                f"end. (If it was killed, Meltano takes five minutes to know.)"
+            )
+            raise StackError(message)
+
+    def _counts(self, since: datetime) -> Counts | None:
+        """Count the stream's rows; None where they can't be counted, or there are none yet."""
+        tables = destinations(self.stream, self.source.loader)
+        try:
+            warehouse = Warehouse(self.source.loader)
+            return warehouse.counts(self.source.dataset, tables[0].table, since)
+        except (IndexError, UnreachableError):
+            return None
+
+    def _say(self, before: Counts | None, after: Counts | None) -> None:
+        click.secho(f"✓ {self.stream.name} of {self.source.name} has been read anew.", fg="green")
+        if after:
+            was = f" ({before.live:,} before)" if before else ""
+            click.echo(
+                f"  {after.read_again:,} rows were read. The table has {after.live:,}{was}, and "
+                f"{after.deleted:,} that are marked as deleted."
+            )
+        if (dbt := f"dbt-{self.source.name}") in self.project.plugins:
+            click.echo(f"  What dbt makes of it follows with: meltano invoke {dbt}:build")
+
+
+def find(catalog: Catalog | None, name: str, source: Source) -> Stream | None:
+    """Return a stream by its name or its table's."""
+    if catalog is None:
+        return None
+    by_table = {table_of(stream, source.loader): stream for stream in catalog.streams}
+    return catalog.streams.get(name) or catalog.streams.get(by_table.get(name, ""))
+
+
+def _file(project: Project, source: Source) -> Path:
+    return source.file.relative_to(project.root)
+
+
+def variable(plugin: Plugin, setting: str) -> str:
+    """Return the variable by which Meltano takes a plugin's setting."""
+    return re.sub(r"[^A-Z0-9]", "_", f"{plugin.name}_{setting}".upper())
+
+
+def change(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Change states by `stack.streams.state`, on Meltano's own Python.
+
+    Raises:
+        StackError: another run has come between, or the state backend refuses.
+    """
+    done = subprocess.run(  # noqa: S603
+        [meltano.python(), "-P", state.__file__],
+        input=json.dumps({"operation": operation, **request}),
+        cwd=meltano.root(),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == state.CHANGED:
+        message = (
+            f"Another run has moved the bookmark of {request['stream']} meanwhile, and may have "
+            f"written older rows over newer ones or the other way round. Run this command again."
+        )
+        raise StackError(message)
+    if done.returncode:
+        last = " ".join(done.stderr.strip().splitlines()[-1:])
+        message = f"Meltano's state backend: {last}. No bookmark has moved: run this command again."
+        raise StackError(message)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

@@ -1,0 +1,134 @@
+"""States in Meltano's state backend: one stream's bookmarks, taken from one state into another.
+
+The functions are pure. Run as a script, on Meltano's own Python, this file changes states: it asks
+the services behind `meltano state`, in one start instead of one for each state, so that nothing
+comes between looking and writing.
+"""
+
+import contextlib
+import copy
+import json
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any
+
+State = dict[str, Any]
+"""What Meltano keeps under a state ID: `singer_state` is the tap's."""
+
+
+def owner(bookmark: str, streams: Collection[str]) -> str | None:
+    """Return the stream that a bookmark belongs to.
+
+    Some taps keep a second one: tap-stripe's `charges_events` is where the changes of `charges`
+    were read to. Of several streams that fit, the longest name wins: `invoice_line_items_events`
+    isn't one of `invoice`.
+    """
+    if bookmark in streams:
+        return bookmark
+    fitting = [stream for stream in streams if bookmark.startswith(f"{stream}_")]
+    return max(fitting, key=len, default=None)
+
+
+def bookmarks(state: Mapping[str, Any], stream: str, streams: Collection[str]) -> dict[str, Any]:
+    """Return one stream's bookmarks by name."""
+    found = (state.get("singer_state") or {}).get("bookmarks") or {}
+    return {name: value for name, value in found.items() if owner(name, streams) == stream}
+
+
+def with_bookmarks(
+    state: Mapping[str, Any], new: Mapping[str, Any], stream: str, streams: Collection[str]
+) -> State:
+    """Return a state in which one stream's bookmarks are the given ones, and all else as before."""
+    result = copy.deepcopy(dict(state))
+    singer = result.setdefault("singer_state", {})
+    kept = {
+        name: value
+        for name, value in (singer.get("bookmarks") or {}).items()
+        if owner(name, streams) != stream
+    }
+    singer["bookmarks"] = kept | dict(new)
+    return result
+
+
+def without_row_count(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return bookmarks that make tap-postgres-arrow compare all keys at its next run.
+
+    It leaves that out where nothing was inserted since its bookmark and the source has as many
+    rows as then. Once a later moment has been loaded, that doesn't tell what the table holds.
+    """
+    return {
+        name: {key: part for key, part in value.items() if key != "rows"}
+        if isinstance(value, dict) and value.get("replication_key") == "xmin"
+        else value
+        for name, value in found.items()
+    }
+
+
+class ChangedError(Exception):
+    """Another run has moved the stream's bookmark meanwhile."""
+
+
+def prepare(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the re-read a state of its own to begin with; return the bookmarks before it."""
+    stream, streams = request["stream"], request["streams"]
+    main = states.get_state(request["main"])
+    before = without_row_count(bookmarks(main, stream, streams))
+    if before != bookmarks(main, stream, streams):
+        new = with_bookmarks(main, before, stream, streams)
+        states.set_state(request["main"], json.dumps(new))
+    states.clear_state(request["temporary"])
+    if request["seed"]:
+        states.set_state(request["temporary"], json.dumps(request["seed"]))
+    return before
+
+
+def adopt(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the stream's new bookmarks over, drop the re-read's own state; return the bookmarks.
+
+    Raises:
+        ChangedError: the bookmarks are not those that `prepare` has returned.
+    """
+    stream, streams = request["stream"], request["streams"]
+    main = states.get_state(request["main"])
+    if bookmarks(main, stream, streams) != request["before"]:
+        raise ChangedError
+    new = bookmarks(states.get_state(request["temporary"]), stream, streams)
+    if new:
+        changed = with_bookmarks(main, new, stream, streams)
+        states.set_state(request["main"], json.dumps(changed))
+    states.clear_state(request["temporary"])
+    return new
+
+
+def drop(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop the re-read's own state."""
+    states.clear_state(request["temporary"])
+    return {}
+
+
+OPERATIONS = {"prepare": prepare, "adopt": adopt, "drop": drop}
+CHANGED = 3
+"""The exit code for `ChangedError`."""
+
+
+def main(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what is asked for on the states of the project's backend."""
+    from meltano.core.db import project_engine
+    from meltano.core.project import Project
+    from meltano.core.state_service import StateService
+
+    project = Project.find()
+    project.activate_environment(request["environment"])
+    _, session_maker = project_engine(project)
+    with session_maker() as session, StateService(project, session) as states:
+        return OPERATIONS[request["operation"]](states, request)
+
+
+if __name__ == "__main__":
+    # Meltano logs to standard output unless its command line has told it otherwise.
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            answer = main(json.load(sys.stdin))
+    except ChangedError:
+        sys.exit(CHANGED)
+    json.dump(answer, sys.stdout)
