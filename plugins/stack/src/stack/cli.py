@@ -6,6 +6,7 @@ from typing import override
 import click
 
 COMMANDS: dict[str, str] = {
+    "new-source": "stack.new_source.command:new_source",
     "guard": "stack.guard:guard",
     "run": "stack.run:run",
     "streams": "stack.streams.command:streams",

@@ -1,0 +1,180 @@
+"""`stack new-source NAME FROM`: writes extract/NAME.meltano.yml, and says what it has found."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from stack.errors import StackError
+from stack.project import Project
+
+if TYPE_CHECKING:
+    from stack.new_source.source_file import Draft
+
+FIRST_HOUR = 4
+
+
+@click.command("new-source")
+@click.argument("name")
+@click.argument("origins", metavar="FROM...", nargs=-1, required=True)
+@click.option("--print", "only_print", is_flag=True, help="Print the file instead of writing it.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="SETTING=VALUE", help="A setting of the tap."
+)
+@click.option("--schema", "schemas", multiple=True, help="Postgres: a schema to read; else all.")
+@click.option(
+    "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="REST: a header to send."
+)
+@click.option(
+    "--records", multiple=True, metavar="[STREAM=]JSONPATH", help="REST: where the records are."
+)
+@click.option(
+    "--key", "keys", multiple=True, metavar="[STREAM=]A,B", help="REST: what makes one unique."
+)
+@click.option(
+    "--replication-key",
+    "replication_keys",
+    multiple=True,
+    metavar="[STREAM=]COLUMN",
+    help="REST: what says when a record was last changed.",
+)
+@click.option("--one-page", is_flag=True, help="REST: the first page is all there is.")
+def new_source(
+    name: str,
+    origins: Sequence[str],
+    only_print: bool,
+    settings: Sequence[str],
+    schemas: Sequence[str],
+    headers: Sequence[str],
+    records: Sequence[str],
+    keys: Sequence[str],
+    replication_keys: Sequence[str],
+    one_page: bool,
+) -> None:
+    r"""Write the file of a new source, extract/NAME.meltano.yml.
+
+    FROM says what it is:
+
+    \b
+      tap-github                            a tap from PyPI
+      https://api.example.com/v1/pages      a page of a REST API; several URLs are several streams
+      postgresql://user@host:5432/database  a Postgres database; PGPASSWORD may hold the password
+
+    Secrets and addresses go to .env, which git ignores; the file refers to them. In a header,
+    `${VARIABLE}` stands for what .env has already. Nothing is overwritten.
+    """
+    from stack.new_source import place, source_file
+    from stack.new_source.names import check_name
+
+    project = Project()
+    check_name(name, project)
+    if all(_is_url(origin, "http://", "https://") for origin in origins):
+        draft = _from_rest(
+            name, origins, project, headers, records, keys, replication_keys, one_page=one_page
+        )
+    elif len(origins) > 1:
+        message = (
+            "Several FROM are the URLs of one REST API: a tap or a database is one source each."
+        )
+        raise StackError(message)
+    elif _is_url(origins[0], "postgresql://", "postgres://"):
+        from stack.new_source import postgres
+
+        draft = postgres.draft(name, origins[0], project, schemas)
+    else:
+        from stack.new_source import tap
+
+        draft = tap.draft(name, origins[0], project, _pairs(settings, "--set", "="))
+    text = source_file.text(draft, _interval(project))
+    if only_print:
+        place.check(project, name, text, place.environment_text(project, draft))
+        click.echo(text, nl=False)
+        return
+    _tell(draft, place.put(project, draft, text), project)
+
+
+def _from_rest(
+    name: str,
+    urls: Sequence[str],
+    project: Project,
+    headers: Sequence[str],
+    records: Sequence[str],
+    keys: Sequence[str],
+    replication_keys: Sequence[str],
+    *,
+    one_page: bool,
+) -> "Draft":
+    from stack.new_source import dotenv_file, rest
+
+    options = rest.Options(
+        headers=_pairs(headers, "--header", ":"),
+        path=_by_stream(records),
+        key=_by_stream(keys),
+        replication_key=_by_stream(replication_keys),
+        one_page=one_page,
+    )
+    return rest.draft(name, urls, options, dotenv_file.known(project.root / ".env"))
+
+
+def _is_url(origin: str, *schemes: str) -> bool:
+    return origin.lower().startswith(schemes)
+
+
+def _pairs(given: Sequence[str], option: str, sign: str) -> dict[str, str]:
+    found = {}
+    for pair in given:
+        name, found_sign, value = pair.partition(sign)
+        if not found_sign or not name.strip():
+            example = "'Authorization: Bearer …'" if sign == ":" else "start_date=2024-01-01"
+            # What was given isn't repeated: it may be secret.
+            message = f"{option} goes `{option} {example}`."
+            raise StackError(message)
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _by_stream(given: Sequence[str]) -> dict[str | None, str]:
+    """Return values by stream; one without a stream is for all."""
+    found: dict[str | None, str] = {}
+    for value in given:
+        named = re.fullmatch(r"([a-z][a-z0-9_]*)=(.+)", value)
+        found[named[1] if named else None] = named[2] if named else value
+    return found
+
+
+def _interval(project: Project) -> str:
+    """Return a time of the day, as cron has it, at which no other job begins."""
+    taken = {str(schedule["interval"]) for schedule in project.facts["schedules"].values()}
+    hours = [*range(FIRST_HOUR, 24), *range(FIRST_HOUR)]
+    return next(
+        (f"0 {hour} * * *" for hour in hours if f"0 {hour} * * *" not in taken), "0 6 * * *"
+    )
+
+
+def _tell(draft: "Draft", kept: Sequence[str], project: Project) -> None:
+    name = draft.name
+    known = _known(project)
+    click.echo()
+    click.secho(f"✓ extract/{name}.meltano.yml", fg="green")
+    if there := [v.name for v in draft.variables if v.name in known]:
+        click.secho(f"✓ .env has {', '.join(there)}", fg="green")
+    if missing := [v.name for v in draft.variables if v.name not in known]:
+        click.secho(f"✗ .env still needs {', '.join(missing)}", fg="red")
+    for variable in kept:
+        click.secho(f"! {variable} was set before, to something else: left as it was.", fg="yellow")
+    for note in draft.notes:
+        click.echo(f"  {note}")
+    click.echo("\nNext")
+    for command, what in (
+        (f"meltano invoke stack check {name}", "whether everything is in place"),
+        (f"meltano run {name}-daily", "load it, build what it feeds, tell Metabase"),
+        (f"meltano invoke stack new-staging {name}", "write its staging models"),
+    ):
+        click.echo(f"  {command:<44}{what}")
+
+
+def _known(project: Project) -> Mapping[str, str]:
+    from stack.new_source import dotenv_file
+
+    return dotenv_file.known(project.root / ".env")

@@ -1,0 +1,433 @@
+"""A source from a tap's name: the package is installed aside, and asked about itself."""
+
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stack import meltano
+from stack.errors import StackError
+from stack.new_source import dotenv_file, personal
+from stack.new_source.dotenv_file import Variable
+from stack.new_source.fetch import SECRET
+from stack.new_source.postgres import metadata_pattern, stream_pattern
+from stack.new_source.source_file import Commented, Draft, Select, variable_name
+from stack.project import Project
+
+PACKAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.!+_-]+)?")
+ADDRESS = re.compile(
+    r"url|host|domain|endpoint|server|account|user|login|project|workspace|tenant", re.I
+)
+SDK_SETTINGS = (
+    *("stream_maps", "stream_map_config", "faker_config", "flattening_enabled", "batch_config"),
+    *("flattening_max_depth", "flattening_separator", "flattening_max_key_length"),
+)
+"""What every tap of the Singer SDK has, and the loader has too."""
+CAPABILITIES = ["catalog", "discover", "state"]
+KINDS = {
+    "integer": "integer",
+    "number": "decimal",
+    "boolean": "boolean",
+    "array": "array",
+    "object": "object",
+}
+SECONDS = 120
+OLD_SETUPTOOLS = "setuptools<81"
+"""The last ones with pkg_resources, which many taps need and no longer get by themselves."""
+FACTS = """
+import json, re, sys
+from importlib.metadata import distribution, version, PackageNotFoundError
+found = distribution(sys.argv[1])
+try:
+    setuptools = version("setuptools")
+except PackageNotFoundError:
+    setuptools = None
+scripts = [e.name for e in found.entry_points if e.group == "console_scripts"]
+print(json.dumps({"name": found.metadata["Name"], "version": found.version, "scripts": scripts,
+                  "summary": found.metadata["Summary"], "setuptools": setuptools}))
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting of a tap."""
+
+    name: str
+    kind: str | None = None
+    is_secret: bool = False
+    is_required: bool = False
+    description: str = ""
+    default: Any = None
+    options: Sequence[Any] = ()
+
+    def definition(self) -> dict[str, Any]:
+        """Return how Meltano is told of it."""
+        found: dict[str, Any] = {"name": self.name}
+        if self.kind:
+            found["kind"] = self.kind
+        if self.options:
+            found["options"] = [{"label": str(value), "value": value} for value in self.options]
+        if self.is_secret:
+            found["sensitive"] = True
+        if self.description:
+            found["description"] = self.description
+        return found
+
+
+@dataclass
+class Tap:
+    """A tap as installed in a folder of its own."""
+
+    folder: Path
+    name: str
+    version: str
+    executable: str
+    pins: tuple[str, ...] = ()
+    capabilities: Sequence[str] = ()
+    settings: list[Setting] = field(default_factory=list)
+    is_described: bool = False
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run it, with nothing on its standard input.
+
+        Raises:
+            StackError: it didn't end.
+        """
+        try:
+            return subprocess.run(  # noqa: S603
+                [self.folder / "bin" / self.executable, *arguments],
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                cwd=self.folder,
+                timeout=SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            message = f"`{self.executable} {arguments[0]}` hasn't ended after {SECONDS} seconds."
+            raise StackError(message) from None
+
+
+def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -> Draft:
+    """Install a tap aside and propose a source.
+
+    Args:
+        name: the source's.
+        package: what PyPI calls it, with or without a version.
+        project: where variables are.
+        given: settings' values.
+
+    Raises:
+        StackError: it can't be installed, or is no tap.
+    """
+    if not PACKAGE.fullmatch(package):
+        message = (
+            f"'{package}' is none of these: a tap from PyPI (`tap-github`, or "
+            f"`tap-github==1.2.3`), "
+            f"`https://…`, `postgresql://…`. Other databases have taps, too. For a tap in a git "
+            f"repository, copy the file of another source and set `pip_url: git+https://…@<commit>`."
+        )
+        raise StackError(message)
+    with tempfile.TemporaryDirectory(prefix="new-source-") as folder:
+        tap = _install(package, Path(folder))
+        click.echo(f"Asking {tap.executable} {tap.version} about its settings")
+        _describe(tap)
+        unknown = given.keys() - {setting.name for setting in tap.settings}
+        if tap.is_described and unknown:
+            there = ", ".join(setting.name for setting in tap.settings)
+            message = f"{tap.name} has no setting {', '.join(sorted(unknown))}. There are: {there}."
+            raise StackError(message)
+        tap.settings += [
+            Setting(setting, is_secret=bool(SECRET.search(setting))) for setting in sorted(unknown)
+        ]
+        found = _draft(name, tap)
+        values = _fill_config(found, tap, given, dotenv_file.known(project.root / ".env"))
+        _fill_select(found, tap, values)
+    return found
+
+
+def _install(package: str, folder: Path) -> Tap:
+    match = PACKAGE.fullmatch(package)
+    assert match  # noqa: S101 - the caller has looked
+    click.echo(f"Installing {package} aside")
+    uv = [str(meltano.python()), "-m", "uv"]
+    environment = folder / "venv"
+    _uv([*uv, "venv", "--quiet", "--python", str(meltano.python()), str(environment)], package)
+    install = [*uv, "pip", "install", "--quiet", "--python", str(environment / "bin" / "python")]
+    _uv([*install, package], package)
+    facts = _facts(environment, match[1])
+    scripts = [name for name in facts["scripts"] if re.match(r"tap[-_]", name)]
+    if not scripts:
+        has = ", ".join(facts["scripts"]) or "none"
+        message = (
+            f"{facts['name']} {facts['version']} is no Singer tap: none of its programs is called "
+            f"`tap-…` (it has: {has}). Look for one on https://hub.meltano.com/extractors."
+        )
+        raise StackError(message)
+    tap = Tap(
+        folder=environment,
+        name=facts["name"] + (match[2] or ""),
+        version=facts["version"],
+        executable=min(scripts, key=lambda script: (not match[1].endswith(script), script)),
+    )
+    if "No module named 'pkg_resources'" in tap.run("--help").stderr:
+        _uv([*install, OLD_SETUPTOOLS], package)
+        tap.pins = (f"setuptools=={_facts(environment, match[1])['setuptools']}",)
+    return tap
+
+
+def _uv(command: Sequence[str], package: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+    if not done.returncode:
+        return
+    # Without uv's frames and arrows.
+    said = " ".join(re.sub(r"[^\x20-\x7e]+", " ", done.stderr).split())
+    if "was not found in the package registry" in said or "there is no version of" in said:
+        message = (
+            f"There is no {package} on PyPI. Check the spelling (many taps are called "
+            f"`meltanolabs-tap-…` or `pipelinewise-tap-…` there); for a tap in a git repository, "
+            f"copy the "
+            f"file of another source and set `pip_url: git+https://…@<commit>`."
+        )
+    else:
+        message = (
+            f"{package} can't be installed on this project's Python: {said[-600:]} Try another "
+            f"version "
+            f"(`{package.split('==')[0]}==…`), or another tap."
+        )
+    raise StackError(message)
+
+
+def _facts(environment: Path, package: str) -> dict[str, Any]:
+    done = subprocess.run(  # noqa: S603
+        [environment / "bin" / "python", "-c", FACTS, package],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _describe(tap: Tap) -> None:
+    """Find out a tap's settings and capabilities: what it says, or what it misses."""
+    about = tap.run("--about", "--format=json")
+    try:
+        told = json.loads(about.stdout)
+    except ValueError:
+        told = None
+    if isinstance(told, dict) and isinstance(told.get("settings"), dict):
+        tap.is_described = True
+        tap.settings = list(_settings(told["settings"]))
+        tap.capabilities = [c for c in told.get("capabilities", []) if "target" not in c]
+        return
+    tap.capabilities = CAPABILITIES
+    tap.settings = list(_missing_settings(tap))
+
+
+def _settings(schema: Mapping[str, Any]) -> Iterator[Setting]:
+    required = schema.get("required", [])
+    for name, said in schema.get("properties", {}).items():
+        if name in SDK_SETTINGS:
+            continue
+        types = said.get("type", [])
+        main = next(
+            (t for t in ([types] if isinstance(types, str) else types) if t != "null"), None
+        )
+        options = [value for value in said.get("enum", []) if value is not None]
+        is_date = said.get("format") in ("date-time", "date")
+        is_told_secret = bool(said.get("secret") or said.get("writeOnly"))
+        yield Setting(
+            name,
+            kind="options" if options else "date_iso8601" if is_date else KINDS.get(main or ""),
+            is_secret=is_told_secret or (main == "string" and _is_secret(name)),
+            is_required=name in required,
+            description=" ".join(str(said.get("description") or said.get("title") or "").split()),
+            default=said.get("default"),
+            options=options,
+        )
+
+
+def _is_secret(name: str) -> bool:
+    return personal.is_secret(name) and not re.search(r"url|uri|path|expir|type", name, re.I)
+
+
+def _missing_settings(tap: Tap) -> Iterator[Setting]:
+    """Yield what a tap without `--about` says that it misses."""
+    config = tap.folder / "empty.json"
+    config.write_text("{}")
+    done = tap.run("--config", str(config), "--discover")
+    said = f"{done.stderr}\n{done.stdout}"
+    listed = re.search(r"missing required keys: \[([^\]]*)\]", said, re.I)
+    names = re.findall(r"['\"]([^'\"]+)['\"]", listed[1]) if listed else []
+    for name in names or re.findall(r"KeyError: '(\w+)'", said)[-1:]:
+        yield Setting(
+            name,
+            kind="date_iso8601" if name.endswith("_date") else None,
+            is_secret=bool(SECRET.search(name)),
+            is_required=True,
+        )
+
+
+def _draft(name: str, tap: Tap) -> Draft:
+    title = re.sub(r"^.*?tap[-_]", "", tap.name).replace("-", " ")
+    found = Draft(
+        name,
+        origin=f"by {tap.name}",
+        label=title,
+        definition={
+            "pip_url": " ".join([f"{tap.name}=={tap.version}", *tap.pins]),
+            "executable": tap.executable,
+            "capabilities": list(tap.capabilities),
+            "settings": [setting.definition() for setting in tap.settings],
+        },
+    )
+    if not tap.is_described:
+        found.notes.append(
+            f"{tap.name} doesn't tell its settings; these are those that it misses. Its "
+            f"documentation "
+            f"names the others: add them to `settings` and `config`."
+        )
+    return found
+
+
+def _fill_config(
+    found: Draft, tap: Tap, given: Mapping[str, str], known: Mapping[str, str]
+) -> dict[str, Any]:
+    """Fill in the settings, and return the values of those that have one."""
+    values: dict[str, Any] = {}
+    for setting in tap.settings:
+        variable = variable_name(found.name, setting.name)
+        value = given.get(setting.name) or known.get(variable)
+        is_variable = setting.is_secret or bool(ADDRESS.search(setting.name))
+        if setting.name in given and not is_variable:
+            values[setting.name] = found.config[setting.name] = _typed(setting, given[setting.name])
+        elif value is not None:
+            values[setting.name] = _typed(setting, value)
+            found.config[setting.name] = f"${{{variable}}}"
+            found.variables.append(Variable(variable, given.get(setting.name)))
+        elif setting.is_required and setting.default is None:
+            found.config[setting.name] = f"${{{variable}}}"
+            found.variables.append(Variable(variable))
+        elif setting.is_required:
+            values[setting.name] = found.config[setting.name] = setting.default
+        elif setting.is_secret:
+            found.config[setting.name] = Commented(f"${{{variable}}}")
+        else:
+            found.config[setting.name] = Commented(setting.default)
+    optional = [
+        setting.name
+        for setting in tap.settings
+        if setting.is_secret and isinstance(found.config[setting.name], Commented)
+    ]
+    if optional:
+        found.notes.append(
+            f"It also takes {', '.join(optional)}: take the mark away in `config` and fill in .env."
+        )
+    return values
+
+
+def _typed(setting: Setting, value: str) -> Any:
+    """Return a value as the tap is to get it.
+
+    Raises:
+        StackError: it doesn't fit.
+    """
+    if setting.kind not in ("integer", "decimal", "boolean", "array", "object"):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        message = (
+            f"{setting.name} is of kind {setting.kind}: write it as JSON, not as it was given."
+        )
+        raise StackError(message) from None
+
+
+def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
+    missing = [s.name for s in tap.settings if s.is_required and s.name not in values]
+    if missing or not (values or tap.is_described):
+        found.select = [
+            Select(
+                "*.*",
+                above="Everything. `meltano select tap --list --all` shows the streams.",
+            )
+        ]
+        found.notes.append(
+            f"Which streams there are isn't known before {', '.join(missing) or 'its settings'} "
+            f"is: all are "
+            f"selected. Give `--set {(missing or ['setting'])[0]}=…`, or put it into .env, to "
+            f"have them listed."
+        )
+        return
+    click.echo("Asking it for its streams")
+    streams = _discover(tap, values)
+    if isinstance(streams, str):
+        found.select = [Select("*.*", above="Everything; the streams couldn't be listed.")]
+        found.notes.append(f"Its streams can't be listed: {streams} All are selected.")
+        return
+    for entry in streams:
+        stream = entry["tap_stream_id"]
+        found.select.append(Select(f"{stream_pattern(stream)}.*", _about_stream(entry)))
+        if not _key(entry):
+            found.notes.append(
+                f"{stream} has no key: each run adds all its rows again. Leave it out, or name "
+                f"one in "
+                f"`metadata`: `{metadata_pattern(stream)}: {{table-key-properties: [...]}}`."
+            )
+        columns = [c for c in entry.get("schema", {}).get("properties", {}) if c not in _key(entry)]
+        if proposed := personal.stream_maps(stream, columns):
+            found.personal[stream] = proposed
+    click.echo(f"  {len(streams)} streams")
+
+
+def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str:
+    """Return the catalog's streams, or why there are none."""
+    config = tap.folder / "config.json"
+    # Only the owner can read it: secrets are in it. It goes with its folder.
+    config.touch(mode=0o600)
+    config.write_text(json.dumps(values))
+    done = tap.run("--config", str(config), "--discover")
+    try:
+        streams: list[dict[str, Any]] = json.loads(done.stdout)["streams"]
+    except (ValueError, KeyError):
+        last = (done.stderr.strip().splitlines() or ["it says nothing."])[-1]
+        for value in values.values():
+            if isinstance(value, str) and len(value) > 3:
+                last = last.replace(value, "…")
+        return last if last.endswith(".") else f"{last}."
+    return streams or "there are none."
+
+
+def _top(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    told = (m for m in entry.get("metadata", []) if not m.get("breadcrumb"))
+    first: Mapping[str, Any] = next(told, {})
+    found: Mapping[str, Any] = first.get("metadata", {})
+    return found
+
+
+def _key(entry: Mapping[str, Any]) -> list[str]:
+    return list(entry.get("key_properties") or _top(entry).get("table-key-properties") or [])
+
+
+def _about_stream(entry: Mapping[str, Any]) -> str:
+    top = _top(entry)
+    replication = entry.get("replication_key") or ", ".join(
+        (top.get("replication-key") and [top["replication-key"]])
+        or top.get("valid-replication-keys")
+        or []
+    )
+    method = entry.get("replication_method") or top.get("forced-replication-method") or ""
+    by = (
+        f"by {replication}"
+        if replication
+        else "in full"
+        if method in ("FULL_TABLE", "")
+        else method
+    )
+    return f"key: {', '.join(_key(entry)) or 'none'}; {by}"
