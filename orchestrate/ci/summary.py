@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 BUILT = ("model", "seed", "snapshot")
-SIGNS = {"success": "✓", "pass": "✓", "warn": "!", "skipped": "–"}
+SIGNS = {"success": "✓", "pass": "✓", "warn": "!", "skipped": "-"}
 Result = Mapping[str, Any]
 
 
