@@ -1,5 +1,6 @@
 """All that is known of each stream, put together from Meltano, BigQuery and dbt."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class StreamReport:
         tables: the raw tables that it goes into; more than one only by `stream_maps`.
         replication_method: `INCREMENTAL`, `FULL_TABLE`, …; None where no catalog tells.
         replication_key: the column, or `xmin`.
+        is_loaded: whether it has a table; None where BigQuery hasn't answered.
         bookmark: where the next run begins, in words; None where it begins at the beginning.
         bookmarks: the same, as the tap wrote it.
         rows: live rows in BigQuery; None where there is no table, or no answer.
@@ -39,6 +41,7 @@ class StreamReport:
     tables: Sequence[str]
     replication_method: str | None
     replication_key: str | None
+    is_loaded: bool | None
     bookmark: str | None
     bookmarks: Mapping[str, Any]
     rows: int | None
@@ -83,11 +86,20 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class Listing:
-    """What `stack streams` shows."""
+    """What `stack streams` shows.
+
+    Attributes:
+        environment: the active one.
+        sources: the sources.
+        orphans: raw datasets that no source's file names.
+        orphaned_states: state IDs of extractors that are in no source's file.
+        notes: what can't be known, and why.
+    """
 
     environment: str
     sources: Sequence[SourceReport]
     orphans: Sequence[Orphan]
+    orphaned_states: Sequence[str]
     notes: Sequence[str] = field(default=())
 
 
@@ -97,7 +109,7 @@ def listing(project: Project, sources: Sequence[Source], *, orphans: bool) -> Li
     Args:
         project: the project, with states.
         sources: those to look at.
-        orphans: whether to look for datasets of no source too.
+        orphans: whether to look for datasets and states of no source too.
     """
     knowledge = Knowledge(sources)
     notes: list[str] = []
@@ -115,7 +127,20 @@ def listing(project: Project, sources: Sequence[Source], *, orphans: bool) -> Li
         )
         for source in sources
     ]
-    return Listing(project.environment, reports, found, notes)
+    states = _orphaned_states(project) if orphans else []
+    return Listing(project.environment, reports, found, states, notes)
+
+
+def _orphaned_states(project: Project) -> list[str]:
+    """Return the states from which a source that comes back would go on, in this environment."""
+    environment, suffix = re.escape(project.environment), project.facts["state_id_suffix"]
+    ours = re.compile(f"{environment}:(.+)-to-.+?{re.escape(f':{suffix}') if suffix else ''}")
+    found = []
+    for state_id in project.facts["states"]:
+        match = ours.fullmatch(state_id)
+        if match and match[1] not in project.plugins and state_id.count(":") == 1 + bool(suffix):
+            found.append(state_id)
+    return sorted(found)
 
 
 def _ask_warehouse(
@@ -202,6 +227,7 @@ def _stream_report(
         tables=goes_into,
         replication_method=stream.method,
         replication_key=stream.replication_key or only_key(bookmarks.get(stream.name)),
+        is_loaded=None if tables is None else bool(there),
         bookmark=readable(stream.name, bookmarks),
         bookmarks=bookmarks,
         rows=_sum(table.live for table in there.values()),

@@ -26,9 +26,9 @@ from stack import warehouse
 from stack.errors import StackError
 from stack.project import Plugin, Project
 
-WAIT_SECONDS = 20
+REQUEST_SECONDS = 20
 ANSWER_SECONDS = 60
-RETRY: Retry = DEFAULT_RETRY.with_timeout(WAIT_SECONDS)
+RETRY: Retry = DEFAULT_RETRY.with_timeout(5)
 PARALLEL_QUERIES = 8
 
 COLUMNS = """
@@ -113,8 +113,8 @@ class Warehouse:
             missing = f": {project.variable} isn't set" if project.variable else ""
             message = f"The loader has no `project`{missing}."
             raise UnreachableError(message)
-        self._client = _asking(lambda: warehouse.connect(loader))
         self.project = str(project.value)
+        self._client = self._asking(lambda: warehouse.connect(loader))
 
     def tables(self, dataset: str, *, rows: bool = True) -> dict[str, RawTable]:
         """Return the tables of a dataset by name, the loader's staging tables left out.
@@ -181,7 +181,9 @@ class Warehouse:
 
     def datasets(self) -> list[str]:
         """Return the names of all datasets."""
-        found = _asking(lambda: list(self._client.list_datasets(retry=RETRY, timeout=WAIT_SECONDS)))
+        found = self._asking(
+            lambda: list(self._client.list_datasets(retry=RETRY, timeout=REQUEST_SECONDS))
+        )
         return [dataset.dataset_id for dataset in found]
 
     def orphans(self, project: Project) -> list[Orphan]:
@@ -206,14 +208,38 @@ class Warehouse:
         return f"bq{api} rm -r -d {self.project}:{dataset}"
 
     def _query(self, sql: str) -> list[Mapping[str, Any]]:
-        return _asking(
+        return self._asking(
             lambda: [
                 dict(row)
                 for row in self._client.query(
-                    sql, retry=RETRY, job_retry=None, timeout=WAIT_SECONDS
+                    sql, retry=RETRY, job_retry=None, timeout=REQUEST_SECONDS
                 ).result(retry=RETRY, timeout=ANSWER_SECONDS)
             ]
         )
+
+    def _asking[T](self, ask: Callable[[], T]) -> T:
+        """Say in a line why BigQuery doesn't answer.
+
+        Raises:
+            NotFound: there is no such thing.
+            UnreachableError: it doesn't answer, or refuses.
+        """
+        try:
+            return ask()
+        except NotFound:
+            raise
+        except (GoogleAPIError, GoogleAuthError, RequestException, OSError) as error:
+            cause = getattr(error, "cause", None) or error
+            if isinstance(cause, RequestException):
+                address = self._loader.config().get("api_endpoint") or "bigquery.googleapis.com"
+                message = (
+                    f"BigQuery at {address} did not answer. Locally, start it with `meltano invoke "
+                    f"sandbox up`; else check the network, and the loader's `api_endpoint`."
+                )
+            else:
+                reason = getattr(cause, "message", None) or str(cause)
+                message = f"BigQuery can't be asked: {reason.strip().splitlines()[0][:300]}"
+            raise UnreachableError(message) from error
 
 
 def unclaimed(
@@ -258,21 +284,3 @@ def _column_type(name: str) -> ColumnType | None:
     repeated = name.startswith("ARRAY<")
     kind = name.removeprefix("ARRAY<").removesuffix(">") if repeated else name
     return ColumnType(Kind(kind), repeated) if kind in Kind else None
-
-
-def _asking[T](ask: Callable[[], T]) -> T:
-    """Say in a line why BigQuery doesn't answer.
-
-    Raises:
-        NotFound: there is no such thing.
-        UnreachableError: it doesn't answer, or refuses.
-    """
-    try:
-        return ask()
-    except NotFound:
-        raise
-    except (GoogleAPIError, GoogleAuthError, RequestException, OSError) as error:
-        cause = getattr(error, "cause", None) or error
-        reason = getattr(cause, "message", None) or str(cause)
-        message = f"BigQuery can't be asked: {reason.strip().splitlines()[0][:300]}"
-        raise UnreachableError(message) from error

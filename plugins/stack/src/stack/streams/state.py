@@ -41,12 +41,12 @@ def with_bookmarks(
     """Return a state in which one stream's bookmarks are the given ones, and all else as before."""
     result = copy.deepcopy(dict(state))
     singer = result.setdefault("singer_state", {})
-    kept = {
-        name: value
+    merged = {
+        name: new.get(name, value)
         for name, value in (singer.get("bookmarks") or {}).items()
-        if owner(name, streams) != stream
+        if name in new or owner(name, streams) != stream
     }
-    singer["bookmarks"] = kept | dict(new)
+    singer["bookmarks"] = merged | dict(new)
     return result
 
 

@@ -33,6 +33,13 @@ def lines(found: Listing) -> Iterator[str]:
         for orphan in found.orphans:
             tables = "1 table" if orphan.tables == 1 else f"{orphan.tables} tables"
             yield f"  {orphan.dataset}, {tables}. If nobody needs it: {orphan.removal}"
+    if found.orphaned_states:
+        yield ""
+        yield click.style(
+            "States of no source: it would go on from there if it came back", bold=True
+        )
+        for state_id in found.orphaned_states:
+            yield f"  To begin anew instead: meltano state clear {state_id}"
 
 
 def _source(report: SourceReport) -> Iterator[str]:
@@ -78,10 +85,10 @@ def _row(stream: StreamReport) -> Sequence[str]:
     if stream.newest:
         newest = f"{_age(stream.newest)}{_mark(stream.freshness)}"
     else:
-        newest = "never loaded" if stream.rows is None and not stream.bookmarks else ""
+        newest = "never loaded" if stream.is_loaded is False else ""
     return (
         stream.stream,
-        f"{method} by {stream.replication_key}" if is_by_key else method,
+        f"{method} by {stream.replication_key}".strip() if is_by_key else method,
         stream.bookmark or "-",
         "-" if stream.rows is None else f"{stream.rows:,}",
         "-" if stream.deleted is None else f"{stream.deleted:,}",
