@@ -49,10 +49,13 @@ def confirm(yes: bool) -> None:
     if meltano.environment() != "prod" or not (findings := look(meltano.root())):
         return
     if not yes:
-        if not sys.stdin.isatty():
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise StackError(refusal(findings))
-        click.echo(described(findings), err=True)
-        if not click.confirm("Run it in production all the same?", err=True):
+        # On standard output alone: `meltano invoke` makes log lines of the other, where Python
+        # itself (and so click) would ask.
+        click.echo(described(findings))
+        click.echo("Run it in production all the same? [y/N] ", nl=False)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             message = "Nothing was run."
             raise StackError(message)
     os.environ[CONFIRMED] = word(meltano.root(), findings)

@@ -33,7 +33,13 @@ def run(*arguments: str, **variables: str) -> None:
     Raises:
         StackError: it failed; its own message has been shown.
     """
-    done = subprocess.run(command(*arguments), cwd=root(), env={**os.environ, **variables})  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        command(*arguments),
+        cwd=root(),
+        env={**os.environ, **variables},
+        # `meltano invoke` would make log lines of log lines.
+        stderr=subprocess.STDOUT,
+    )
     if done.returncode:
         message = f"`meltano {' '.join(arguments)}` failed: see above."
         raise StackError(message)
