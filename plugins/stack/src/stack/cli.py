@@ -8,6 +8,7 @@ import click
 COMMANDS: dict[str, str] = {
     "new-source": "stack.new_source.command:new_source",
     "new-staging": "stack.new_staging.command:new_staging",
+    "check": "stack.check.command:check",
     "guard": "stack.guard:guard",
     "run": "stack.run:run",
     "streams": "stack.streams.command:streams",

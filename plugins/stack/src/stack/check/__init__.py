@@ -1,0 +1,1 @@
+"""`stack check`: is everything there that the next run needs?"""

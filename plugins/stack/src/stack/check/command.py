@@ -1,0 +1,157 @@
+"""`stack check [source…]`: all that the next run needs, looked at in the active environment."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import click
+
+from stack import meltano
+from stack.check.context import Context
+from stack.check.result import Result, failed, passed
+from stack.errors import StackError
+from stack.project import Project
+
+MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "bright_black")}
+NOTE = ("!", "yellow")
+FIRST = "Project"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Checks of one thing, which run one after the other, beside those of other things."""
+
+    title: str
+    run: Callable[[], Iterable[Result]]
+
+
+Report = Iterator[tuple[str, list[Result]]]
+
+
+@click.command()
+@click.argument("sources", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print a list of results instead.")
+def check(sources: tuple[str, ...], *, as_json: bool) -> None:
+    """Look at all that the next run needs, and say how to mend what is wrong.
+
+    Without SOURCES, all of them. What is looked at: the project's files, settings, versions; each
+    source; BigQuery, dbt and Metabase; this machine. Nothing is changed anywhere. Exit code 1 if
+    anything is wrong.
+    """
+    began = time.monotonic()
+    found: list[tuple[str, Result]] = []
+    for title, results in report(sources):
+        found += [(title, result) for result in results]
+        if not as_json:
+            show(title, results)
+    wrong = sum(result.ok is False for _, result in found)
+    if as_json:
+        rows = [{"group": title, **asdict(result)} for title, result in found]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        click.echo()
+        right = sum(result.ok is True for _, result in found)
+        verdict = f"✗ {wrong} to mend, {right} right" if wrong else f"✓ all {right} right"
+        seconds = time.monotonic() - began
+        click.secho(f"{verdict}, in {seconds:.1f} s", fg="red" if wrong else "green", bold=True)
+    if wrong:
+        sys.exit(1)
+
+
+def report(names: Sequence[str]) -> Report:
+    """Yield each group's results as soon as they and those before them are there."""
+    from stack.check import files
+
+    root = meltano.root()
+    count, faults = files.check(root)
+    # What is wrong with another source's file is left for another day, unless Meltano can't start.
+    own = {f"extract/{name}.meltano.yml" for name in names}
+    shown = [
+        fault
+        for fault in faults
+        if not own
+        or fault.is_fatal
+        or fault.file in own
+        or Path(fault.file).parent.name != "extract"
+    ]
+    first = [
+        failed(f"{fault.file}:{fault.line}" if fault.line else fault.file, fault.what, fault.mend)
+        for fault in shown
+    ]
+    if not first:
+        first = [passed("files", f"{count} read, and they fit together")]
+    if any(fault.is_fatal for fault in faults):
+        yield FIRST, first
+        return
+    try:
+        context = make_context(names)
+    except StackError as error:
+        mend = "Correct it; `meltano --log-level=debug job list` says more."
+        if "isn't set" in error.message:
+            mend = "Put the variable into .env, or set it where jobs run."
+        yield FIRST, [*first, failed("Meltano", error.message, mend)]
+        return
+    yield from run(context, first)
+
+
+def make_context(names: Sequence[str]) -> Context:
+    """Ask Meltano what it knows.
+
+    Raises:
+        StackError: it can't read the project, or there is no such source.
+    """
+    project = Project()
+    every = list(project.sources.values())
+    sources = [project.source(name) for name in dict.fromkeys(names)] or every
+    return Context(project, sources, is_whole=not names)
+
+
+def run(context: Context, first: list[Result]) -> Report:
+    """Run all groups at once."""
+    from stack.check import bigquery, dbt, machine, metabase, pins, source, state
+
+    groups = [
+        Group(FIRST, lambda: chain(first, pins.check(context), state.check(context))),
+        *(Group(one.name, partial(source.check, context, one)) for one in context.sources),
+        Group("BigQuery", partial(bigquery.check, context)),
+        Group("dbt", partial(dbt.check, context)),
+        Group("Metabase", partial(metabase.check, context)),
+        Group("This machine", partial(machine.check, context)),
+    ]
+    with ThreadPoolExecutor(len(groups)) as pool:
+        running: list[tuple[Group, Future[list[Result]]]] = [
+            (group, pool.submit(_results, context, group)) for group in groups
+        ]
+        for group, future in running:
+            yield group.title, future.result()
+
+
+def _results(context: Context, group: Group) -> list[Result]:
+    """Return a group's results; one that breaks off doesn't take the others with it."""
+    found: list[Result] = []
+    try:
+        found.extend(group.run())
+    except Exception as error:
+        said = context.masked(f"{type(error).__name__}: {error}").partition("\n")[0]
+        mend = "Run it again. If it stays, this check itself is to be mended: plugins/stack."
+        found.append(failed("check", f"broke off ({said})", mend))
+    return found
+
+
+def show(title: str, results: Sequence[Result]) -> None:
+    """Print a group."""
+    click.echo()
+    click.secho(title, bold=True)
+    width = max((len(result.name) for result in results if result.ok is not False), default=0)
+    for result in results:
+        mark, colour = NOTE if result.ok and result.mend else MARKS[result.ok]
+        click.secho(f"  {mark} ", fg=colour, nl=False)
+        click.echo(f"{result.name:<{width}}  {result.detail}")
+        if result.mend:
+            click.secho(f"    → {result.mend}", fg=colour)

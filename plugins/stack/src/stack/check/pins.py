@@ -1,0 +1,202 @@
+"""Is every plugin installed, pinned, and what is installed what the lock says?"""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from stack.check.context import Context
+from stack.check.result import Result, failed, noted, passed
+from stack.project import Plugin
+
+REDIRECT = "sandbox-redirect"
+LOCAL = "local"
+COMMIT = re.compile("@[0-9a-f]{40}(#.*)?")
+SHOWN = 3
+OWN = "own"
+
+
+@dataclass
+class PipURL:
+    """What a `pip_url` asks for."""
+
+    requirements: list[str] = field(default_factory=list)
+    editable: list[str] = field(default_factory=list)
+    locks: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, pip_url: str, environment: str) -> "PipURL":
+        """Read a `pip_url` in an environment."""
+        found = cls()
+        words = iter(shlex.split(pip_url.replace("${MELTANO_ENVIRONMENT}", environment)))
+        lists = {
+            "-e": found.editable,
+            "--editable": found.editable,
+            "-c": found.locks,
+            "--constraint": found.locks,
+            "-r": found.beside,
+            "--requirement": found.beside,
+        }
+        for word in words:
+            if word in lists:
+                lists[word].append(next(words, ""))
+            elif not word.startswith("-"):
+                found.requirements.append(word)
+        return found
+
+
+def check(context: Context) -> Iterator[Result]:
+    """Yield a line for each fault, or one for all plugins."""
+    plugins = {plugin.executable: plugin for plugin in context.plugins}.values()
+    faults = [fault for plugin in plugins for fault in of_plugin(context, plugin)]
+    yield from faults
+    if not any(fault.ok is False for fault in faults):
+        yield passed("plugins", f"{len(plugins)} installed, pinned, and as their locks say")
+    yield from _meltano(context)
+
+
+def of_plugin(context: Context, plugin: Plugin) -> Iterator[Result]:
+    """Yield what is wrong with one plugin's versions."""
+    if not plugin.pip_url:
+        return
+    wanted = PipURL.parse(plugin.pip_url, context.environment)
+    loose = [one for one in wanted.requirements if not is_pinned(one)]
+    if loose:
+        mend = f"Write its version: `{re.split('[^A-Za-z0-9._-]', loose[0])[0]}==1.2.3`."
+        yield failed(plugin.name, f"`pip_url` doesn't pin {loose[0]} to one version", mend)
+    gone = [lock for lock in wanted.locks if not (context.root / lock).is_file()]
+    if gone:
+        yield failed(plugin.name, f"its lock {gone[0]} isn't there", "Make it: `make lock`.")
+    install = f"Install it: `meltano --environment={context.environment} install`."
+    if not Path(plugin.executable).exists():
+        yield failed(plugin.name, f"isn't installed: no {plugin.executable}", install)
+        return
+    installed = installed_versions(Path(plugin.executable).parent.parent)
+    for lock in wanted.locks:
+        if lock not in gone:
+            versions = locked_versions((context.root / lock).read_text())
+            yield from _against_lock(plugin, wanted, lock, versions, installed, install)
+    yield from _redirect(context, plugin, wanted, installed)
+
+
+def _against_lock(
+    plugin: Plugin,
+    wanted: PipURL,
+    lock: str,
+    locked: Mapping[str, str],
+    installed: Mapping[str, str],
+    install: str,
+) -> Iterator[Result]:
+    for requirement in map(Requirement, filter(is_pinned, wanted.requirements)):
+        version = locked.get(canonicalize_name(requirement.name))
+        if requirement.specifier and not (version and requirement.specifier.contains(version)):
+            detail = f"`pip_url` says {requirement}, and {lock} {version or 'has none'}"
+            yield failed(plugin.name, detail, "Lock it anew: `make lock`; then `make setup`.")
+            return
+    wrong = differences(locked, installed)
+    if wrong:
+        more = f", and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        detail = f"not as {lock} says: {'; '.join(wrong[:SHOWN])}{more}"
+        yield failed(plugin.name, detail, install.replace("Install it", "Install it anew"))
+
+
+def _redirect(
+    context: Context, plugin: Plugin, wanted: PipURL, installed: Mapping[str, str]
+) -> Iterator[Result]:
+    """Yield whether a tap's requests would go to the wrong world."""
+    install = f"meltano --environment={context.environment} install"
+    if context.environment == LOCAL and wanted.beside and REDIRECT not in installed:
+        detail = "the sandbox's redirect isn't beside it: its requests would go to the vendor"
+        yield failed(plugin.name, detail, f"Install it anew: `{install}`.")
+    if context.environment != LOCAL and REDIRECT in installed:
+        detail = f"the sandbox's redirect is beside it, idle outside `{LOCAL}`"
+        yield noted(plugin.name, detail, f"The next run takes it away; or do so now: `{install}`.")
+
+
+def is_redirected(context: Context, plugin: Plugin) -> bool:
+    """Return whether a tap may be run: in `local`, nothing may reach a vendor by mistake."""
+    faults = of_plugin(context, plugin)
+    return not any(fault.ok is False and "redirect" in fault.detail for fault in faults)
+
+
+def is_pinned(requirement: str) -> bool:
+    """Return whether a requirement leaves one version, or one commit."""
+    try:
+        parsed = Requirement(requirement)
+    except InvalidRequirement:
+        return bool(COMMIT.search(requirement))
+    if parsed.url:
+        return bool(COMMIT.search(parsed.url))
+    exact = [one for one in parsed.specifier if one.operator in ("==", "===")]
+    return any(not one.version.endswith(".*") for one in exact)
+
+
+def _meltano(context: Context) -> Iterator[Result]:
+    """Yield whether Meltano's own environment is as locked."""
+    locked = locked_versions((context.root / "requirements.txt").read_text())
+    installed = installed_versions(context.root / ".venv")
+    wrong = differences(locked, installed, only_locked=True)
+    if wrong:
+        detail = f"not as requirements.txt says: {'; '.join(wrong[:SHOWN])}"
+        yield failed("Meltano", detail, "Install it anew: `make setup`.")
+    else:
+        yield passed("Meltano", f"{installed.get('meltano')}, as requirements.txt says")
+
+
+def locked_versions(text: str) -> dict[str, str]:
+    """Return the versions that a lock names for this machine."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        if not line or line.startswith((" ", "#", "-")):
+            continue
+        requirement = Requirement(line.removesuffix("\\").strip())
+        version = next(iter(requirement.specifier), None)
+        if version and (requirement.marker is None or requirement.marker.evaluate()):
+            found[canonicalize_name(requirement.name)] = version.version
+    return found
+
+
+def installed_versions(venv: Path) -> dict[str, str]:
+    """Return the versions of what is installed in a virtual environment.
+
+    What comes from a folder or a repository rather than from an index has the version `OWN`.
+    """
+    found: dict[str, str] = {}
+    for path in venv.glob("lib/python*/site-packages/*.dist-info"):
+        name, _, version = path.name.removesuffix(".dist-info").partition("-")
+        is_own = (path / "direct_url.json").exists()
+        found[canonicalize_name(name)] = OWN if is_own else version
+    return found
+
+
+def differences(
+    locked: Mapping[str, str], installed: Mapping[str, str], *, only_locked: bool = False
+) -> list[str]:
+    """Return in what an environment isn't as its lock says, a phrase each."""
+    found = []
+    for name, version in locked.items():
+        if name not in installed:
+            found.append(f"{name} {version} is missing")
+        elif installed[name] != OWN and not _same(version, installed[name]):
+            found.append(f"{name} is {installed[name]}, not {version}")
+    if not only_locked:
+        beside = installed.keys() - locked.keys()
+        found += [
+            f"{name} {installed[name]} isn't in it"
+            for name in sorted(beside)
+            if installed[name] != OWN
+        ]
+    return found
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return Version(one) == Version(other)
+    except InvalidVersion:
+        return one == other

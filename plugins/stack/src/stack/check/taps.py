@@ -1,0 +1,244 @@
+"""Taps, called directly: what streams there are, and whether one can be read.
+
+Meltano would take a second and more to start each.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stack.check.context import Context
+from stack.check.variables import where
+from stack.project import Source
+
+SECONDS = 8
+"""How long a source has to answer, in each of the two steps."""
+# A record; or, where there are none, a bookmark that has moved.
+DATA = re.compile(r'"type": ?"(RECORD|BATCH)"|"type": ?"STATE".*"bookmarks": ?\{[^}]')
+# What starts a line of a log: the time, the level, the logger.
+LOG_PREFIX = re.compile(
+    r"^[\d:\-T., Z]*\s*\|?\s*(CRITICAL|ERROR|WARNING|INFO|DEBUG)[\s|:]+(tap[\w.-]*\s*[|:]\s*)?"
+)
+NOISE = re.compile(r"^[\W_]*$|^\s|^Traceback|^The above exception|^During handling|.*METRIC:")
+LONGEST_REASON = 300
+KEY_REFUSED = re.compile(r"\b401\b|unauthori[sz]ed|invalid.{0,20}(key|token)|authenticat", re.I)
+FORBIDDEN = re.compile(r"\b403\b|forbidden|permission|not allowed|scope", re.I)
+UNREACHABLE = re.compile(
+    r"connection|max retries|getaddrinfo|name or service|resolve|timed? ?out|unreachable", re.I
+)
+MISSING = re.compile(r"missing required keys: \[(?P<keys>[^\]]*)\]|'(?P<key>\w+)' is a required")
+
+
+class TapError(Exception):
+    """The tap did not do what it was asked."""
+
+    def __init__(self, reason: str, mend: str) -> None:
+        """Keep what it said, without secrets, and how to mend it."""
+        super().__init__(reason)
+        self.reason = reason
+        self.mend = mend
+
+
+@dataclass
+class Outcome:
+    """How a call of a tap ended."""
+
+    output: str = ""
+    said: str = ""
+    """Its log."""
+    code: int = 0
+    has_data: bool = False
+    is_late: bool = False
+
+
+class Tap:
+    """A source's tap, with its settings in a file that only we can read.
+
+    Args:
+        context: the project.
+        source: whose tap.
+        folder: for files; it is removed by whoever made it.
+    """
+
+    def __init__(self, context: Context, source: Source, folder: Path) -> None:
+        """Write the settings."""
+        self._context = context
+        self._source = source
+        self._folder = folder
+        self._config = self._write("config", nested(source.extractor.config()))
+
+    def discover(self) -> dict[str, Any]:
+        """Return the tap's catalog.
+
+        Raises:
+            TapError: it has none to give.
+        """
+        outcome = self._call("--discover")
+        self._raise_for(outcome, "its catalog")
+        try:
+            catalog: dict[str, Any] = json.loads(outcome.output)
+        except json.JSONDecodeError:
+            catalog = {}
+        if not isinstance(catalog.get("streams"), list):
+            message = "its discovery printed no catalog"
+            raise TapError(message, self._look())
+        return catalog
+
+    def read(self, catalog: Mapping[str, Any], stream: str) -> None:
+        """Read a stream's first record, or find that it has none.
+
+        Raises:
+            TapError: it can't be read.
+        """
+        wanted = self._write(re.sub(r"\W", "_", stream), only(catalog, stream))
+        outcome = self._call("--catalog", str(wanted))
+        if not outcome.has_data:
+            self._raise_for(outcome, f"a record of {stream}")
+
+    def _write(self, name: str, content: Any) -> Path:
+        path = self._folder / f"{name}.json"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            json.dump(content, file)
+        return path
+
+    def _call(self, *arguments: str) -> Outcome:
+        """Run the tap until it ends, sends data, or has had its time."""
+        outcome = Outcome()
+        with self._context.processes, tempfile.TemporaryFile("w+") as log:
+            process = subprocess.Popen(  # noqa: S603
+                [self._source.extractor.executable, "--config", str(self._config), *arguments],
+                cwd=self._context.root,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+
+            def end_late() -> None:
+                outcome.is_late = True
+                _end(process)
+
+            timer = threading.Timer(SECONDS, end_late)
+            timer.start()
+            try:
+                for line in process.stdout or ():
+                    outcome.output += line
+                    outcome.has_data = bool(DATA.search(line))
+                    if outcome.has_data:
+                        break
+                else:
+                    process.wait()
+            finally:
+                timer.cancel()
+                _end(process)
+            outcome.code = process.wait()
+            if process.stdout:
+                process.stdout.close()
+            log.seek(0)
+            outcome.said = log.read()
+        return outcome
+
+    def _environment(self) -> dict[str, str]:
+        """Return the variables that Meltano would give it; files that it makes go with ours."""
+        own = {"MELTANO_ENVIRONMENT": self._context.environment, "TMPDIR": str(self._folder)}
+        inherited = self._context.variables
+        return {name: inherited[name] for name in inherited if name != "PYTHONPATH"} | own
+
+    def _raise_for(self, outcome: Outcome, what: str) -> None:
+        if outcome.is_late:
+            message = f"did not answer within {SECONDS} s when asked for {what}"
+            raise TapError(
+                message,
+                f"{_reach(self._context.environment)} If it is only slow: {self._command()}.",
+            )
+        if outcome.code:
+            reason = self._context.masked(last_words(outcome.said) or f"exit code {outcome.code}")
+            raise TapError(reason, self._mend(reason))
+
+    def _mend(self, reason: str) -> str:
+        extractor = self._source.extractor
+        secrets = [name for name, setting in extractor.settings.items() if setting.sensitive]
+        keys = " or ".join(where(extractor, name) for name in secrets) or "its key"
+        if missing := MISSING.search(reason):
+            names = (missing["keys"] or missing["key"]).replace("'", "")
+            file = self._source.file.relative_to(self._context.root)
+            return f"Set `{names}` under `config` of {extractor.name} in {file}."
+        if KEY_REFUSED.search(reason):
+            return f"The key is wrong, or was revoked: correct {keys}."
+        if FORBIDDEN.search(reason):
+            return f"Let the key read this ({keys}), or leave the stream out with `select`."
+        if UNREACHABLE.search(reason):
+            return _reach(self._context.environment)
+        return self._look()
+
+    def _look(self) -> str:
+        return f"Look at what it says: {self._command()}."
+
+    def _command(self) -> str:
+        environment = self._context.environment
+        return (
+            f"`meltano --environment={environment} invoke {self._source.extractor.name} --discover`"
+        )
+
+
+def _reach(environment: str) -> str:
+    if environment == "local":
+        return "Start the sandbox: `meltano invoke sandbox up`."
+    return "Check the network, the firewall, and the address in the settings."
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a tap and what it has started; it holds nothing that is worth a farewell."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def last_words(log: str) -> str:
+    """Return the line of a log that says why a program ended."""
+    lines = [line.strip("│ ") for line in log.splitlines() if not NOISE.match(line)]
+    words = LOG_PREFIX.sub("", lines[-1]) if lines else ""
+    return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}…"
+
+
+def nested(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as a tap gets them: `a.b` is `b` in `a`."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        *outer, last = name.split(".")
+        place = found
+        for step in outer:
+            inner = place.setdefault(step, {})
+            place = inner if isinstance(inner, dict) else {}
+        place[last] = value
+    return found
+
+
+def only(catalog: Mapping[str, Any], stream: str) -> dict[str, Any]:
+    """Return a catalog in which one stream is selected, and all of it."""
+    return {
+        **catalog,
+        "streams": [
+            _selected(entry, is_selected=entry.get("tap_stream_id") == stream)
+            for entry in catalog["streams"]
+        ],
+    }
+
+
+def _selected(entry: Mapping[str, Any], *, is_selected: bool) -> dict[str, Any]:
+    metadata = [
+        {**item, "metadata": {**item["metadata"], "selected": is_selected}}
+        for item in entry.get("metadata") or [{"breadcrumb": [], "metadata": {}}]
+    ]
+    return {**entry, "selected": is_selected, "metadata": metadata}
