@@ -311,9 +311,9 @@ def _print_connections(settings: Settings, names: list[str]) -> None:
     found = connections(settings)
     postgres_, bigquery, saas, metabase = (found[name] for name in SERVICE_NAMES)
     lines = {
-        "postgres": f"{postgres_['dsn']}  (schema {postgres_['schema']})",
+        "postgres": f"{postgres_['dsn']}  (schema {postgres_['schema']}; and /feedback)",
         "bigquery": f"{bigquery['endpoint']}  (project {bigquery['project']}, no credentials)",
-        "saas": f"{saas['url']}/close, /intercom, /stripe  (the taps find them)",
+        "saas": f"{saas['url']}/close, /intercom, /stripe, …  (the taps find them)",
         "metabase": f"{metabase['url']}  (open it in a browser)",
     }
     for name in names:
