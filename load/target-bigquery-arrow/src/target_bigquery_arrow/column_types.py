@@ -125,7 +125,7 @@ def column_type(schema: object) -> ColumnType:
 
     Any value will do: what isn't a schema, or says something that isn't known, says nothing.
     """
-    types = {_single_type(branch) for branch in _branches(schema)}
+    types = {_single_type(branch) for branch in branches(schema)}
     if len(types) == 1:
         return types.pop()
     kinds = {column.kind for column in types if not column.repeated}
@@ -138,7 +138,7 @@ def column_type(schema: object) -> ColumnType:
     return JSON
 
 
-def _branches(schema: object) -> list[JSONSchema]:
+def branches(schema: object) -> list[JSONSchema]:
     """Return the non-null alternatives of a schema, each with a single type."""
     if not isinstance(schema, Mapping):
         return [{}]
@@ -149,7 +149,7 @@ def _branches(schema: object) -> list[JSONSchema]:
                 branch
                 for alternative in alternatives
                 if isinstance(alternative, Mapping)
-                for branch in _branches({**common, **alternative})
+                for branch in branches({**common, **alternative})
             ]
     types = schema.get("type")
     if types is None:

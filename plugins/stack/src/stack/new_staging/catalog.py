@@ -1,0 +1,192 @@
+"""What a tap will send and what the loader will make of it, before anything is loaded."""
+
+import copy
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from singer_sdk.exceptions import StreamMapConfigError
+from singer_sdk.helpers._catalog import get_selected_schema
+from singer_sdk.mapper import PluginMapper, RemoveRecordTransform
+from singer_sdk.singerlib import MetadataMapping
+from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.layout import Layout, layout_of
+from target_bigquery_arrow.names import table_name
+from target_bigquery_arrow.settings import SETTINGS
+
+from stack import meltano
+from stack.errors import StackError
+from stack.project import Source
+
+DEFAULT_PREFIXES = SETTINGS["properties"]["drop_stream_prefixes"]["default"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A raw table as the loader will make it.
+
+    Attributes:
+        stream: the stream's name in the tap's catalog.
+        layout: its columns and key.
+        properties: the JSON Schema of each property, after selection and `stream_maps`.
+        description: what the catalog says of the stream.
+        replication_method: FULL_TABLE, INCREMENTAL or LOG_BASED.
+    """
+
+    stream: str
+    layout: Layout
+    properties: Mapping[str, Any]
+    description: str | None
+    replication_method: str | None
+
+    @property
+    def name(self) -> str:
+        """The table's name in its dataset."""
+        return self.layout.table
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The streams of a source.
+
+    Attributes:
+        source: the source's name.
+        streams: every stream that the tap has, by the names that it goes by.
+        tables: the raw tables of those that are selected and that the loader doesn't drop.
+    """
+
+    source: str
+    streams: tuple[str, ...]
+    tables: tuple[Table, ...]
+
+    def named(self, stream: str) -> list[Table]:
+        """Return the tables of a stream, named as the tap does or as its raw table is.
+
+        Raises:
+            StackError: it isn't in the catalog, or isn't loaded.
+        """
+        found = [table for table in self.tables if stream in (table.stream, table.name)]
+        if found:
+            return found
+        loaded = ", ".join(table.stream for table in self.tables) or "none"
+        if stream in self.streams:
+            message = (
+                f"Stream '{stream}' of {self.source} is not loaded: it isn't selected, or the "
+                f"loader's `stream_maps` drop it. Add '{stream}.*' to `select` in "
+                f"extract/{self.source}.meltano.yml. Loaded are: {loaded}."
+            )
+            raise StackError(message)
+        message = (
+            f"Stream '{stream}' is not in the catalog of {self.source}. Selected are: {loaded}. "
+            f"There are: {', '.join(self.streams) or 'none'}."
+        )
+        raise StackError(message)
+
+
+def discover(source: Source) -> dict[str, Any]:
+    """Return the catalog that a source's tap gives now, with `select` and `metadata` applied.
+
+    Raises:
+        StackError: the tap failed, or its answer is no catalog.
+    """
+    name = source.extractor.name
+    # The catalog of an earlier run would hide what has changed since.
+    variable = f"{name.upper().replace('-', '_')}__USE_CACHED_CATALOG"
+    text = meltano.output("invoke", "--dump=catalog", name, **{variable: "false"})
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError as error:
+        message = (
+            f"{name} gave no catalog: line {error.lineno} of what it printed is not JSON. See for "
+            f"yourself: `meltano invoke {name} --discover`."
+        )
+        raise StackError(message) from error
+    return found
+
+
+def read(source: str, catalog: Mapping[str, Any], loader: Mapping[str, Any]) -> Catalog:
+    """Return the raw tables that a catalog and the loader's settings come to.
+
+    Raises:
+        StackError: the loader would refuse a stream.
+    """
+    entries = catalog.get("streams") or []
+    try:
+        tables = [table for entry in entries for table in _tables(entry, loader)]
+    except (LoadError, StreamMapConfigError) as error:
+        raise StackError(str(error)) from error
+    return Catalog(source, tuple(entry["tap_stream_id"] for entry in entries), tuple(tables))
+
+
+def _tables(entry: Mapping[str, Any], loader: Mapping[str, Any]) -> Iterator[Table]:
+    """Yield the tables of one stream: none, one, or several where `stream_maps` copy it."""
+    stream = entry["tap_stream_id"]
+    metadata = MetadataMapping.from_iterable(entry.get("metadata") or [])
+    mask = metadata.resolve_selection()
+    if not _is_selected(entry, mask):
+        return
+    schema = get_selected_schema(stream, entry["schema"], mask)
+    if not schema.get("properties"):
+        return
+    # The mapper takes `__else__` out of what it is given.
+    mapper = PluginMapper(copy.deepcopy(dict(loader)), logging.getLogger(__name__))
+    name = entry.get("stream") or stream
+    mapper.register_raw_stream_schema(name, schema, _keys(entry))
+    for stream_map in mapper.stream_maps[name]:
+        if isinstance(stream_map, RemoveRecordTransform):
+            continue
+        mapped = stream_map.transformed_schema
+        prefixes = loader.get("drop_stream_prefixes", DEFAULT_PREFIXES)
+        alias = stream_map.stream_alias
+        yield Table(
+            stream=stream if alias == name else alias,
+            layout=layout_of(
+                alias,
+                table_name(alias, prefixes),
+                mapped,
+                stream_map.transformed_key_properties,
+            ),
+            properties=mapped["properties"],
+            description=schema.get("description") or _root(entry).get("description"),
+            replication_method=_replication_method(entry),
+        )
+
+
+def _is_selected(entry: Mapping[str, Any], mask: Mapping[tuple[str, ...], bool]) -> bool:
+    """Return whether a stream is selected, by metadata or, as once, by a word of its own."""
+    if () in mask:
+        return mask[()]
+    return bool(entry.get("selected", entry["schema"].get("selected", False)))
+
+
+def _root(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    for item in entry.get("metadata") or []:
+        if not item["breadcrumb"]:
+            found: Mapping[str, Any] = item["metadata"]
+            return found
+    return {}
+
+
+def _keys(entry: Mapping[str, Any]) -> list[str]:
+    """Return a stream's key: what `metadata` says goes before what the tap says."""
+    root = _root(entry)
+    for keys in (
+        root.get("table-key-properties"),
+        entry.get("key_properties"),
+        root.get("view-key-properties"),
+    ):
+        if keys:
+            return list(keys)
+    return []
+
+
+def _replication_method(entry: Mapping[str, Any]) -> str | None:
+    root = _root(entry)
+    method: str | None = (
+        root.get("replication-method")
+        or root.get("forced-replication-method")
+        or entry.get("replication_method")
+    )
+    return method

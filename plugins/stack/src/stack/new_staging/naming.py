@@ -1,0 +1,119 @@
+"""Names for people: snake case, one thing or several, no word of SQL, none twice."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import inflection
+
+MAXIMUM_LENGTH = 250
+
+# Letters that have no accent to take off.
+LETTERS = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"}
+    | {"đ": "d", "Đ": "D", "ð": "d", "þ": "th"}
+)
+
+# https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords
+_RESERVED = """
+all and any array as asc assert_rows_modified at between by case cast collate contains create
+cross cube current default define desc distinct else end enum escape except exclude exists
+extract false fetch following for from full graph_table group grouping groups hash having if
+ignore in inner intersect interval into is join lateral left like limit lookup match_recognize
+merge natural new no not null nulls of on or order outer over partition preceding proto qualify
+range recursive respect right rollup rows select set some struct tablesample then to treat true
+unbounded union unnest using when where window with within
+"""
+RESERVED = frozenset(_RESERVED.split())
+
+# Words that BigQuery takes for a column, and sqlfluff in backticks only.
+_KEYWORDS = """
+access account add admin after aggregate alter apply assert assignment auto_increment begin
+bernoulli bi_capacity binary binding break cache call capacity cascade chain character check clone
+cluster column columns comment commit concurrently connect connection constraint continue copy
+corresponding current_user cycle data database date datetime declare delete describe deterministic
+do domain double drop elseif enforced error exception execute execution explain export extend
+extension external file files filter first foreign format friday function future grant granted
+grants hour ilike immediate imported include increment index inout insert integration iterate key
+language large last leave load loop manage masking matched materialized max maxvalue message
+metadata min minus minvalue ml model modify monday monitor nan nfc nfd nfkc nfkd nocache nocycle
+noorder object offset operate option options ordinal organization out overlaps overwrite ownership
+partitions percent pipe pivot policy precision primary prior privileges procedure project public
+quarter raise read reference_usage references rename repeat repeatable replace replica reservation
+resource restrict return returns revoke rlike role rollback routine row safe saturday schema schemas
+search second separator sequence server session_user sets share snapshot source stage start storing
+stream strict sunday system system_time table tablespace target task temp temporary thursday time
+timestamp transaction transient trigger truncate tuesday undrop unique unpivot unsigned until update
+usage use use_any_role user values varying vector version view warehouse wednesday week while
+without work wrapper write zone
+"""
+KEYWORDS = frozenset(_KEYWORDS.split())
+
+# Of these, those that sqlfluff can't read without.
+UNREADABLE = frozenset(
+    ("aggregate", "clone", "corresponding", "extend", "include", "pivot", "primary", "unpivot")
+)
+
+
+def snake_case(name: str) -> str:
+    """Return a name in snake case: `userID` → `user_id`, `Größe (cm)` → `grosse_cm`.
+
+    A name without a Latin letter or a digit becomes empty.
+    """
+    plain = inflection.transliterate(name.translate(LETTERS))
+    # Or `userIDs` would be `user_i_ds`.
+    plain = re.sub(r"([A-Z]{2,})s(?![a-z])", lambda found: f"_{found[1].lower()}s_", plain)
+    snake = inflection.underscore(re.sub(r"[^A-Za-z0-9]+", "_", plain))
+    snake = re.sub(r"_+", "_", snake).strip("_")[:MAXIMUM_LENGTH].rstrip("_")
+    return f"_{snake}" if snake[:1].isdigit() else snake
+
+
+def singular(name: str) -> str:
+    """Return a name for one of what a plural name stands for: `order_lines` → `order_line`."""
+    *first, last = name.split("_")
+    return "_".join([*first, inflection.singularize(last)])
+
+
+def plural(name: str) -> str:
+    """Return the plural of a name, which may be one already."""
+    *first, last = name.split("_")
+    return "_".join([*first, inflection.pluralize(inflection.singularize(last))])
+
+
+def boolean_name(name: str) -> str:
+    """Return the name of a column that says whether: `active` → `is_active`."""
+    if re.match("(is|has)_.", name):
+        return name
+    for verb, instead in (
+        ("includes", "has"),
+        ("contains", "has"),
+        ("with", "has"),
+        ("can", "is_able_to"),
+        ("should", "is_to"),
+        ("was", "is"),
+        ("are", "is"),
+    ):
+        if re.match(f"{verb}_.", name):
+            return f"{instead}_{name.removeprefix(f'{verb}_')}"
+    *_, last = name.split("_")
+    several = inflection.singularize(last) != last and inflection.pluralize(last) == last
+    return f"has_{name}" if several else f"is_{name}"
+
+
+def words(name: str) -> str:
+    """Return a snake-case name as words."""
+    return name.strip("_").replace("_", " ")
+
+
+class Names:
+    """The names in one scope: columns of a model, or models of a source."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+
+    def take(self, candidates: Sequence[str]) -> str:
+        """Return the first candidate that is free, or the last one with a number."""
+        last = candidates[-1]
+        numbered = (f"{last}_{number}" for number in range(2, len(self._taken) + 3))
+        name = next(name for name in (*candidates, *numbered) if name not in self._taken)
+        self._taken.add(name)
+        return name
