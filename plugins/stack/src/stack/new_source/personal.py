@@ -4,14 +4,15 @@ import re
 from collections.abc import Iterable
 
 SECRET = re.compile(
-    r"passw(or)?d|passphrase|digest|secret|token|api_?key|private_?key|_salt$|^salt$|otp_",
+    r"passw(or)?d|passphrase|digest|secret|token|(api|app|private|access|secret)_?key|_salt$|^salt$|otp_",
     re.IGNORECASE,
 )
 HASHED = re.compile(
     r"e_?-?mail|phone|mobile|iban|ssn|passport|tax_?id|\bip\b|ip_?addr", re.IGNORECASE
 )
 DROPPED = re.compile(
-    r"(first|last|full|middle|sur|given|family|display|contact|person|customer|user)[_ ]?name"
+    r"(first|last|full|middle|sur|given|family|display)[_ ]?name"
+    r"|(contact|person|customer|user|author|owner)[_ ]?name"
     r"|street|address|postal|post_?code|zip_?code|birth|gender|avatar|latitude|longitude",
     re.IGNORECASE,
 )

@@ -89,8 +89,7 @@ def text(draft: Draft, interval: str) -> str:
         "plugins:",
         "  extractors:",
         *_item(_mapping({**extractor, "namespace": name, "label": f"{title} ({draft.label})"})),
-        "    config:",
-        *_indented(_mapping(draft.config), 6),
+        *_indented(_config(draft.config), 4),
         *_indented(_selection(draft.select), 4),
         *_indented(_block("metadata", draft.metadata), 4),
         f"    load_schema: {name}",
@@ -198,6 +197,15 @@ def _block(key: str, value: Any) -> list[str]:
             return [f"{scalar(key)}: >-", *(f"  {line[2:]}" for line in _comment(value))]
         case _:
             return [flow]
+
+
+def _config(values: Mapping[str, Any]) -> Iterable[str]:
+    lines = list(_indented(_mapping(values), 2))
+    if any(not isinstance(value, Commented) for value in values.values()):
+        yield from ["config:", *lines]
+    elif lines:
+        # A comment as a whole, for a linter's sake: there is nothing that it could belong to.
+        yield from ["# config:", *(f"# {line.replace('# ', '', 1)}" for line in lines)]
 
 
 def _list_item(item: Any) -> Iterable[str]:

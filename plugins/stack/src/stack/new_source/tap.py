@@ -38,6 +38,8 @@ KINDS = {
     "object": "object",
 }
 SECONDS = 120
+TEXTS = ("string", "array", "object", None)
+"""Types that may hold a secret."""
 OLD_SETUPTOOLS = "setuptools<81"
 """The last ones with pkg_resources, which many taps need and no longer get by themselves."""
 FACTS = """
@@ -245,7 +247,7 @@ def _settings(schema: Mapping[str, Any]) -> Iterator[Setting]:
         yield Setting(
             name,
             kind="options" if options else "date_iso8601" if is_date else KINDS.get(main or ""),
-            is_secret=is_told_secret or (main == "string" and _is_secret(name)),
+            is_secret=is_told_secret or (main in TEXTS and _is_secret(name)),
             is_required=name in required,
             description=" ".join(str(said.get("description") or said.get("title") or "").split()),
             default=said.get("default"),
