@@ -41,6 +41,10 @@ test: .venv/.setup-dev ## Run the tests
 lint: .venv/.setup-dev ## Check format, types, SQL and YAML
 	@.venv/bin/pre-commit run --all-files
 
+.PHONY: check
+check: ## Say what the next run lacks, even if Meltano can't start; SOURCES="close stripe" for some
+	@.meltano/utilities/stack/venv/bin/stack check $(SOURCES)
+
 .PHONY: bench
 bench: .venv/.setup-dev ## Measure: CPU seconds and peak memory, beside others
 	@.venv/bin/python load/target-bigquery-arrow/bench/record_road.py
