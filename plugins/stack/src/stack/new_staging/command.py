@@ -49,7 +49,7 @@ def new_staging(
     found = project.source(source)
     path = STAGING / source
     folder = Folder(project.root / path)
-    click.echo(f"Reading the catalog of {found.extractor.name} …", err=True)
+    click.echo(f"Reading the catalog of {found.extractor.name} …")
     catalog = catalogs.read(source, catalogs.discover(found), found.loader.config())
     staged = stage(found, catalog, streams, folder)
     wanted = staged.files()

@@ -137,6 +137,7 @@ class Found:
     schema: JSONSchema = field(default_factory=dict)
     is_list: bool = False
     is_json: bool = False
+    is_key_part: bool = False
 
 
 @dataclass
@@ -223,9 +224,9 @@ def _models(source: str, table: Table, name: str, names: Names) -> Iterator[Mode
             if isinstance(item, Nested):
                 nested.append(item)
             if isinstance(item, Found) and is_key:
-                item.value = place.scalar(column.type.kind)
+                item.value, item.is_key_part = place.scalar(column.type.kind), True
             found.append(item if isinstance(item, Found) else _count_of(item))
-    keys = [item for item in found if item.origin[0] in _key_properties(table)]
+    keys = [item for item in found if item.is_key_part]
     key = keys[0] if len(keys) == 1 else _surrogate(keys, found, one)
     if len(keys) > 1:
         found.insert(0, key)
@@ -298,10 +299,6 @@ def _count_of(nested: Nested) -> Found:
     return Found((f"{name}_count",), nested.place.count(), (*nested.origin, "count"))
 
 
-def _key_properties(table: Table) -> set[str]:
-    return {column.property for column in table.layout.columns if column.name in table.layout.keys}
-
-
 def _surrogate(keys: Sequence[Found], found: Sequence[Found], one: str) -> Found:
     """Return one key made of several; `id` unless the source has one."""
     expression = sql.surrogate_key([as_text(key.value) for key in keys])
@@ -341,8 +338,9 @@ def _resolve(
 
 def _column(item: Found, name: str, one: str, *, is_key: bool) -> Column:
     kind = item.value.kind
-    is_id = is_key or (kind in KEY_KINDS and (name == "id" or name.endswith(("_id", "uuid"))))
-    made = descriptions.of_column(name, kind, one)
+    sounds_like_id = name == "id" or name.endswith(("_id", "uuid"))
+    is_id = is_key or item.is_key_part or (kind in KEY_KINDS and sounds_like_id)
+    made = descriptions.of_column(item.candidates[0], kind, one)
     if item.is_list:
         made = f"{made[:-1]}, separated by commas."
     if item.is_json:
