@@ -178,16 +178,17 @@ def draft(name: str, url: str, project: Project, schemas: Sequence[str]) -> Draf
 def _parameters(url: str) -> dict[str, str]:
     try:
         found = {k: str(v) for k, v in conninfo.conninfo_to_dict(url).items() if v is not None}
-    except psycopg.ProgrammingError as error:
-        # What libpq says may hold the whole URL, and with it the password.
-        reason = "" if "@" in str(error) else f": {str(error).strip()}"
+    except psycopg.ProgrammingError:
+        found = {}
+    # What isn't written as it should be may be a part of the password: it isn't repeated.
+    ports = found.get("port", "5432").split(",")
+    if not found or "@" in found.get("host", "") or not all(map(str.isdigit, ports)):
         message = (
-            f"The Postgres URL can't be understood{reason}. It goes "
-            f"`postgresql://user@host:5432/database`; in user and password, `@`, `/` and `:` are "
-            f"written "
-            f"%40, %2F and %3A. PGPASSWORD holds the password where the URL doesn't."
+            "The Postgres URL can't be understood. It goes `postgresql://user@host:5432/database`; in "
+            "user and password, `@`, `/`, `:` and `%` are written %40, %2F, %3A and %25. PGPASSWORD "
+            "may hold the password instead."
         )
-        raise StackError(message) from None
+        raise StackError(message)
     if not found.get("dbname") and not os.environ.get("PGDATABASE"):
         message = "The Postgres URL names no database: `postgresql://user@host:5432/database`."
         raise StackError(message)
@@ -344,7 +345,7 @@ def _fill_select(
             Select(f"!{stream_pattern(table.stream)}.{property_pattern(column)}", reason)
             for column, reason in _left_out(table, key)
         ]
-        proposed = personal.stream_maps(table.stream, (c for c in table.columns if c not in key))
+        proposed = personal.stream_maps(table.stream, table.columns, key)
         if proposed:
             found.personal[table.stream] = proposed
     if not found.select:
@@ -392,7 +393,7 @@ def _left_out(table: Table, key: Sequence[str]) -> Iterator[tuple[str, str]]:
         if column in key:
             continue
         name = valid_name(column).lower()
-        if personal.is_secret(column) and "string" in str(schema.get("type")):
+        if personal.is_secret(column) and personal.may_be_text(schema):
             yield column, "looks like a secret"
         elif name in taken:
             yield column, f"would share the raw column {name} with {taken[name]}"

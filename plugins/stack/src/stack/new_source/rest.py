@@ -270,8 +270,8 @@ def _draft(
     )
     for stream in streams:
         found.select.append(Select(f"{stream.name}.*"))
-        columns = [column for column in stream.schema["properties"] if column not in stream.key]
-        if proposed := personal.stream_maps(stream.name, columns):
+        properties = stream.schema["properties"]
+        if proposed := personal.stream_maps(stream.name, properties, stream.key):
             found.personal[stream.name] = proposed
     found.notes.append(
         "The tap doesn't see what is deleted at the source: such rows stay in BigQuery."

@@ -382,8 +382,8 @@ def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
                 f"one in "
                 f"`metadata`: `{metadata_pattern(stream)}: {{table-key-properties: [...]}}`."
             )
-        columns = [c for c in entry.get("schema", {}).get("properties", {}) if c not in _key(entry)]
-        if proposed := personal.stream_maps(stream, columns):
+        properties = entry.get("schema", {}).get("properties", {})
+        if proposed := personal.stream_maps(stream, properties, _key(entry)):
             found.personal[stream] = proposed
     click.echo(f"  {len(streams)} streams")
 
@@ -402,7 +402,8 @@ def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str
         for value in values.values():
             if isinstance(value, str) and len(value) > 3:
                 last = last.replace(value, "…")
-        return last if last.endswith(".") else f"{last}."
+        last = last if len(last) <= 300 else f"{last[:300]}…"
+        return last if last.endswith((".", "…")) else f"{last}."
     return streams or "there are none."
 
 
@@ -418,18 +419,8 @@ def _key(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _about_stream(entry: Mapping[str, Any]) -> str:
+    """Return a stream's key and what it is replicated by."""
     top = _top(entry)
-    replication = entry.get("replication_key") or ", ".join(
-        (top.get("replication-key") and [top["replication-key"]])
-        or top.get("valid-replication-keys")
-        or []
-    )
-    method = entry.get("replication_method") or top.get("forced-replication-method") or ""
-    by = (
-        f"by {replication}"
-        if replication
-        else "in full"
-        if method in ("FULL_TABLE", "")
-        else method
-    )
-    return f"key: {', '.join(_key(entry)) or 'none'}; {by}"
+    keys = [entry.get("replication_key"), top.get("replication-key")]
+    key = next(filter(None, [*keys, *(top.get("valid-replication-keys") or [])]), None)
+    return f"key: {', '.join(_key(entry)) or 'none'}; {f'by {key}' if key else 'in full'}"

@@ -1,0 +1,77 @@
+"""A source's name can't be mixed up with anything that is there, nor can its variables."""
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import dotenv
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stack.errors import StackError
+from stack.new_source import dotenv_file
+from stack.new_source.dotenv_file import Variable
+from stack.new_source.names import check_name
+from stack.project import Project
+
+ROOT = Path(__file__).resolve().parents[4]
+
+
+@pytest.fixture(scope="module", name="project")
+def project_of_the_module() -> Iterator[Project]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MELTANO_PROJECT_ROOT", str(ROOT))
+        patch.setenv("MELTANO_ENVIRONMENT", "local")
+        project = Project()
+        assert project.facts
+        yield project
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Shop Data", "Perhaps 'shop_data'"),
+        ("1st", "a letter first"),
+        ("shop-data", "Perhaps 'shop_data'"),
+        ("a" * 41, "40 at most"),
+        ("dbt", "reserved: dbt writes to"),
+        ("dbt_lawrence", "reserved: dbt writes to"),
+        ("sandbox", "reserved"),
+        ("information_schema", "reserved"),
+        ("stripe", "extract/stripe.meltano.yml is there already"),
+        ("closeio", "a plugin 'tap-closeio'"),
+        ("metabase", "a plugin 'dbt-metabase'"),
+        ("lawrence_stripe", "developer called 'lawrence' for the source stripe"),
+    ],
+)
+def test_a_name_that_is_taken_or_would_collide_is_refused(
+    project: Project, name: str, said: str
+) -> None:
+    with pytest.raises(StackError) as error:
+        check_name(name, project)
+    assert said in error.value.message
+
+
+@pytest.mark.parametrize("name", ["shop", "product_analytics", "wiki2", "dbtx"])
+def test_any_other_name_will_do(project: Project, name: str) -> None:
+    check_name(name, project)
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=30))
+def test_a_value_comes_out_of_the_env_file_as_it_went_in(value: str) -> None:
+    if "${" in value or not value.isprintable():
+        with pytest.raises(StackError, match="SHOP_PASSWORD"):
+            dotenv_file.added("", [Variable("SHOP_PASSWORD", value)], "title")
+        return
+    text = dotenv_file.added("A=1", [Variable("SHOP_PASSWORD", value)], "title")
+    read = dict(dotenv.dotenv_values(stream=StringIO(text)))
+    assert read == {"A": "1", "SHOP_PASSWORD": value}
+
+
+def test_what_is_there_stays_and_what_is_not_known_is_not_set() -> None:
+    before = "SHOP_HOST=mine\n"
+    after = dotenv_file.added(
+        before, [Variable("SHOP_HOST", "other"), Variable("SHOP_KEY")], "Shop."
+    )
+    assert after == "SHOP_HOST=mine\n\n# Shop.\n# SHOP_KEY=\n"
+    assert dotenv_file.added(before, variables[:1], "Shop.") == before
