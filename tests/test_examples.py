@@ -1,6 +1,8 @@
 """Each example is one file that brings a source in when it is copied into `extract/`."""
 
+import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -259,6 +261,28 @@ def test_a_day_later_the_database_is_equal_again_and_knows_what_was_deleted(
         )
         assert row["n"] > 0
     assert "body" not in raw_table(loaded, "feedback", "comments")[0]
+
+
+def test_personal_data_is_hashed_once_the_example_s_comment_is_taken_away(
+    loaded: Stack, day_later: DayLater
+) -> None:
+    assert day_later.requests
+    file = loaded.root / "extract/surveys.meltano.yml"
+    commented = file.read_text()
+    file.write_text(re.sub(r"(?m)^( +)# (?=stream_maps:|  )", r"\1", commented))
+    loaded.meltano(
+        *("run", "--state-id-suffix", "hashed", "tap-surveys", "target-surveys"),
+        TARGET_SURVEYS_DATASET="surveys_hashed",
+    )
+    file.write_text(commented)
+
+    rows = loaded.query("select * from surveys_hashed.responses")
+    emails = {
+        body["id"]: hashlib.md5(body["respondent"]["email"].encode()).hexdigest()
+        for body in documents(loaded, "surveys").of("response")
+    }
+    assert {row["id"]: row["respondent_email"] for row in rows} == emails
+    assert "respondent_name" not in rows[0]
 
 
 def test_a_source_is_gone_with_its_file(loaded: Stack, day_later: DayLater) -> None:
