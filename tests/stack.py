@@ -113,13 +113,13 @@ class Stack:
         lines = Path(self.status["saas"]["request_log"]).read_text().splitlines()
         return [json.loads(line) for line in lines[since:]]
 
-    def bookmarks(self) -> dict[str, Any]:
-        """Return where the next run of the product's extraction begins, by stream."""
+    def bookmarks(self, blocks: str = "tap-product-to-target-bigquery") -> dict[str, Any]:
+        """Return where the next run of an extraction begins, by stream."""
         path = self.environment["MELTANO_DATABASE_URI"].removeprefix("sqlite:///")
         with contextlib.closing(sqlite3.connect(path)) as connection:
             (state,) = connection.execute(
                 "select completed_state from state where state_id = ?",
-                ["local:tap-product-to-target-bigquery"],
+                [f"local:{blocks}"],
             ).fetchone()
         bookmarks = json.loads(state)["singer_state"]["bookmarks"]
         return {stream: bookmark for stream, bookmark in bookmarks.items() if bookmark}

@@ -221,13 +221,16 @@ class Warehouse:
         """Say in a line why BigQuery doesn't answer.
 
         Raises:
-            NotFound: there is no such thing.
+            NotFound: there is no such dataset or table.
             UnreachableError: it doesn't answer, or refuses.
         """
         try:
             return ask()
-        except NotFound:
-            raise
+        except NotFound as error:
+            if "Project" not in error.message:
+                raise
+            message = f"BigQuery has no project '{self.project}': correct the loader's `project`."
+            raise UnreachableError(message) from error
         except (GoogleAPIError, GoogleAuthError, RequestException, OSError) as error:
             cause = getattr(error, "cause", None) or error
             if isinstance(cause, RequestException):

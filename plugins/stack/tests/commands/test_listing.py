@@ -1,0 +1,216 @@
+"""What `stack streams` says: bookmarks in words, old rows, drift, and datasets of no source."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from stack.errors import StackError
+from stack.project import Plugin, Setting, Source
+from stack.streams import freshness
+from stack.streams.bookmarks import readable
+from stack.streams.catalog import Run, Stream
+from stack.streams.changes import changes
+from stack.streams.freshness import Verdict
+from stack.streams.listing import Listing, SourceReport, StreamReport
+from stack.streams.raw import Orphan, unclaimed
+from stack.streams.text import lines
+from target_bigquery_arrow.column_types import ColumnType, Kind
+from target_bigquery_arrow.layout import METADATA
+
+STRING, INT64 = ColumnType(Kind.STRING), ColumnType(Kind.INT64)
+
+
+def plugin(name: str = "target-x", annotations: Any = None, **settings: Any) -> Plugin:
+    found = {
+        key: Setting(key, value, value, "meltano_yml", False, None)
+        for key, value in settings.items()
+    }
+    return Plugin("loaders", name, None, "x", "X", None, "", annotations or {}, {}, found)
+
+
+@pytest.mark.parametrize(
+    ("bookmarks", "words"),
+    [
+        ({"s": {"replication_key": "xmin", "replication_key_value": 755}}, "transaction 755"),
+        (
+            {"s": {"replication_key": "at", "replication_key_value": "2026-01-31T12:00:00+02:00"}},
+            "2026-01-31 10:00:00",
+        ),
+        ({"s": {"partitions": [{}, {}]}}, "one in each of 2 partitions"),
+        ({"s": {"date_updated": "2026-01-31", "offset": {}}}, "2026-01-31 00:00:00"),
+        (
+            {"s": {"created": 1795656470}, "s_events": {"updates_created": 1795051670000}},
+            "2026-11-26 01:27:50, events 2026-11-19 01:27:50",
+        ),
+        ({"s": {"id": 1795656470}}, "1795656470"),
+        ({"s": "2026-01-31T00:00:00Z"}, "2026-01-31 00:00:00"),
+        ({"s": {}}, None),
+        ({}, None),
+    ],
+)
+def test_bookmarks_of_each_kind_are_told_in_words(bookmarks: Any, words: str | None) -> None:
+    assert readable("s", bookmarks) == words
+
+
+def stream(**properties: str) -> Stream:
+    schemas = {name: {"type": kind} for name, kind in properties.items()}
+    return Stream("public-s", "FULL_TABLE", None, ["id"], True, schemas, list(schemas))
+
+
+def found(loader: Plugin, one: Stream, **columns: ColumnType) -> list[str]:
+    return changes(one, loader, "s", {**columns, **METADATA})
+
+
+def test_a_table_that_is_as_its_catalog_has_no_changes() -> None:
+    assert found(plugin(), stream(id="integer", Name="string"), id=INT64, name=STRING) == []
+
+
+def test_changes_are_told_as_the_loader_makes_them() -> None:
+    said = found(
+        plugin(),
+        stream(id="integer", new="string", size="object", age="integer"),
+        id=INT64,
+        size=STRING,
+        size__json=ColumnType(Kind.JSON),
+        age=INT64,
+        age__string=STRING,
+        gone=STRING,
+    )
+    assert said == [
+        "new column 'new' (STRING): not in the table yet",
+        "column 'size' is STRING in the table and JSON in the stream: values go into 'size__json'",
+        "column 'size__json' holds what came for 'size' as JSON",
+        "column 'age__string' holds what came for 'age' as STRING",
+        "column 'gone' is no longer in the catalog: it stays as it is",
+    ]
+
+
+def test_changes_follow_the_loaders_schema_drift() -> None:
+    new = stream(id="integer", new="string")
+    (frozen,) = found(plugin(schema_drift="freeze"), new, id=INT64)
+    assert frozen == "new column 'new' (STRING) left out: frozen"
+    (failing,) = found(plugin(schema_drift="fail"), new, id=INT64)
+    assert failing.startswith("the next load fails: Stream 'public-s', table 's': column 'new'")
+
+
+def test_what_is_dropped_on_its_way_is_not_missed() -> None:
+    maps = {"public-s": {"email": None, "hash": "md5(email)"}}
+    loader = plugin(stream_maps=maps)
+    one = stream(id="integer", email="string")
+    assert found(loader, one, id=INT64, hash=STRING) == []
+    (kept,) = found(loader, one, id=INT64, hash=STRING, email=STRING)
+    assert kept.startswith("column 'email' is no longer")
+
+
+def source(annotations: Any = None) -> Source:
+    extractor = plugin("tap-x", {"stack": annotations or {}})
+    return Source("notes", Path("notes.meltano.yml"), extractor, plugin(), "notes", "", None, None)
+
+
+def test_rows_are_old_by_what_the_sources_file_says() -> None:
+    limit = freshness.of_source(
+        source(
+            {
+                "freshness": {
+                    "warn_after": {"count": 36, "period": "hour"},
+                    "error_after": {"count": 3, "period": "day"},
+                }
+            }
+        )
+    )
+    assert limit
+    hours = {35: Verdict.PASS, 37: Verdict.WARN, 73: Verdict.ERROR}
+    assert {age: limit.verdict(timedelta(hours=age)) for age in hours} == hours
+    assert freshness.of_source(source()) is None
+
+
+def test_a_freshness_that_is_none_is_an_error_that_names_the_file() -> None:
+    with pytest.raises(StackError, match=r"notes\.meltano\.yml: `freshness` isn't one"):
+        freshness.of_source(source({"freshness": {"warn_after": {"count": 3, "period": "moon"}}}))
+    with pytest.raises(StackError, match=r"isn't one"):
+        freshness.of_source(source({"freshness": "1 day"}))
+
+
+def test_tables_are_old_by_what_dbt_says(tmp_path: Path) -> None:
+    folder = tmp_path / "transform/models/staging/notes"
+    folder.mkdir(parents=True)
+    (folder / "src_notes.yml").write_text(
+        """
+        sources:
+          - name: notes
+            schema: "{{ var('notes_dataset', 'notes') }}"
+            config: {freshness: {warn_after: {count: 1, period: day}}}
+            tables:
+              - name: pages
+              - name: tags
+                config: {freshness: {error_after: {count: 1, period: hour}}}
+              - name: archive
+                config: {freshness: null}
+        """
+    )
+    limits = freshness.of_tables(tmp_path, source())
+    day = timedelta(hours=25)
+    assert {name: limit.verdict(day) for name, limit in limits.items()} == {
+        "pages": Verdict.WARN,
+        "tags": Verdict.ERROR,
+    }
+    assert freshness.of_tables(tmp_path / "elsewhere", source()) == {}
+
+
+THERE = ["product", "helpdesk", "ann_helpdesk", "ann_product", "dbt_ann", "joe_product", "dbt"]
+NAMED = ["product", "close"]
+
+
+def test_production_never_proposes_a_developers_dataset() -> None:
+    assert unclaimed(THERE, NAMED) == ["dbt", "dbt_ann", "helpdesk"]
+
+
+@pytest.mark.parametrize("developer", ["ann", "dbt_ann", "dbt_dbt_Ann"])
+def test_a_developer_is_shown_none_but_the_own_datasets(developer: str) -> None:
+    assert unclaimed(THERE, ["ann_product"], developer) == ["ann_helpdesk"]
+    longer = [*THERE, "ann_b_product", "dbt_ann_b"]
+    assert unclaimed(longer, ["ann_product"], developer) == ["ann_helpdesk"]
+
+
+def test_a_listing_reads_as_tables() -> None:
+    now = datetime.now(UTC)
+    began = datetime(2026, 1, 31, 4, tzinfo=UTC)
+    read = StreamReport(
+        *("users", ["users"], "INCREMENTAL", "updated_at", True, "2026-01-31 04:00:00", {}),
+        *(1234, 5, now - timedelta(hours=50), Verdict.ERROR, ["new column 'x' (STRING)"]),
+    )
+    never = StreamReport(
+        "tags", ["tags"], "FULL_TABLE", None, False, None, {}, None, None, None, None, []
+    )
+    report = SourceReport(
+        *("notes", "notes", "notes-daily", "0 4 * * *"),
+        Run("FAIL", began, began + timedelta(seconds=9)),
+        *(now, None, None, [read, never], ["drafts"], ["old"], []),
+    )
+    removal = "bq rm -r -d p:help"
+    state = "prod:tap-old-to-target-bigquery"
+    listing = Listing("prod", [report], [Orphan("help", 1, removal)], [state], ["It's late."])
+    assert "\n".join(map(click.unstyle, lines(listing))) == EXPECTED
+
+
+EXPECTED = """\
+! It's late.
+
+notes → dataset notes (notes-daily, at 0 4 * * *)
+  Last run 2026-01-31 04:00 UTC failed after 9 s
+
+  stream  replication                bookmark              rows  deleted  newest row
+  users   incremental by updated_at  2026-01-31 04:00:00  1,234        5  2 d ✗
+  tags    full table                 -                        -        -  never loaded
+
+  ! users: new column 'x' (STRING)
+  No stream fills old any more.
+  Not selected: drafts.
+
+Raw datasets that no source's file names: orphaned
+  help, 1 table. If nobody needs it: bq rm -r -d p:help
+
+States of no source: it would go on from there if it came back
+  To begin anew instead: meltano state clear prod:tap-old-to-target-bigquery"""
