@@ -4,11 +4,21 @@ What `new-source` and `new-staging` make of it is tested in test_new_source.py a
 test_new_staging.py.
 """
 
+import datetime
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import dict_row
+from sandbox.testing.postgres_server import running_server
 
 READER = "reader"
 PASSWORD = "p@ss/w:rd $HOME 'x' #1\\"
@@ -30,23 +40,32 @@ KEYS = {
 }
 """The raw tables that come of it, and their keys there; `log lines` and `vault` aren't read."""
 
-TABLES = {
-    "accounts": "public.accounts",
-    "order": 'public."order"',
-    "Order_Items": 'public."Order Items"',
-    "camelCase": 'public."camelCase"',
-    "account_roles": "public.account_roles",
-    "odd_types": "public.odd_types",
-    "sessions": "public.sessions",
-    "Sales_Ops_Deals": '"Sales Ops"."Deals"',
-    "Sales_Ops_regions": '"Sales Ops".regions',
-    "audit_events": "audit.events",
-    "audit_nothing_yet": "audit.nothing_yet",
-    "audit_v1_0_import": 'audit."v1.0 import"',
-    "active_accounts": "public.active_accounts",
-    "totals": "public.totals",
+QUERIES = {
+    "accounts": "select * from public.accounts",
+    "order": 'select * from public."order"',
+    "Order_Items": 'select * from public."Order Items"',
+    "camelCase": 'select * from public."camelCase"',
+    "account_roles": "select * from public.account_roles",
+    "odd_types": """
+        select
+            id, took::text, address::text, network::text, mac::text, raw,
+            span::text, words::text, flags::text, starts, starts_tz::text, spot::text, numbers,
+            small, large, exact, to_jsonb(pair) as pair, document, cash::numeric
+        from public.odd_types
+    """,
+    "sessions": "select *, ip_address::text as ip_address from public.sessions",
+    "Sales_Ops_Deals": 'select * from "Sales Ops"."Deals"',
+    "Sales_Ops_regions": 'select * from "Sales Ops".regions',
+    "audit_events": "select * from audit.events",
+    "audit_nothing_yet": "select * from audit.nothing_yet",
+    "audit_v1_0_import": 'select * from audit."v1.0 import"',
+    "active_accounts": "select * from public.active_accounts",
+    "totals": "select * from public.totals",
 }
-"""What each raw table is in Postgres."""
+"""What each raw table holds, asked of Postgres; odd types as the tap writes them."""
+
+SECRETS = ("password_digest", "apiToken", "token")
+"""Columns that `new-source` leaves out."""
 
 SCHEMA = """
 create schema "Sales Ops";
@@ -165,36 +184,58 @@ create materialized view public.totals as
 """
 
 ROWS = """
-insert into public.accounts (name, email, plan, balance, discount, settings, tags, is_active, updated_at)
+insert into public.accounts (
+    name, email, plan, balance, discount, settings, tags, is_active, updated_at
+)
 select
-    'Account ' || n, 'a' || n || '@example.com',
+    'Account ' || n,
+    'a' || n || '@example.com',
     (array['free', 'team', 'Enterprise!'])[1 + n % 3]::public.plan,
-    n * 1.25, n % 100,
-    case when n % 4 > 0 then jsonb_build_object('seats', n, 'owner', jsonb_build_object('name', 'ä')) end,
+    n * 1.25,
+    n % 100,
+    case
+        when n % 4 > 0
+            then jsonb_build_object('seats', n, 'owner', jsonb_build_object('name', 'ä'))
+    end,
     case when n % 5 > 0 then array['x', 'y ' || n] else '{}' end,
     n % 7 > 0,
     case when n % 2 > 0 then timestamp '2025-03-30 02:30:00' + n * interval '1 minute' end
 from generate_series(1, 60) as n;
 insert into public."order"
-select gen_random_uuid(), n, 'group ' || n, n, date '2025-01-01' + n, n % 2 = 0 from generate_series(1, 50) as n;
+select gen_random_uuid(), n, 'group ' || n, n, date '2025-01-01' + n, n % 2 = 0
+from generate_series(1, 50) as n;
 insert into public."Order Items"
-select id, line, line * 0.125, 'second "' || line || '"', E'größer\\nals' from public."order", generate_series(1, 3) as line;
+select id, line, line * 0.125, 'second "' || line || '"', E'größer\\nals'
+from public."order", generate_series(1, 3) as line;
 insert into public."camelCase"
-select n, 'First ' || n, 'tok_' || n, timestamp '2024-02-29 12:00:00' + n * interval '1 day' from generate_series(1, 20) as n;
-insert into public.account_roles select n, role, '2025-06-01' from generate_series(1, 20) as n, generate_series(1, 2) as role;
+select n, 'First ' || n, 'tok_' || n, timestamp '2024-02-29 12:00:00' + n * interval '1 day'
+from generate_series(1, 20) as n;
+insert into public.account_roles
+select n, role, '2025-06-01' from generate_series(1, 20) as n, generate_series(1, 2) as role;
 insert into public."log lines" select now(), 'the same line' from generate_series(1, 5);
 insert into public.odd_types values
 (
-    1, '1 day 02:03:04', '10.0.0.1', '10.0.0.0/8', '08:00:2b:01:02:03', '\\x00ff', '[1,5)', 'fat cat', '1010',
-    '23:59:59.5', '10:00+02', '(1,2)', '{1,2,3}', 0.5, 1e300, 12345678901234567890.123456789,
-    '(7,"Ann, B.")', '{"a": [1, 2, {"b": null}]}', '1234.56'
+    1, '1 day 02:03:04', '10.0.0.1', '10.0.0.0/8', '08:00:2b:01:02:03', '\\x00ff', '[1,5)',
+    'fat cat', '1010', '23:59:59.5', '10:00+02', '(1,2)', '{1,2,3}', 0.5, 1e300,
+    12345678901234567890.123456789, '(7,"Ann, B.")', '{"a": [1, 2, {"b": null}]}', '1234.56'
 ),
-(2, null, null, null, null, null, null, null, null, null, null, null, '{}', null, null, null, null, null, null);
-insert into public.sessions select gen_random_uuid(), n, 'secret ' || n, ('10.0.0.' || n)::inet, n from generate_series(1, 9) as n;
-insert into "Sales Ops"."Deals" select n, 'Deal ' || n, n * 1000.01, '2025-12-31', n % 2 = 0 from generate_series(1, 12) as n;
-insert into "Sales Ops".regions values ('DE', 357022, '((0,0),(1,1),(1,0))'), ('AT', null, null);
+(
+    2, null, null, null, null, null, null, null, null, null, null, null, '{}', null, null, null,
+    null, null, null
+);
+insert into public.sessions
+select gen_random_uuid(), n, 'secret ' || n, ('10.0.0.' || n)::inet, n
+from generate_series(1, 9) as n;
+insert into "Sales Ops"."Deals"
+select n, 'Deal ' || n, n * 1000.01, '2025-12-31', n % 2 = 0 from generate_series(1, 12) as n;
+insert into "Sales Ops".regions
+values ('DE', 357022, '((0,0),(1,1),(1,0))'), ('AT', null, null);
 insert into audit.events
-select n, timestamptz '2025-12-20 00:00:00+00' + n * interval '1 day', 'kind ' || n % 3, jsonb_build_object('n', n)
+select
+    n,
+    timestamptz '2025-12-20 00:00:00+00' + n * interval '1 day',
+    'kind ' || n % 3,
+    jsonb_build_object('n', n)
 from generate_series(1, 30) as n;
 insert into audit."v1.0 import" select n, 'a' || n, null from generate_series(1, 4) as n;
 insert into public.vault values (1, 'nobody reads this');
@@ -208,6 +249,42 @@ revoke select on public.vault from {reader};
 """
 
 
+@contextmanager
+def running_database(folder: Path) -> Iterator["Database"]:
+    """Run a server that has such a database, and asks for the reader's password."""
+    with running_server(folder / "postgres") as server:
+        rules = server.directory / "pg_hba.conf"
+        rules.write_text(f"host all {READER} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        with server.connect("postgres") as connection:
+            connection.execute("create database shop")
+            connection.execute("select pg_reload_conf()")
+        with server.connect("shop", row_factory=dict_row) as connection:
+            build(connection)
+            yield Database(server.port, connection)
+
+
+@dataclass
+class Database:
+    """The database, to a superuser."""
+
+    port: int
+    connection: psycopg.Connection[Any]
+
+    @property
+    def url(self) -> str:
+        """The reader's URL, with the password in it."""
+        return f"postgresql://{READER}:{quote(PASSWORD, safe='')}@127.0.0.1:{self.port}/shop"
+
+    def rows(self, table: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+        """Return what a raw table has to hold, by its key."""
+        self.connection.execute("set intervalstyle to 'iso_8601'; set timezone to 'UTC'")
+        rows = [
+            {column_name(k): plain(v) for k, v in row.items() if k not in SECRETS}
+            for row in self.connection.execute(QUERIES[table].encode())
+        ]
+        return {tuple(row[key] for key in KEYS[table]): row for row in rows}
+
+
 def build(connection: psycopg.Connection[Any]) -> None:
     """Make the database's content, and a user that may read most of it; as superuser."""
     reader = sql.Identifier(READER)
@@ -218,6 +295,20 @@ def build(connection: psycopg.Connection[Any]) -> None:
     connection.execute(sql.SQL(RIGHTS).format(reader=reader))
 
 
-def url(port: int, database: str) -> str:
-    """Return the reader's URL, with the password in it."""
-    return f"postgresql://{READER}:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/{database}"
+def column_name(name: str) -> str:
+    """Return what a column is called in BigQuery."""
+    valid = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return f"_{valid}" if valid[0].isdigit() else valid
+
+
+def plain(value: Any) -> Any:
+    """Give a value of either end the same Python type."""
+    match value:
+        case UUID():
+            return str(value)
+        case Decimal():
+            return value.normalize()
+        case datetime.datetime(tzinfo=None):
+            return value.replace(tzinfo=datetime.UTC)
+        case _:
+            return value

@@ -70,8 +70,7 @@ def test_a_value_comes_out_of_the_env_file_as_it_went_in(value: str) -> None:
 
 def test_what_is_there_stays_and_what_is_not_known_is_not_set() -> None:
     before = "SHOP_HOST=mine\n"
-    after = dotenv_file.added(
-        before, [Variable("SHOP_HOST", "other"), Variable("SHOP_KEY")], "Shop."
-    )
+    variables = [Variable("SHOP_HOST", "other"), Variable("SHOP_KEY")]
+    after = dotenv_file.added(before, variables, "Shop.")
     assert after == "SHOP_HOST=mine\n\n# Shop.\n# SHOP_KEY=\n"
     assert dotenv_file.added(before, variables[:1], "Shop.") == before

@@ -185,9 +185,7 @@ def test_a_user_who_may_read_nothing_is_told_what_to_grant(
     project: Project, database: psycopg.Connection[Any]
 ) -> None:
     database.execute("create table users (id int primary key)")
-    with pytest.raises(
-        StackError, match="no table that reader may read.*grant select on all tables"
-    ):
+    with pytest.raises(StackError, match=r"no table that reader may read.*grant select on"):
         postgres.draft("shop", url(database), project, [])
 
 

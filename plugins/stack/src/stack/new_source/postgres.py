@@ -184,9 +184,9 @@ def _parameters(url: str) -> dict[str, str]:
     ports = found.get("port", "5432").split(",")
     if not found or "@" in found.get("host", "") or not all(map(str.isdigit, ports)):
         message = (
-            "The Postgres URL can't be understood. It goes `postgresql://user@host:5432/database`; in "
-            "user and password, `@`, `/`, `:` and `%` are written %40, %2F, %3A and %25. PGPASSWORD "
-            "may hold the password instead."
+            "The Postgres URL can't be understood. It goes "
+            "`postgresql://user@host:5432/database`; in user and password, `@`, `/`, `:` and `%` "
+            "are written %40, %2F, %3A and %25. PGPASSWORD may hold the password instead."
         )
         raise StackError(message)
     if not found.get("dbname") and not os.environ.get("PGDATABASE"):

@@ -1,0 +1,171 @@
+"""Bringing in a source takes one command and one file, be it a database or an API."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from . import unseen
+from .stack import Stack, copy_of_the_project
+from .unseen import Database
+
+KEY = "key-4711"
+PAGES = [
+    {
+        "id": f"p{number}",
+        "title": f"Page {number}",
+        "author": {"id": number % 3, "email": f"u{number}@example.com"},
+        "labels": ["a", "b"],
+        "views": number * 1000,
+        "updated_at": f"2025-04-{number + 1:02}T08:00:00Z",
+        "archived_at": None,
+    }
+    for number in range(25)
+]
+PAGE_COLUMNS = ("id", "title", "author_id", "author_email", "labels", "views")
+
+
+@contextmanager
+def wiki() -> Iterator[str]:
+    """An API with a key, a cursor and a filter by date; return an example URL of it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            query = {name: value for name, (value,) in parse_qs(urlsplit(self.path).query).items()}
+            rows = [page for page in PAGES if page["updated_at"] >= query.get("updated_since", "")]
+            start, size = int(query.get("cursor", 0)), int(query.get("limit", 20))
+            end = start + size if start + size < len(rows) else None
+            body = json.dumps({"pages": rows[start : start + size], "next_cursor": end}).encode()
+            self.send_response(200 if self.headers["X-Api-Key"] == KEY else 401)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api/pages?limit=10&updated_since=2025-01-01"
+        server.shutdown()
+
+
+@dataclass
+class NewSources:
+    """A project that two sources were added to, and the log of their first jobs."""
+
+    stack: Stack
+    database: Database
+    before: dict[str, bytes]
+    after: dict[str, bytes]
+    log: str
+
+
+@pytest.fixture(scope="module", name="sources")
+def new_sources(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewSources]:
+    folder = tmp_path_factory.mktemp("new-source")
+    private = {
+        "MELTANO_DATABASE_URI": f"sqlite:///{folder}/meltano.db",
+        "DBT_TARGET_PATH": str(folder / "dbt"),
+    }
+    project = Stack(copy_of_the_project(folder / "project"), stack.environment | private)
+    before = files(project.root)
+    with unseen.running_database(folder) as database, wiki() as url:
+        project.meltano("invoke", "stack", "new-source", "shop", database.url)
+        header = f"X-Api-Key: {KEY}"
+        project.meltano("invoke", "stack", "new-source", "wiki", url, "--header", header)
+        after = files(project.root)
+        log = project.meltano("run", "shop-daily", "wiki-daily")
+        yield NewSources(project, database, before, after, log)
+    for dataset in ("shop", "wiki"):
+        project.query(f"drop schema {dataset} cascade")
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """The project's files, but for those that git ignores and what is shared."""
+    found = (path for path in root.rglob("*") if path.is_file())
+    own = {str(path.relative_to(root)): path for path in found}
+    ignored = (".meltano", ".venv", "transform/target", "transform/logs")
+    return {
+        name: path.read_bytes()
+        for name, path in own.items()
+        if not name.startswith(ignored) and "__pycache__" not in name
+    }
+
+
+def test_one_file_a_source_is_added_and_its_values_to_env(sources: NewSources) -> None:
+    changed = {name for name, text in sources.after.items() if sources.before.get(name) != text}
+    assert changed == {"extract/shop.meltano.yml", "extract/wiki.meltano.yml", ".env"}
+    assert sources.before.keys() <= sources.after.keys()
+    assert sources.after[".env"].startswith(sources.before[".env"])
+
+
+def test_no_secret_is_in_the_files_or_in_the_log(sources: NewSources) -> None:
+    text = sources.log + "".join(
+        sources.after[f"extract/{name}.meltano.yml"].decode() for name in ("shop", "wiki")
+    )
+    assert KEY not in text
+    assert unseen.PASSWORD not in text
+
+
+def test_all_that_was_selected_of_the_database_is_in_bigquery(sources: NewSources) -> None:
+    raw = sources.stack.query("select table_name from shop.INFORMATION_SCHEMA.TABLES")
+    assert {row["table_name"] for row in raw} == set(unseen.KEYS)
+    for table, key in unseen.KEYS.items():
+        rows = sources.stack.query(f"select * from shop.`{table}` where _sdc_deleted_at is null")
+        own = [
+            {k: unseen.plain(v) for k, v in row.items() if not k.startswith("_sdc_")}
+            for row in rows
+        ]
+        found = {tuple(row[column] for column in key): row for row in own}
+        assert len(found) == len(rows), table
+        assert found == sources.database.rows(table), table
+
+
+def test_all_pages_of_the_api_are_in_bigquery(sources: NewSources) -> None:
+    rows = sources.stack.query("select * from wiki.pages order by updated_at")
+    assert [
+        {**{name: row[name] for name in PAGE_COLUMNS}, "updated_at": row["updated_at"].isoformat()}
+        for row in rows
+    ] == [
+        {
+            **{name: page[name] for name in ("id", "title", "views")},
+            "author_id": page["author"]["id"],
+            "author_email": page["author"]["email"],
+            "labels": json.dumps(page["labels"]),
+            "updated_at": page["updated_at"].replace("Z", "+00:00"),
+        }
+        for page in PAGES
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("shop", {}, "extract/shop.meltano.yml is there already"),
+        ("other", {"reader:": "reader:wrong"}, "password authentication failed"),
+    ],
+)
+def test_what_fails_leaves_everything_as_it_was(
+    sources: NewSources, name: str, change: dict[str, str], said: str
+) -> None:
+    url = sources.database.url
+    for old, new in change.items():
+        url = url.replace(old, new)
+    output = sources.stack.meltano("invoke", "stack", "new-source", name, url, fails=True)
+    assert said in output
+    assert files(sources.stack.root) == sources.after
+
+
+def test_the_other_sources_do_not_miss_what_is_removed(sources: NewSources) -> None:
+    (sources.stack.root / "extract/wiki.meltano.yml").unlink()
+    jobs = sources.stack.meltano("job", "list")
+    assert "shop-daily" in jobs
+    assert "wiki-daily" not in jobs
