@@ -92,6 +92,9 @@ def setting_facts(service: PluginSettingsService) -> Iterator[dict[str, Any]]:
             facts["value"] = service.get(definition.name)
         except EnvironmentVariableNotSetError as error:
             facts |= {"value": None, "variable": error.env_var}
+        except ValueError:
+            # A text, where the setting's kind is a number.
+            facts["value"] = None
         yield facts
 
 

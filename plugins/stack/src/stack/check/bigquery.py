@@ -1,13 +1,13 @@
 """BigQuery: does it answer, and may we write what the next run writes?
 
 A dry run proves little: who may query need not be allowed to make a table. So a table is made in
-each dataset, empty and about to expire, and dropped at once. Datasets that aren't there yet are
-proven in the same way, by one under another name.
+each dataset, empty and about to expire, and dropped at once. Whether datasets can be made that
+aren't there yet is found in the same way, by one of another name.
 """
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
@@ -18,12 +18,12 @@ from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import bigquery
 from google.cloud.exceptions import GoogleCloudError
+from target_bigquery_arrow.errors import LoadError
 
-from stack.check import variables
+from stack.check import dbt, variables
 from stack.check.context import Context
-from stack.check.dbt import dataset as dbt_dataset
 from stack.check.result import Result, failed, passed, skipped
-from stack.project import Plugin
+from stack.project import Plugin, Source
 from stack.warehouse import connect
 
 SECONDS = 8
@@ -36,16 +36,18 @@ UNREACHABLE = (
     exceptions.RetryError,
     TimeoutError,
 )
+ERRORS = (GoogleAuthError, GoogleCloudError, *UNREACHABLE)
 ROLES = "BigQuery Job User on the project, and BigQuery Data Editor on the dataset"
 
 
 def check(context: Context) -> Iterator[Result]:
-    """Yield what BigQuery says to each dataset that is written."""
-    loaders = {source.loader.name: source.loader for source in context.sources}
-    loader = next(iter(loaders.values()), context.project.loader)
-    settings = list(variables.check(context, [*loaders.values()] or [loader]))
+    """Yield what BigQuery says to each dataset that is written, or read."""
+    loader = context.project.loader
+    loaders = {one.loader.name: one.loader for one in context.sources} | {loader.name: loader}
+    settings = list(variables.check(context, [loader, *loaders.values()]))
     yield from settings
-    yield from _limit(context, loader)
+    yield from _limit(context, [*loaders.values(), context.dbt])
+    yield from _collisions(context)
     if any(result.ok is False for result in settings):
         yield skipped("connection", "not asked: settings are missing")
         return
@@ -56,34 +58,57 @@ def check(context: Context) -> Iterator[Result]:
     yield from connection
     if any(result.ok is False for result in connection):
         return
-    datasets = list(dict.fromkeys(source.dataset for source in context.sources))
-    built = dbt_dataset(context)
+    # A source without a `load_schema` is named among the project's files.
+    sources = [source for source in context.sources if source.extractor.extras.get("load_schema")]
+    written = list(dict.fromkeys([*(source.dataset for source in sources), built(context)]))
+    # In `dev`, dbt reads what production has loaded.
+    read = [name for name in map(load_schema, sources) if name not in written]
     with ThreadPoolExecutor(4) as pool:
-        # A dataset is made only once, to see whether it may be.
-        found = dict(
-            zip([*datasets, built], pool.map(warehouse.find, [*datasets, built]), strict=True)
-        )
-        if missing := [name for name, one in found.items() if one is None]:
-            yield from warehouse.make(missing)
-        there = [one for one in found.values() if isinstance(one, bigquery.Dataset)]
-        yield from pool.map(warehouse.write, there)
-    yield from (one for one in found.values() if isinstance(one, Result))
+        yield from (one for one in pool.map(warehouse.write, written) if one)
+        yield from pool.map(warehouse.read, read)
+    # A dataset is made only once, to see whether it may be.
+    yield from warehouse.make()
 
 
-def _limit(context: Context, loader: Plugin) -> Iterator[Result]:
+def load_schema(source: Source) -> str:
+    """Return a source's raw dataset in production, which is also what dbt reads in `dev`."""
+    return str(source.extractor.extras.get("load_schema"))
+
+
+def built(context: Context) -> str:
+    """Return dbt's dataset; none where its name is wrong, which is said of dbt."""
+    try:
+        return dbt.dataset(context)
+    except LoadError:
+        return dbt.PRODUCTION
+
+
+def _limit(context: Context, plugins: Sequence[Plugin]) -> Iterator[Result]:
     """Yield whether a query that would bill too much fails unrun."""
     if context.environment != "prod":
         return
-    for plugin in (loader, context.dbt):
-        limit = plugin.config().get("maximum_bytes_billed")
-        if not limit:
-            mend = (
-                f"Set `maximum_bytes_billed` of {plugin.name} under `prod` in meltano.yml: bytes "
-                f"that one query may bill."
-            )
-            yield failed("limit", f"{plugin.name}: a query may bill any number of bytes", mend)
-        else:
-            yield passed("limit", f"{plugin.name}: {int(limit) / 2**30:g} GiB a query")
+    limits = {plugin.name: plugin.config().get("maximum_bytes_billed") for plugin in plugins}
+    without = [name for name, limit in limits.items() if not limit]
+    for name in without:
+        mend = (
+            f"Set `maximum_bytes_billed` of {name} under `prod` in meltano.yml: bytes that one "
+            f"query may bill."
+        )
+        yield failed("limit", f"{name}: a query may bill any number of bytes", mend)
+    if not without:
+        sizes = sorted({f"{int(limit) / 2**30:g} GiB" for limit in limits.values() if limit})
+        yield passed("limit", f"a query may bill {' or '.join(sizes)}")
+
+
+def _collisions(context: Context) -> Iterator[Result]:
+    """Yield whether a developer's own dataset is one of production's."""
+    every = context.project.sources.values()
+    production = {load_schema(source): source.name for source in every} | {dbt.PRODUCTION: "dbt"}
+    for source in context.sources:
+        owner = production.get(source.dataset)
+        if owner and source.dataset != load_schema(source):
+            detail = f"{source.name} would be loaded into {source.dataset}, production's of {owner}"
+            yield failed(source.dataset, detail, "Choose another `DBT_DATASET` in .env.")
 
 
 class Warehouse:
@@ -97,6 +122,7 @@ class Warehouse:
         self.location = str(config.get("location") or "US")
         self.address = config.get("api_endpoint") or "https://bigquery.googleapis.com"
         self.project = config["project"]
+        self._missing: list[str] = []
 
     def connection(self) -> Iterator[Result]:
         """Yield whether BigQuery runs our jobs."""
@@ -110,54 +136,21 @@ class Warehouse:
                 job_retry=ONCE,
                 timeout=SECONDS,
             )
-        except (GoogleAuthError, GoogleCloudError, OSError, ValueError, *UNREACHABLE) as error:
+        except (*ERRORS, OSError, ValueError) as error:
             yield failed("connection", *self._fault(error, f"project {self.project}"))
         else:
             yield passed("connection", f"{self.address} runs jobs in project {self.project}")
 
-    def find(self, name: str) -> bigquery.Dataset | Result | None:
-        """Return a dataset; None where there is none yet, or what forbids to look."""
-        try:
-            return self._client.get_dataset(f"{self.project}.{name}", retry=ONCE, timeout=SECONDS)
-        except exceptions.NotFound:
-            return None
-        except (GoogleAuthError, GoogleCloudError, *UNREACHABLE) as error:
-            return failed(name, *self._fault(error, f"dataset {name}"))
+    def write(self, name: str) -> Result | None:
+        """Return whether a dataset is where it should be and takes tables.
 
-    def make(self, missing: list[str]) -> Iterator[Result]:
-        """Yield whether datasets can be made, by making one and dropping it."""
-        scratch = bigquery.Dataset(f"{self.project}.stack_check_{token_hex(6)}")
-        scratch.location = self.location
-        scratch.default_table_expiration_ms = int(EXPIRES.total_seconds() * 1000)
-        try:
-            self._client.create_dataset(scratch, retry=ONCE, timeout=SECONDS)
-            self._client.delete_dataset(scratch, retry=ONCE, timeout=SECONDS)
-        except (GoogleAuthError, GoogleCloudError, *UNREACHABLE) as error:
-            detail, mend = self._fault(error, "a new dataset")
-            if isinstance(error, exceptions.Forbidden):
-                mend = (
-                    f"Grant BigQuery User on {self.project} to this account; or let its owner make "
-                    f"the datasets, in {self.location}: {', '.join(missing)}."
-                )
-            yield from (
-                failed(name, f"isn't there, and can't be made: {detail}", mend) for name in missing
-            )
-        else:
-            for name in missing:
-                yield passed(
-                    name, f"isn't there yet; the first run can make it, in {self.location}"
-                )
-
-    def write(self, dataset: bigquery.Dataset) -> Result:
-        """Return whether a dataset is where it should be and takes tables."""
-        name = dataset.dataset_id
-        if dataset.location.lower() != self.location.lower():
-            detail = f"is in {dataset.location}, and the settings say {self.location}"
-            mend = (
-                f"Correct {variables.where(self._loader, 'location')}: raw datasets and dbt's "
-                f"are in one place, and a dataset can't be moved."
-            )
-            return failed(name, detail, mend)
+        None where there is none yet: `make` tells of those.
+        """
+        dataset = self._find(name)
+        if not isinstance(dataset, bigquery.Dataset):
+            return dataset
+        if elsewhere := self._elsewhere(dataset):
+            return elsewhere
         scratch = bigquery.Table(
             f"{self.project}.{name}.stack_check_{token_hex(6)}",
             schema=[bigquery.SchemaField("empty", "STRING")],
@@ -166,10 +159,68 @@ class Warehouse:
         try:
             self._client.create_table(scratch, retry=ONCE, timeout=SECONDS)
             self._client.delete_table(scratch, retry=ONCE, timeout=SECONDS)
-        except (GoogleAuthError, GoogleCloudError, *UNREACHABLE) as error:
+        except ERRORS as error:
             detail, mend = self._fault(error, f"a table in {name}")
             return failed(name, f"takes no table: {detail}", mend)
         return passed(name, f"takes tables, in {dataset.location}")
+
+    def read(self, name: str) -> Result:
+        """Return whether production's raw data can be read."""
+        dataset = self._find(name)
+        if isinstance(dataset, Result):
+            return dataset
+        if dataset is None:
+            return passed(name, "isn't there yet; dbt takes its tables as empty")
+        try:
+            next(iter(self._client.list_tables(dataset, 1, retry=ONCE, timeout=SECONDS)), None)
+        except ERRORS as error:
+            detail, _ = self._fault(error, f"dataset {name}")
+            mend = f"Grant this account BigQuery Data Viewer on {name}."
+            return failed(name, f"can't be read: {detail}", mend)
+        return self._elsewhere(dataset) or passed(name, f"can be read, in {dataset.location}")
+
+    def make(self) -> Iterator[Result]:
+        """Yield whether the datasets that aren't there can be made, by making another."""
+        if not self._missing:
+            return
+        scratch = bigquery.Dataset(f"{self.project}.stack_check_{token_hex(6)}")
+        scratch.location = self.location
+        scratch.default_table_expiration_ms = int(EXPIRES.total_seconds() * 1000)
+        names = ", ".join(sorted(self._missing))
+        try:
+            self._client.create_dataset(scratch, retry=ONCE, timeout=SECONDS)
+            self._client.delete_dataset(scratch, retry=ONCE, timeout=SECONDS)
+        except ERRORS as error:
+            detail, mend = self._fault(error, "a new dataset")
+            if isinstance(error, exceptions.Forbidden):
+                mend = (
+                    f"Grant this account BigQuery User on {self.project}; or let its owner make "
+                    f"them, in {self.location}."
+                )
+            yield failed("new datasets", f"{names}: can't be made: {detail}", mend)
+        else:
+            detail = f"{names}: the first run can make them, in {self.location}"
+            yield passed("new datasets", detail)
+
+    def _find(self, name: str) -> bigquery.Dataset | Result | None:
+        """Return a dataset; None where there is none yet, or what forbids to look."""
+        try:
+            return self._client.get_dataset(f"{self.project}.{name}", retry=ONCE, timeout=SECONDS)
+        except exceptions.NotFound:
+            self._missing.append(name)
+            return None
+        except ERRORS as error:
+            return failed(name, *self._fault(error, f"dataset {name}"))
+
+    def _elsewhere(self, dataset: bigquery.Dataset) -> Result | None:
+        if dataset.location.lower() == self.location.lower():
+            return None
+        detail = f"is in {dataset.location}, and the settings say {self.location}"
+        mend = (
+            f"Correct {variables.where(self._loader, 'location')}: raw datasets and dbt's are in "
+            f"one place, and a dataset can't be moved."
+        )
+        return failed(dataset.dataset_id, detail, mend)
 
     def _fault(self, error: Exception, what: str) -> tuple[str, str]:
         """Return what an error means, and its mend."""
@@ -186,7 +237,10 @@ class Warehouse:
             )
             return f"no usable credentials: {said}", mend
         if isinstance(error, exceptions.Forbidden):
-            return f"{what}: {said}", f"Grant this account {ROLES}."
+            project = variables.where(self._loader, "project")
+            return f"{what}: {said}", f"Grant this account {ROLES}; or correct {project}."
+        if isinstance(error, (exceptions.ServerError, exceptions.TooManyRequests)):
+            return f"{what}: {said}", "Try again in a minute."
         if isinstance(error, exceptions.NotFound):
             return f"{what}: {said}", f"Correct {variables.where(self._loader, 'project')}."
         if isinstance(error, (OSError, ValueError)):

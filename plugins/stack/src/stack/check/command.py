@@ -45,6 +45,8 @@ def check(sources: tuple[str, ...], *, as_json: bool) -> None:
     anything is wrong.
     """
     began = time.monotonic()
+    if not as_json:
+        click.echo(f"Looking at the environment {meltano.environment()}.")
     found: list[tuple[str, Result]] = []
     for title, results in report(sources):
         found += [(title, result) for result in results]

@@ -57,7 +57,8 @@ class Context:
         """The plugins that the sources need, each once."""
         needed = [source.extractor for source in self.sources]
         needed += [source.loader for source in self.sources]
-        return list({plugin.name: plugin for plugin in [*needed, self.dbt, self.metabase]}.values())
+        needed += [self.dbt, self.metabase, self.project.plugins["stack"]]
+        return list({plugin.name: plugin for plugin in needed}.values())
 
     @cached_property
     def _secrets(self) -> Sequence[str]:

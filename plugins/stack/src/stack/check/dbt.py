@@ -1,5 +1,6 @@
 """dbt: has its profile what it needs, and does it build where it should?"""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ def dataset(context: Context) -> str:
 
 def check(context: Context) -> Iterator[Result]:
     """Yield whether dbt's connection is described, and where it builds."""
-    yield from variables.check(context, [context.dbt])
+    yield from variables.check(context, [context.dbt], besides=[context.project.loader])
     yield from _profile(context)
     yield from _dataset(context)
     loader = context.project.loader.config().get("location")
@@ -57,10 +58,14 @@ def _profile(context: Context) -> Iterator[Result]:
         detail = f"has no {error} for the target '{target}'"
         yield failed("profile", detail, f"Add it to {name}.")
         return
-    config = context.dbt.config()
-    given = {f"{PREFIX}{setting.upper()}" for setting in config} | set(context.variables)
+    # Settings that wait for a variable have been named already.
+    given = {
+        f"{PREFIX}{setting.name.upper()}"
+        for setting in context.dbt.settings.values()
+        if setting.written not in (None, "")
+    } | set(context.variables)
     given |= {"DBT_TARGET", "MELTANO_ENVIRONMENT"}
-    missing = sorted(set(NEEDED.findall(yaml.safe_dump(output))) - given)
+    missing = sorted(set(NEEDED.findall(json.dumps(output))) - given)
     for variable in missing:
         setting = variable.removeprefix(PREFIX).lower()
         detail = f"'{target}' reads {variable}, which nothing sets"

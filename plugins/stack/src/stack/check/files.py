@@ -106,7 +106,7 @@ class Files:
             parent = entry.get("inherit_from")
             if parent and parent not in self.by_name:
                 what = f"'{entry['name']}' inherits from '{parent}', which isn't in the project"
-                mend = f"Correct `inherit_from`{_nearest(parent, self.by_name)}."
+                mend = f"Correct `inherit_from`{_nearest(parent, self.by_name)}"
                 yield document.fault((*path, "inherit_from"), what, mend, fatal=True)
 
     def _source(self, document: Document, name: str) -> Iterator[Fault]:
@@ -171,10 +171,10 @@ class Files:
                 here = (*path, "tasks", position)
                 if name not in known:
                     what = f"job '{job['name']}': there is no plugin '{name}'"
-                    yield document.fault(here, what, f"Correct it{_nearest(name, known)}.")
+                    yield document.fault(here, what, f"Correct it{_nearest(name, known)}")
                 elif command and command not in (commands := self._commands(name)):
                     what = f"job '{job['name']}': '{name}' has no command '{command}'"
-                    yield document.fault(here, what, f"Correct it{_nearest(command, commands)}.")
+                    yield document.fault(here, what, f"Correct it{_nearest(command, commands)}")
 
     def _commands(self, name: str) -> set[str]:
         entry = self.by_name.get(name) or {}
@@ -188,10 +188,10 @@ class Files:
         jobs = [entry["name"] for _, _, entry in self.jobs]
         if job is None and "extractor" not in schedule:
             what = f"schedule '{name}' names no job"
-            yield document.fault(path, what, f"Add `job:`{_nearest(name, jobs)}.", fatal=True)
+            yield document.fault(path, what, f"Add `job:`{_nearest(name, jobs)}", fatal=True)
         elif job is not None and job not in jobs:
             what = f"schedule '{name}': there is no job '{job}'"
-            mend = f"Add the job, or correct `job`{_nearest(str(job), jobs)}."
+            mend = f"Add the job, or correct `job`{_nearest(str(job), jobs)}"
             yield document.fault((*path, "job"), what, mend, fatal=True)
         interval = str(schedule.get("interval", ""))
         if "$" not in interval and (complaint := cron.complaint(interval)):
@@ -209,4 +209,4 @@ def _tasks(job: Mapping[str, Any]) -> list[str]:
 
 def _nearest(name: str, names: Any) -> str:
     near = get_close_matches(name, [str(one) for one in names], 1)
-    return f": did you mean `{near[0]}`?" if near else ""
+    return f": did you mean `{near[0]}`?" if near else "."

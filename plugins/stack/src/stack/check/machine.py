@@ -26,10 +26,10 @@ def check(context: Context) -> Iterator[Result]:
             yield failed(name, detail, mend)
         else:
             yield passed(name, detail)
-    wanted = (context.root / ".python-version").read_text().strip()
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if wanted.split(".")[:2] != here.split("."):
+    wanted = context.root / ".python-version"
+    here = sys.version.split()[0]
+    if wanted.exists() and not f"{here}.".startswith(f"{wanted.read_text().strip()}."):
         mend = "Set everything up anew: `make clean setup`."
-        yield failed("Python", f"{here}, and .python-version says {wanted}", mend)
+        yield failed("Python", f"{here}, and .python-version says {wanted.read_text()}", mend)
     else:
-        yield passed("Python", sys.version.split()[0])
+        yield passed("Python", here)

@@ -1,7 +1,6 @@
 """Metabase: does it answer, may we write to it, and does it show what dbt builds?"""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -10,6 +9,7 @@ import requests
 from stack.check import dbt, variables
 from stack.check.context import Context
 from stack.check.result import Result, failed, passed, skipped
+from stack.check.selection import nearest
 
 SECONDS = 8
 REFUSED = (401, 403)
@@ -59,13 +59,11 @@ def _ask(context: Context) -> Iterator[Result]:
 def _database(context: Context, name: str, rows: list[dict[str, Any]]) -> Iterator[Result]:
     by_name = {str(row["name"]): row for row in rows}
     if name not in by_name:
-        near = get_close_matches(name, by_name, 1)
+        near = nearest(name, list(by_name))
         mend = (
             f"Add a BigQuery database '{name}' in Metabase, or correct `database` of dbt-metabase"
         )
-        yield failed(
-            "database", f"there is no '{name}'", mend + (f": '{near[0]}'?" if near else ".")
-        )
+        yield failed("database", f"there is no '{name}'", mend + (f": '{near}'?" if near else "."))
         return
     details = by_name[name].get("details") or {}
     built = dbt.dataset(context)

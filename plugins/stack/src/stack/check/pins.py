@@ -53,7 +53,11 @@ class PipURL:
 
 def check(context: Context) -> Iterator[Result]:
     """Yield a line for each fault, or one for all plugins."""
-    plugins = {plugin.executable: plugin for plugin in context.plugins}.values()
+    # Plugins that inherit share what is installed with their parent.
+    shared: dict[str, Plugin] = {}
+    for plugin in context.plugins:
+        shared.setdefault(plugin.executable, plugin)
+    plugins = shared.values()
     faults = [fault for plugin in plugins for fault in of_plugin(context, plugin)]
     yield from faults
     if not any(fault.ok is False for fault in faults):

@@ -40,14 +40,17 @@ REFUSALS = (
     (r'database ".*" does not exist', "database", "there is no such database"),
     (r"permission denied for database", "user", "the user may not connect to the database"),
     (r"does not support SSL", "ssl_mode", "the server has no encryption, and the setting wants it"),
-    (r"no encryption|SSL off", "ssl_mode", "the server wants encryption"),
     (r"certificate", "ssl_certificate_authority", "the server's certificate is not trusted"),
-    (r"pg_hba.conf", "user", "the server lets nobody in from here, by its pg_hba.conf"),
+    (r"pg_hba.conf", "pg_hba", "the server lets nobody in like this, by its pg_hba.conf"),
     (r"connection refused", "port", "nothing listens there"),
     (r"timeout expired|timed out", "host", "no answer: a firewall, or another host"),
 )
 MENDS = {
     "ssl_mode": "Write `ssl_mode: disable` for a server in your own network, `require` else.",
+    "pg_hba": (
+        "Write `ssl_mode: require` if it wants encryption; else correct `user` or `database`, or let "
+        "its administrator add this machine."
+    ),
     "ssl_certificate_authority": "Name the authority's file in `ssl_certificate_authority`.",
 }
 SCHEMAS = """
@@ -134,8 +137,8 @@ def privileges(source: Source, selection: Selection) -> Iterator[Result]:
             detail = f"{user} may not read {names} of {relation}"
             granted, left_out = f" ({names})", f"!{stream}.{columns[0]}"
         mend = (
-            f"As its owner: grant select{granted} on {relation} to {user}; or leave it out with "
-            f"`select: ['{left_out}']`."
+            f"As its owner: grant select{granted} on {relation} to {user}; or leave it out: "
+            f"{_left_out(source, left_out)}."
         )
         yield failed("privileges", detail, mend)
     if not wrong:
@@ -156,6 +159,13 @@ def _connected(extractor: Plugin) -> psycopg.Connection[dict[str, Any]]:
         prepare_threshold=None,
         row_factory=dict_row,
     )
+
+
+def _left_out(source: Source, pattern: str) -> str:
+    """Return how to leave something out: without a line that takes something in, all is."""
+    if source.extractor.extras.get("select"):
+        return f"add `'{pattern}'` to `select`"
+    return f"`select: ['*.*', '{pattern}']`"
 
 
 def _refusal(context: Context, extractor: Plugin, at: str, said: str) -> tuple[str, str]:

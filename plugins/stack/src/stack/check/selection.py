@@ -115,6 +115,11 @@ class Selection:
             and not any(pattern.fits(stream) for pattern in excluding)
         ]
 
+    @property
+    def only_excludes(self) -> bool:
+        """Whether `select` takes out of nothing: Meltano begins with no stream at all."""
+        return all(pattern.is_excluding for pattern in self.patterns)
+
     def properties(self, stream: Stream) -> list[str]:
         """Return the properties that are read of a stream."""
         fitting = [pattern for pattern in self.patterns if pattern.fits(stream)]

@@ -72,9 +72,14 @@ def selected(source: Source, selection: Selection) -> Iterator[Result]:
             meant = f": did you mean `{near}`?" if near else "."
             detail = f"`{pattern}` is nothing that the source has"
             yield failed("metadata", detail, f"Correct `metadata` in extract/{file}{meant}")
-    if not selection.selected:
-        mend = f"Look at `select` in extract/{file}; at a new source, make a table first."
-        yield failed("streams", "none is selected", mend)
+    if selection.only_excludes:
+        detail = "none is selected: every line of `select` leaves something out"
+        yield failed("streams", detail, f"Put `'*.*'` in front of them in extract/{file}.")
+    elif not selection.streams:
+        mend = "Make one there; or let the user see it, and look at what the settings leave out."
+        yield failed("streams", "the source has none", mend)
+    elif not selection.selected:
+        yield failed("streams", "none is selected", f"Correct `select` in extract/{file}.")
     elif not vain:
         count = f"{len(selection.selected)} of {len(selection.streams)}"
         yield passed("streams", f"{count} selected: {_some(selection.selected)}")
@@ -97,7 +102,7 @@ def _key(stream: Stream, file: str) -> Result | None:
     gone = [key for key in stream.keys if key not in stream.properties]
     if gone:
         detail = f"{stream.name}: its key `{gone[0]}` isn't among its columns"
-        mend = f"Correct `table-key-properties` in `metadata` in {file}{_meant(gone[0], stream)}."
+        mend = f"Correct `table-key-properties` in `metadata` in {file}{_meant(gone[0], stream)}"
         return failed("keys", detail, mend)
     if stream.keys:
         return None
@@ -113,14 +118,14 @@ def _replication_key(stream: Stream, file: str) -> Result | None:
     key = stream.replication_key
     if key and key != XMIN and key not in [*stream.properties, *stream.replication_keys]:
         detail = f"{stream.name}: its replication key `{key}` isn't among its columns"
-        mend = f"Correct `replication-key` in `metadata` in {file}{_meant(key, stream)}."
+        mend = f"Correct `replication-key` in `metadata` in {file}{_meant(key, stream)}"
         return failed("keys", detail, mend)
     return None
 
 
 def _meant(name: str, stream: Stream) -> str:
     near = nearest(name, stream.properties)
-    return f": did you mean `{near}`?" if near else ""
+    return f": did you mean `{near}`?" if near else "."
 
 
 def _reads(tap: Tap, catalog: Mapping[str, Any], streams: Sequence[Stream]) -> Iterator[Result]:

@@ -10,10 +10,7 @@ from stack.check.pins import installed_versions
 from stack.check.result import Result, failed, passed
 
 DATABASE = "systemdb"
-MEND = (
-    "Set MELTANO_STATE_BACKEND_URI=gs://<bucket>/state where jobs run (and write `meltano[gcs]` "
-    "for `meltano` in pyproject.toml, then `make lock setup`)."
-)
+MEND = "Set MELTANO_STATE_BACKEND_URI=gs://<bucket>/state where jobs run."
 LIBRARIES = {
     "gs": ("google-cloud-storage", "gcs"),
     "s3": ("boto3", "s3"),

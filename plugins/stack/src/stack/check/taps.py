@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ from stack.check.context import Context
 from stack.check.variables import where
 from stack.project import Source
 
-SECONDS = 8
-"""How long a source has to answer, in each of the two steps."""
+SECONDS = 10
+"""How long a source has to answer, for its catalog and a record together."""
 # A record; or, where there are none, a bookmark that has moved.
 DATA = re.compile(r'"type": ?"(RECORD|BATCH)"|"type": ?"STATE".*"bookmarks": ?\{[^}]')
 # What starts a line of a log: the time, the level, the logger.
@@ -73,6 +74,7 @@ class Tap:
         self._context = context
         self._source = source
         self._folder = folder
+        self._until = time.monotonic() + SECONDS
         self._config = self._write("config", nested(source.extractor.config()))
 
     def discover(self) -> dict[str, Any]:
@@ -128,7 +130,7 @@ class Tap:
                 outcome.is_late = True
                 _end(process)
 
-            timer = threading.Timer(SECONDS, end_late)
+            timer = threading.Timer(self._until - time.monotonic(), end_late)
             timer.start()
             try:
                 for line in process.stdout or ():

@@ -18,9 +18,22 @@ PLACEHOLDER = re.compile(
 )
 
 
-def check(context: Context, plugins: Sequence[Plugin]) -> Iterator[Result]:
-    """Yield a line for each variable that isn't right, or one for all."""
-    seen: set[str] = set()
+def check(
+    context: Context, plugins: Sequence[Plugin], besides: Sequence[Plugin] = ()
+) -> Iterator[Result]:
+    """Yield a line for each variable that isn't right, or one for all.
+
+    Args:
+        context: the project.
+        plugins: whose settings.
+        besides: plugins whose variables are looked at elsewhere.
+    """
+    seen = {
+        name
+        for plugin in besides
+        for setting in plugin.settings.values()
+        for name in references(setting.written)
+    }
     count = 0
     wrong = False
     for plugin in plugins:
@@ -34,7 +47,7 @@ def check(context: Context, plugins: Sequence[Plugin]) -> Iterator[Result]:
                     wrong = True
                     yield fault
     if not wrong:
-        yield passed("settings", f"{count} settings, none of them empty")
+        yield passed("settings", f"{count} with a value, no variable missing or empty")
 
 
 def references(written: Any) -> Iterator[str]:
