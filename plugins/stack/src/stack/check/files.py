@@ -7,14 +7,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from stack import meltano
 from stack.check import cron, documents, schema
 from stack.check.documents import Document, Fault
 from stack.project import SUFFIX
 
 NAME = re.compile("[a-z][a-z0-9_]*")
 RESERVED = re.compile("dbt(_.*)?|information_schema")
-LISTS = ("jobs", "schedules")
 PLUGIN_TYPES = (
     "extractors",
     "loaders",
@@ -32,10 +30,9 @@ Entry = tuple[Document, Path_, dict[str, Any]]
 def check(root: Path) -> tuple[int, list[Fault]]:
     """Return how many files there are, and what is wrong with them."""
     found, faults = documents.read(root)
-    known = next(
-        (meltano.python().parent.parent).glob("lib/*/site-packages/meltano/schemas/*.json")
-    )
-    faults += schema.check(found, known)
+    known = next(root.glob(".venv/lib/*/site-packages/meltano/schemas/meltano.schema.json"), None)
+    if known:
+        faults += schema.check(found, known)
     if not any(fault.is_fatal for fault in faults):
         faults += Files(root, found).faults()
     return len(found), faults

@@ -48,8 +48,8 @@ REFUSALS = (
 MENDS = {
     "ssl_mode": "Write `ssl_mode: disable` for a server in your own network, `require` else.",
     "pg_hba": (
-        "Write `ssl_mode: require` if it wants encryption; else correct `user` or `database`, or let "
-        "its administrator add this machine."
+        "Write `ssl_mode: require` if it wants encryption; else correct `user` or `database`, or "
+        "let its administrator add this machine."
     ),
     "ssl_certificate_authority": "Name the authority's file in `ssl_certificate_authority`.",
 }

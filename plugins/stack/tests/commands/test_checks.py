@@ -1,0 +1,559 @@
+"""The single checks: what each finds, what it takes as right, and what it keeps to itself."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery as api
+from meltano.core.plugin.singer.catalog import (
+    ListSelectedExecutor,
+    MetadataExecutor,
+    select_metadata_rules,
+    visit,
+)
+from stack.check import bigquery, cron, files, metabase, pins, postgres, state, variables
+from stack.check.context import Context
+from stack.check.result import Result
+from stack.check.selection import Selection
+from stack.check.taps import Tap, TapError, last_words, nested
+from stack.project import Plugin, Project, Setting, Source
+
+MAP = "include_paths: [extract/*.meltano.yml]\n"
+SOURCE = """
+plugins:
+  extractors:
+  - {name: tap-notes, load_schema: notes}
+  loaders:
+  - {name: target-bigquery}
+jobs:
+- {name: notes-daily, tasks: [tap-notes target-bigquery]}
+"""
+
+
+def setting(name: str, value: Any, written: Any = None, *, sensitive: bool = False) -> Setting:
+    return Setting(name, value, value if written is None else written, "", sensitive, None)
+
+
+def plugin(name: str, *settings: Setting, **changed: Any) -> Plugin:
+    facts = {
+        "type": "extractors",
+        "parent": None,
+        "namespace": name,
+        "label": name,
+        "pip_url": None,
+        "executable": f"/nowhere/{name}/venv/bin/{name}",
+        "annotations": {},
+        "extras": {"load_schema": "notes"},
+    }
+    return Plugin(name=name, settings={one.name: one for one in settings}, **(facts | changed))
+
+
+def context(
+    root: Path, extractor: Plugin, environment: str = "local", dataset: str = "notes", **facts: Any
+) -> Context:
+    """A project with one source."""
+    loader = plugin("target-bigquery", setting("project", "somebodys"), setting("location", "EU"))
+    source = Source(
+        "notes", root / "notes.meltano.yml", extractor, loader, dataset, "state", None, None
+    )
+    dbt = plugin("dbt-bigquery", setting("dataset", "dbt_lawrence"))
+    project = Project()
+    project.root = root
+    project.environment = environment
+    plugins = [extractor, loader, dbt, plugin("dbt-metabase"), plugin("stack")]
+    project.__dict__ |= {
+        "plugins": {one.name: one for one in plugins},
+        "sources": {"notes": source},
+        "facts": facts,
+    }
+    return Context(project, [source], is_whole=True)
+
+
+# --- Files
+
+
+def check_files(root: Path, **written: str) -> list[tuple[str, str, bool]]:
+    """Return what is found in files: where, what and its mend; whether Meltano can't start."""
+    (root / "meltano.yml").write_text(MAP)
+    (root / "extract").mkdir()
+    (root / ".venv").symlink_to(Path(pins.__file__).resolve().parents[5] / ".venv")
+    for name, text in written.items():
+        (root / "extract" / f"{name}.meltano.yml").write_text(text)
+    _, faults = files.check(root)
+    return [(f"{one.file}:{one.line}", f"{one.what} {one.mend}", one.is_fatal) for one in faults]
+
+
+def test_a_source_in_one_file_is_enough(tmp_path: Path) -> None:
+    assert check_files(tmp_path, notes=SOURCE) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "mend"),
+    [
+        ("plugins:\n\textractors: []\n", 2, "Indent with spaces"),
+        ("plugins:\n  extractors:\n  - name: a: b\n", 3, "holds `: ` into quotes"),
+        ("plugins:\n  extractors:\n  - name: @a\n", 3, "the whole value into quotes"),
+        ("jobs:\n- name: 'a\n", 3, "Close the quote"),
+        ("jobs:\n- {name: a, tasks: [b}\n", 2, "Close the bracket"),
+        ("jobs:\n- name: a\n   tasks: []\n", 3, "correct the indentation of this line"),
+        ("jobs:\n  - name: a\n - name: b\n", 3, "stand at the same indentation"),
+        ("jobs: *those\n", 1, "Define it before, with `&`"),
+        ("jobs: []\njobs: []\n", 2, "Put what both hold under one"),
+        ("jobs: {name: a}\n", 1, "Make it a list"),
+        ("plugins:\n", 1, "Make it a mapping"),
+        ("jobs:\n- name: a\n  task: []\n", 2, "Add `tasks:`"),
+    ],
+)
+def test_what_meltano_cannot_read_is_named_with_its_line(
+    tmp_path: Path, text: str, line: int, mend: str
+) -> None:
+    found = check_files(tmp_path, notes=text)
+    assert [where for where, _, is_fatal in found if is_fatal] == [
+        f"extract/notes.meltano.yml:{line}"
+    ]
+    assert any(mend in what for _, what, is_fatal in found if is_fatal)
+
+
+@pytest.mark.parametrize(
+    ("changed", "line", "says"),
+    [
+        (("tap-notes, load", "tap-notes, inherit_from: tap-n, load"), 4, "isn't in the project"),
+        (("tap-notes, load", "tap-notes, selct: [a], load"), 4, "Write `select`."),
+        (("target-bigquery]", "target-bigquery, target-bigquery:biuld]"), 8, "no command 'biuld'"),
+        (("jobs:", "schedules:\n- {name: n, interval: '@daily'}\njobs:"), 8, "names no job"),
+        (("jobs:", "schedules:\n- {name: n, job: m, interval: '@daily'}\njobs:"), 8, "no job 'm'"),
+        (("jobs:", "jobs:\n- {name: notes-daily, tasks: []}"), 9, "a job 'notes-daily' already"),
+    ],
+)
+def test_what_does_not_fit_together_is_named_with_its_line(
+    tmp_path: Path, changed: tuple[str, str], line: int, says: str
+) -> None:
+    ((where, what, _),) = check_files(tmp_path, notes=SOURCE.replace(*changed))
+    assert where == f"extract/notes.meltano.yml:{line}"
+    assert says in what
+
+
+@pytest.mark.parametrize(
+    "interval", ["@daily", "0 6 * * *", "*/15 0-5,22 1 jan-mar sun", "5 4 * * 7"]
+)
+def test_intervals_that_cron_takes(interval: str) -> None:
+    assert cron.complaint(interval) is None
+
+
+@pytest.mark.parametrize(
+    "interval",
+    ["", "@dayly", "0 6 * *", "60 6 * * *", "0 6 0 * *", "0 6 * * 8", "*/0 * * * *", "9-5 * * * *"],
+)
+def test_intervals_that_cron_does_not_take(interval: str) -> None:
+    assert cron.complaint(interval)
+
+
+# --- Settings
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "isn't set"),
+        (" ", "is empty"),
+        ("<your key>", "is still an example"),
+        ("changeme", "is still an example"),
+        ("https://metabase.example.com", "is still an example"),
+        ("you@example.com", "is still an example"),
+    ],
+)
+def test_a_variable_without_a_value_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None, says: str
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("NOTES_KEY", value)
+    extractor = plugin("tap-notes", setting("keys", [value], ["${NOTES_KEY}"]))
+    (found,) = variables.check(context(tmp_path, extractor), [extractor])
+    assert (found.name, found.ok) == ("NOTES_KEY", False)
+    assert says in found.detail
+    assert "`keys` of tap-notes" in found.detail
+
+
+@pytest.mark.parametrize("value", ["your1", "xoxb-1", "example", "https://metabase.examples.io"])
+def test_a_variable_in_dotenv_counts(tmp_path: Path, value: str) -> None:
+    (tmp_path / ".env").write_text(f"NOTES_KEY={value}-real\n")
+    extractor = plugin("tap-notes", setting("key", value, "${NOTES_KEY}"))
+    (found,) = variables.check(context(tmp_path, extractor), [extractor])
+    assert found.ok
+
+
+# --- Versions
+
+
+@pytest.mark.parametrize(
+    ("requirement", "pinned"),
+    [
+        ("tap-x==1.2.3", True),
+        ("tap-x[all]===1.2", True),
+        (f"git+https://git.example/tap-x.git@{'a' * 40}", True),
+        (f"tap-x @ git+https://git.example/tap-x.git@{'a' * 40}", True),
+        ("tap-x", False),
+        ("tap-x>=1,<2", False),
+        ("tap-x==1.*", False),
+        ("git+https://git.example/tap-x.git@main", False),
+    ],
+)
+def test_a_version_is_pinned_by_number_or_commit(requirement: str, pinned: bool) -> None:
+    assert pins.is_pinned(requirement) is pinned
+
+
+LOCK = """# made by hand
+requests==2.0 \\
+    --hash=sha256:00
+other==1 ; sys_platform == 'win32' \\
+    --hash=sha256:00
+"""
+
+
+def installed(root: Path, *names: str, own: str = "") -> Plugin:
+    """A plugin whose environment holds distributions, one of them from a folder."""
+    venv = root / ".meltano/extractors/tap-notes/venv"
+    for name in [*names, *([own] if own else [])]:
+        path = venv / f"lib/python3.13/site-packages/{name}.dist-info"
+        path.mkdir(parents=True)
+        if name == own:
+            (path / "direct_url.json").touch()
+    (venv / "bin").mkdir()
+    (venv / "bin/tap-notes").touch()
+    (root / "plugins/locks").mkdir(parents=True)
+    (root / "plugins/locks/tap-notes.txt").write_text(LOCK)
+    beside = "--requirement plugins/environments/${MELTANO_ENVIRONMENT}/requirements.txt"
+    return plugin(
+        "tap-notes",
+        executable=str(venv / "bin/tap-notes"),
+        pip_url=f"requests==2.0 {beside} --constraint plugins/locks/tap-notes.txt",
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["requests-2.0.0"], None),
+        (["requests-2.1"], "requests is 2.1, not 2.0"),
+        ([], "requests 2.0 is missing"),
+        (["requests-2.0", "surprise-1"], "surprise 1 isn't in it"),
+    ],
+)
+def test_what_is_installed_is_what_the_lock_says(
+    tmp_path: Path, names: list[str], says: str | None
+) -> None:
+    extractor = installed(tmp_path, *names, own="sandbox_redirect-0.1.0")
+    found = list(pins.of_plugin(context(tmp_path, extractor), extractor))
+    assert [bool(says and says in one.detail) for one in found] == [True] * bool(says)
+
+
+@pytest.mark.parametrize(
+    ("environment", "own", "ok"),
+    [
+        ("local", "", False),
+        ("local", "sandbox_redirect-0.1.0", None),
+        ("prod", "", None),
+        ("prod", "sandbox_redirect-0.1.0", True),
+    ],
+)
+def test_no_tap_runs_in_local_without_the_redirect_into_the_sandbox(
+    tmp_path: Path, environment: str, own: str, ok: bool | None
+) -> None:
+    extractor = installed(tmp_path, "requests-2.0", own=own)
+    here = context(tmp_path, extractor, environment)
+    assert [one.ok for one in pins.of_plugin(here, extractor)] == ([] if ok is None else [ok])
+    assert pins.is_redirected(here, extractor) is (ok is not False)
+
+
+# --- Taps
+
+CATALOG = {
+    "streams": [
+        {
+            "tap_stream_id": name,
+            "key_properties": ["id"],
+            "schema": {"type": "object", "properties": {"id": {}, "body": {}, "other": {}}},
+            "metadata": [{"breadcrumb": [], "metadata": {"inclusion": "available"}}]
+            + [
+                {"breadcrumb": ["properties", one], "metadata": {"inclusion": "available"}}
+                for one in ("id", "body", "other")
+            ],
+        }
+        for name in ("notes", "note_tags", "public.users", "users")
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        ["*.*"],
+        ["notes.*"],
+        ["notes"],
+        ["!notes.*"],
+        ["*.*", "!notes.*"],
+        ["!notes", "*.*"],
+        ["note*.*", "!notes.body"],
+        ["notes.id", "users.body"],
+        [r"public\\.users.*"],
+        ["*.body", "!note_tags.body"],
+        ["*.*", "!*.other"],
+    ],
+)
+def test_what_is_selected_is_what_meltano_selects(patterns: list[str]) -> None:
+    patterns = [pattern.replace("\\\\", "\\") for pattern in patterns]
+    selection = Selection.of(CATALOG, {"select": patterns})
+    ours = {one.name: set(selection.properties(one)) for one in selection.selected}
+    rules = [*select_metadata_rules(["!*.*"]), *select_metadata_rules(patterns)]
+    visit(CATALOG, MetadataExecutor(rules))
+    theirs = ListSelectedExecutor()
+    visit(CATALOG, theirs)
+    assert ours == {
+        stream: set(properties) for stream, properties in theirs.selected_properties.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("pattern", "near"),
+    [("note.*", "notes"), ("notes.bdy", "notes.body"), ("!usrs.*", "users"), ("zebra.*", None)],
+)
+def test_a_pattern_in_vain_is_named_with_the_nearest(pattern: str, near: str | None) -> None:
+    selection = Selection.of(CATALOG, {"select": ["*.*", pattern]})
+    assert [(one.text, found) for one, found in selection.in_vain()] == [(pattern, near)]
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        (
+            "INFO Starting\nTraceback (most recent call last):\n  File x\nTapError: no key\n",
+            "TapError: no key",
+        ),
+        (
+            "2026-11-26 01:27:36,831 | CRITICAL | tap-postgres-arrow   | Can't connect\n",
+            "Can't connect",
+        ),
+        ("ERROR Key refused\n    ~~~~^^^\n\n", "Key refused"),
+        ('INFO METRIC: {"type": "timer"}\n', ""),
+    ],
+)
+def test_a_log_is_told_by_its_last_words(log: str, words: str) -> None:
+    assert last_words(log) == words
+
+
+def test_settings_with_dots_are_nested() -> None:
+    assert nested({"a.b": 1, "a.c": 2, "d": 3}) == {"a": {"b": 1, "c": 2}, "d": 3}
+
+
+def tap(root: Path, script: str, secret: str = "s3cret/key") -> Tap:
+    executable = root / "tap"
+    executable.write_text(f"#!/bin/bash\n{script}\n")
+    executable.chmod(0o700)
+    extractor = plugin(
+        "tap-notes",
+        setting("api_key", secret, "${NOTES_KEY}", sensitive=True),
+        executable=str(executable),
+    )
+    here = context(root, extractor)
+    folder = root / "settings"
+    folder.mkdir()
+    return Tap(here, here.sources[0], folder)
+
+
+def test_a_tap_gets_its_settings_in_a_file_that_only_we_can_read(tmp_path: Path) -> None:
+    script = """test $(stat -c %a $2) = 600 || exit 3
+        echo "$*" | grep -q cret && exit 4
+        grep -q '"api_key": "s3cret/key"' $2 && echo '{"streams": []}'"""
+    assert tap(tmp_path, script).discover() == {"streams": []}
+
+
+def test_what_a_tap_says_is_shown_without_its_secrets(tmp_path: Path) -> None:
+    script = "echo 'HTTPError: 401 for /x?key=s3cret%2Fkey, s3cret/key' >&2; exit 1"
+    with pytest.raises(TapError) as caught:
+        tap(tmp_path, script).discover()
+    assert caught.value.reason == "HTTPError: 401 for /x?key=•••, •••"
+    assert caught.value.mend == "The key is wrong, or was revoked: correct `NOTES_KEY` in .env."
+
+
+def test_a_tap_is_ended_at_its_first_record(tmp_path: Path) -> None:
+    script = """echo '{"type": "SCHEMA", "stream": "notes"}'; echo '{"type": "RECORD"}'
+        touch $0.begun; sleep 60; touch $0.ended"""
+    tap(tmp_path, script).read(CATALOG, "notes")
+    assert not (tmp_path / "tap.ended").exists()
+
+
+def test_a_tap_that_does_not_answer_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stack.check.taps.SECONDS", 0.5)
+    with pytest.raises(TapError, match="did not answer within"):
+        tap(tmp_path, "sleep 60 & echo $! >$0.child; wait").discover()
+    child = int((tmp_path / "tap.child").read_text())
+    status = Path(f"/proc/{child}/stat")
+    assert not status.exists() or re.search(r"\) Z ", status.read_text())
+
+
+@pytest.mark.parametrize(
+    ("said", "mend"),
+    [
+        ("Config is missing required keys: ['user']", "Set `user` under `config` of tap-notes"),
+        ("Config validation failed: 'site' is a required property", "Set `site` under `config`"),
+        ("403 Forbidden: scope missing", "Let the key read this"),
+        ("Max retries exceeded", "invoke sandbox up"),
+        ("what?", "invoke tap-notes --discover"),
+    ],
+)
+def test_each_refusal_of_a_tap_has_its_mend(tmp_path: Path, said: str, mend: str) -> None:
+    with pytest.raises(TapError) as caught:
+        tap(tmp_path, f'echo "{said}" >&2; exit 1').discover()
+    assert mend in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("said", "setting_name"),
+    [
+        ('FATAL:  database "nowhere" does not exist', "database"),
+        ('FATAL:  role "nobody" does not exist', "user"),
+        ("could not translate host name", "host"),
+        ("timeout expired", "host"),
+        ("certificate verify failed", "ssl_certificate_authority"),
+    ],
+)
+def test_each_refusal_of_postgres_has_its_setting(
+    tmp_path: Path, said: str, setting_name: str
+) -> None:
+    extractor = plugin("tap-notes")
+    _, mend = postgres._refusal(context(tmp_path, extractor, "prod"), extractor, "here", said)
+    assert f"`{setting_name}`" in mend
+
+
+# --- BigQuery, Metabase, state
+
+
+class Client:
+    """BigQuery's client, with rights that can be taken away."""
+
+    def __init__(self, datasets: Mapping[str, str], forbidden: str = "") -> None:
+        self.datasets = dict(datasets)
+        self.forbidden = forbidden
+        self.made: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(target: Any, *_: Any, **__: Any) -> Any:
+            if name == self.forbidden:
+                raise exceptions.Forbidden("Access Denied")
+            if name == "get_dataset":
+                if target.split(".")[1] not in self.datasets:
+                    raise exceptions.NotFound(target)
+                dataset = api.Dataset(target)
+                dataset.location = self.datasets[target.split(".")[1]]
+                return dataset
+            if name.startswith("create"):
+                self.made.append(str(target.reference))
+            if name.startswith("delete"):
+                self.made.remove(str(target.reference))
+            return []
+
+        return call
+
+
+def check_bigquery(
+    root: Path, monkeypatch: pytest.MonkeyPatch, client: Client, environment: str = "local"
+) -> dict[str, Result]:
+    monkeypatch.setattr(bigquery, "connect", lambda _: client)
+    dataset = "lawrence_notes" if environment == "dev" else "notes"
+    here = context(root, plugin("tap-notes"), environment, dataset)
+    found = {one.name: one for one in bigquery.check(here)}
+    assert client.made == []
+    return found
+
+
+def test_a_developers_datasets_are_written_and_productions_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client({"lawrence_notes": "EU", "notes": "EU"}, "list_tables")
+    found = check_bigquery(tmp_path, monkeypatch, client, "dev")
+    assert "takes tables" in found["lawrence_notes"].detail
+    assert "dbt_lawrence: the first run can make them" in found["new datasets"].detail
+    assert found["notes"].ok is False
+    assert found["notes"].mend == "Grant this account BigQuery Data Viewer on notes."
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "name", "mend"),
+    [
+        ("query", "connection", "BigQuery Job User"),
+        ("get_dataset", "notes", "BigQuery Data Editor on the dataset"),
+        ("create_table", "notes", "BigQuery Data Editor on the dataset"),
+        ("create_dataset", "new datasets", "BigQuery User on somebodys"),
+    ],
+)
+def test_each_right_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbidden: str, name: str, mend: str
+) -> None:
+    found = check_bigquery(tmp_path, monkeypatch, Client({"notes": "EU"}, forbidden))
+    assert found[name].ok is False
+    assert mend in str(found[name].mend)
+
+
+def test_a_developers_dataset_may_not_be_one_of_productions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bigquery, "connect", lambda _: Client({}))
+    here = context(tmp_path, plugin("tap-notes"), "dev", "dbt")
+    assert any("production's of dbt" in one.detail for one in bigquery.check(here) if not one.ok)
+
+
+def test_in_production_a_query_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = check_bigquery(tmp_path, monkeypatch, Client({}), "prod")
+    assert found["limit"].ok is False
+    assert "`maximum_bytes_billed`" in str(found["limit"].mend)
+
+
+@pytest.mark.parametrize(
+    ("kind", "patterns", "shown"),
+    [
+        ("inclusion", "dbt", True),
+        ("inclusion", "product, dbt*", True),
+        ("inclusion", "product", False),
+        ("exclusion", "dbt", False),
+        ("all", "", True),
+        (None, None, True),
+    ],
+)
+def test_a_database_in_metabase_shows_what_its_filter_lets_through(
+    kind: str | None, patterns: str | None, shown: bool
+) -> None:
+    details = {"dataset-filters-type": kind, "dataset-filters-patterns": patterns}
+    assert metabase.shows(details, "dbt") is shown
+
+
+@pytest.mark.parametrize(
+    ("environment", "backend", "database", "ok"),
+    [
+        ("local", "systemdb", "", True),
+        ("prod", "systemdb", "", False),
+        ("prod", "systemdb", "sqlite:///meltano.db", False),
+        ("prod", "systemdb", "postgresql://db/meltano", True),
+        ("prod", "file:///var/state", "", False),
+        ("prod", "gs://bucket/state", "", False),
+    ],
+)
+def test_productions_state_outlives_the_machine(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: str,
+    backend: str,
+    database: str,
+    ok: bool,
+) -> None:
+    (tmp_path / "meltano.yml").write_text(MAP)
+    monkeypatch.setenv("MELTANO_DATABASE_URI", database)
+    here = context(tmp_path, plugin("tap-notes"), environment, state_backend=backend)
+    (found,) = state.check(here)
+    # Without an environment here, gs:// lacks its library: which is named.
+    assert found.ok is ok
+    assert ok or "MELTANO_STATE_BACKEND_URI" in found.mend or "meltano[gcs]" in str(found.mend)
