@@ -185,6 +185,17 @@ def test_a_variable_in_dotenv_counts(tmp_path: Path, value: str) -> None:
     assert found.ok
 
 
+def test_a_secret_in_yaml_is_named_without_its_value(tmp_path: Path) -> None:
+    written = Setting("token", "s3cret", "s3cret", "meltano_yml", True, None)
+    extractor = plugin("tap-notes", written, namespace="notes")
+    (found,) = variables.check(context(tmp_path, extractor, "prod"), [extractor])
+    assert (
+        found.mend == "Put its value into .env as `NOTES_TOKEN`, and write `token: ${NOTES_TOKEN}`."
+    )
+    assert "s3cret" not in found.detail
+    assert all(one.ok for one in variables.check(context(tmp_path, extractor), [extractor]))
+
+
 # --- Versions
 
 
@@ -556,4 +567,4 @@ def test_productions_state_outlives_the_machine(
     (found,) = state.check(here)
     # Without an environment here, gs:// lacks its library: which is named.
     assert found.ok is ok
-    assert ok or "MELTANO_STATE_BACKEND_URI" in found.mend or "meltano[gcs]" in str(found.mend)
+    assert ok or "MELTANO_STATE_BACKEND_URI" in str(found.mend) or "meltano[gcs]" in str(found.mend)

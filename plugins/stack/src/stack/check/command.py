@@ -94,12 +94,20 @@ def report(names: Sequence[str]) -> Report:
     try:
         context = make_context(names)
     except StackError as error:
-        mend = "Correct it; `meltano --log-level=debug job list` says more."
-        if "isn't set" in error.message:
-            mend = "Put the variable into .env, or set it where jobs run."
-        yield FIRST, [*first, failed("Meltano", error.message, mend)]
+        yield FIRST, [*first, failed("Meltano", error.message, _mend(error.message))]
         return
     yield from run(context, first)
+
+
+def _mend(said: str) -> str:
+    """Return how to mend what keeps Meltano, or us, from knowing the project."""
+    if "isn't set" in said:
+        return "Put the variable into .env, or set it where jobs run."
+    if "`developer`" in said:
+        return "Put your own into .env: `DBT_DATASET=dbt_<user>`."
+    if "No source" in said:
+        return "Name one of those; `meltano invoke stack new-source` writes a new one."
+    return "Correct it; `meltano --log-level=debug job list` says more."
 
 
 def make_context(names: Sequence[str]) -> Context:

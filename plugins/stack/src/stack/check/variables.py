@@ -11,6 +11,9 @@ from stack.project import Plugin, Setting
 REFERENCE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 # Set by Meltano itself, some of them only while it runs a job.
 MELTANOS_OWN = "MELTANO_"
+# The sandbox's secrets open nothing.
+LOCAL = "local"
+YAML = ("meltano_yml", "meltano_environment")
 PLACEHOLDER = re.compile(
     r"<.*>|\.{3}|…|x{3,}|change[-_ ]?(it|me|this).*|(put|insert|enter)[-_ ].*|your?[-_ ].*"
     r"|todo.*|tbd|fixme.*|placeholder.*|example|(.*[/.@])?example\.(com|org|net)([/:].*)?",
@@ -39,6 +42,9 @@ def check(
     for plugin in plugins:
         for setting in plugin.settings.values():
             count += setting.value is not None
+            if context.environment != LOCAL and setting.sensitive and _is_written_down(setting):
+                wrong = True
+                yield _in_yaml(plugin, setting)
             for name in references(setting.written):
                 if name in seen or name.startswith(MELTANOS_OWN):
                     continue
@@ -48,6 +54,17 @@ def check(
                     yield fault
     if not wrong:
         yield passed("settings", f"{count} with a value, no variable missing or empty")
+
+
+def _is_written_down(setting: Setting) -> bool:
+    has_value = setting.value not in (None, "") and setting.source in YAML
+    return has_value and not any(references(setting.written))
+
+
+def _in_yaml(plugin: Plugin, setting: Setting) -> Result:
+    name = f"{plugin.namespace}_{setting.name}".upper()
+    mend = f"Put its value into .env as `{name}`, and write `{setting.name}: ${{{name}}}`."
+    return failed(setting.name, f"a secret of {plugin.name} is written in YAML", mend)
 
 
 def references(written: Any) -> Iterator[str]:
