@@ -4,6 +4,7 @@ A source is one file, extract/<source>.meltano.yml, with one extractor. Its name
 """
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -63,9 +64,12 @@ class Plugin:
         return cls(**{**facts, "settings": settings})
 
     def config(self) -> dict[str, Any]:
-        """Return the settings that have a value."""
-        values = {name: setting.value for name, setting in self.settings.items()}
-        return {name: value for name, value in values.items() if value is not None}
+        """Return the settings that have a value, objects as the plugin gets them."""
+        found: dict[str, Any] = {}
+        for setting in self.settings.values():
+            if setting.value is not None:
+                _nest(found, setting.name, setting.value)
+        return found
 
 
 @dataclass(frozen=True)
@@ -204,3 +208,16 @@ def raw_dataset(extractor: Plugin, loader: Plugin) -> str:
     except LoadError as error:
         message = f"Loader '{loader.name}': {error}"
         raise StackError(message) from error
+
+
+def _nest(config: dict[str, Any], name: str, value: Any) -> None:
+    r"""Put a value where its name says: Meltano has `{a: {b: 1}}` as `a.b`, and a dot as `\.`."""
+    *path, last = (part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", name))
+    for part in path:
+        config = config.setdefault(part, {})
+    if isinstance(value, dict) and value:
+        inner = config.setdefault(last, {})
+        for key, item in value.items():
+            _nest(inner, key, item)
+    else:
+        config[last] = value

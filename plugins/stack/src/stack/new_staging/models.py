@@ -338,9 +338,10 @@ def _resolve(
 
 def _column(item: Found, name: str, one: str, *, is_key: bool) -> Column:
     kind = item.value.kind
-    sounds_like_id = name == "id" or name.endswith(("_id", "uuid"))
+    wished = item.candidates[0]
+    sounds_like_id = wished == "id" or wished.endswith(("_id", "uuid"))
     is_id = is_key or item.is_key_part or (kind in KEY_KINDS and sounds_like_id)
-    made = descriptions.of_column(item.candidates[0], kind, one)
+    made = descriptions.of_column(wished, kind, one)
     if item.is_list:
         made = f"{made[:-1]}, separated by commas."
     if item.is_json:

@@ -50,7 +50,7 @@ KEYWORDS = frozenset(_KEYWORDS.split())
 
 # Of these, those that sqlfluff can't read without.
 UNREADABLE = frozenset(
-    ("aggregate", "clone", "corresponding", "extend", "include", "pivot", "primary", "unpivot")
+    "aggregate clone corresponding extend include overlaps pivot primary unpivot".split()  # noqa: SIM905
 )
 
 
@@ -95,7 +95,11 @@ def boolean_name(name: str) -> str:
         if re.match(f"{verb}_.", name):
             return f"{instead}_{name.removeprefix(f'{verb}_')}"
     *_, last = name.split("_")
-    several = inflection.singularize(last) != last and inflection.pluralize(last) == last
+    several = (
+        len(last) > 3
+        and inflection.singularize(last) != last
+        and inflection.pluralize(last) == last
+    )
     return f"has_{name}" if several else f"is_{name}"
 
 
