@@ -185,6 +185,11 @@ def test_a_variable_in_dotenv_counts(tmp_path: Path, value: str) -> None:
     assert found.ok
 
 
+def test_what_meltano_takes_for_a_variable_counts_as_one() -> None:
+    written = {"a": ["${A_b}x", "$B"], "c": "$last_run_date, $.data[*], \\${D}, $5"}
+    assert list(variables.references(written)) == ["A_b", "B"]
+
+
 def test_a_secret_in_yaml_is_named_without_its_value(tmp_path: Path) -> None:
     written = Setting("token", "s3cret", "s3cret", "meltano_yml", True, None)
     extractor = plugin("tap-notes", written, namespace="notes")
@@ -214,6 +219,11 @@ def test_a_secret_in_yaml_is_named_without_its_value(tmp_path: Path) -> None:
 )
 def test_a_version_is_pinned_by_number_or_commit(requirement: str, pinned: bool) -> None:
     assert pins.is_pinned(requirement) is pinned
+
+
+def test_a_lock_pins_what_a_pip_url_leaves_open() -> None:
+    assert pins.is_pinned("setuptools<81", {"setuptools": "80.9.0"})
+    assert not pins.is_pinned("setuptools<81", {"requests": "2.0"})
 
 
 LOCK = """# made by hand

@@ -70,22 +70,25 @@ def of_plugin(context: Context, plugin: Plugin) -> Iterator[Result]:
     if not plugin.pip_url:
         return
     wanted = PipURL.parse(plugin.pip_url, context.environment)
-    loose = [one for one in wanted.requirements if not is_pinned(one)]
-    if loose:
-        mend = f"Write its version: `{re.split('[^A-Za-z0-9._-]', loose[0])[0]}==1.2.3`."
-        yield failed(plugin.name, f"`pip_url` doesn't pin {loose[0]} to one version", mend)
-    gone = [lock for lock in wanted.locks if not (context.root / lock).is_file()]
+    locks = {
+        lock: locked_versions((context.root / lock).read_text())
+        for lock in wanted.locks
+        if (context.root / lock).is_file()
+    }
+    gone = [lock for lock in wanted.locks if lock not in locks]
     if gone:
         yield failed(plugin.name, f"its lock {gone[0]} isn't there", "Make it: `make lock`.")
+    loose = [one for one in wanted.requirements if not is_pinned(one, *locks.values())]
+    if loose and not gone:
+        mend = f"Write its version: `{re.split('[^A-Za-z0-9._-]', loose[0])[0]}==1.2.3`."
+        yield failed(plugin.name, f"`pip_url` doesn't pin {loose[0]} to one version", mend)
     install = f"Install it: `meltano --environment={context.environment} install`."
     if not Path(plugin.executable).exists():
         yield failed(plugin.name, f"isn't installed: no {plugin.executable}", install)
         return
     installed = installed_versions(Path(plugin.executable).parent.parent)
-    for lock in wanted.locks:
-        if lock not in gone:
-            versions = locked_versions((context.root / lock).read_text())
-            yield from _against_lock(plugin, wanted, lock, versions, installed, install)
+    for lock, versions in locks.items():
+        yield from _against_lock(plugin, wanted, lock, versions, installed, install)
     yield from _redirect(context, plugin, wanted, installed)
 
 
@@ -97,7 +100,11 @@ def _against_lock(
     installed: Mapping[str, str],
     install: str,
 ) -> Iterator[Result]:
-    for requirement in map(Requirement, filter(is_pinned, wanted.requirements)):
+    for text in wanted.requirements:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
         version = locked.get(canonicalize_name(requirement.name))
         if requirement.specifier and not (version and requirement.specifier.contains(version)):
             detail = f"`pip_url` says {requirement}, and {lock} {version or 'has none'}"
@@ -129,14 +136,16 @@ def is_redirected(context: Context, plugin: Plugin) -> bool:
     return not any(fault.ok is False and "redirect" in fault.detail for fault in faults)
 
 
-def is_pinned(requirement: str) -> bool:
-    """Return whether a requirement leaves one version, or one commit."""
+def is_pinned(requirement: str, *locks: Mapping[str, str]) -> bool:
+    """Return whether a requirement leaves one version, or one commit; a lock may say which."""
     try:
         parsed = Requirement(requirement)
     except InvalidRequirement:
         return bool(COMMIT.search(requirement))
     if parsed.url:
         return bool(COMMIT.search(parsed.url))
+    if any(canonicalize_name(parsed.name) in lock for lock in locks):
+        return True
     exact = [one for one in parsed.specifier if one.operator in ("==", "===")]
     return any(not one.version.endswith(".*") for one in exact)
 

@@ -8,7 +8,8 @@ from stack.check.context import Context
 from stack.check.result import Result, failed, passed
 from stack.project import Plugin, Setting
 
-REFERENCE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
+# As Meltano finds them: no other `$` means a variable, nor one behind a backslash.
+REFERENCE = re.compile(r"(?<!\\)\$(?:\{(\w+)\}|([A-Z][A-Z0-9_]*))")
 # Set by Meltano itself, some of them only while it runs a job.
 MELTANOS_OWN = "MELTANO_"
 # The sandbox's secrets open nothing.
