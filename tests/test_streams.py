@@ -62,12 +62,7 @@ def test_a_stream_that_was_damaged_is_restored_by_a_resync_even_if_one_was_kille
     before = stack.bookmarks()
     stack.query("delete from product.users where role = 'admin'")
     stack.query("update product.users set name = 'damaged' where role != 'admin'")
-    # As if it had left the source since.
-    columns = ", ".join(stack.query("select * except (id) from product.users limit 1")[0])
-    stack.query(
-        f"insert into product.users (id, {columns}) "
-        f"select 'gone', {columns} from product.users limit 1"
-    )
+    insert_a_row_that_has_left_the_source(stack, "users")
 
     run = stack.start("invoke", "stack", "resync", "product", "users")
     os.kill(wait_for_loader(run), signal.SIGKILL)
@@ -94,20 +89,11 @@ def test_a_backfill_reads_since_its_date_marks_nothing_as_deleted_and_moves_no_b
         "select date(approx_quantiles(updated_at, 2)[offset(1)]) as date "
         "from product.timeline_items"
     )
+    insert_a_row_that_has_left_the_source(stack, "timeline_items")
     deleted = stack.raw_rows("timeline_items", deleted=True)
-    stack.query("update product.timeline_items set kind = 'damaged' where true")
-    stack.meltano(
-        *(
-            "invoke",
-            "stack",
-            "backfill",
-            "product",
-            "timeline_items",
-            "--from",
-            str(middle["date"]),
-        ),
-        **BY_COLUMN,
-    )
+    stack.query("update product.timeline_items set kind = 'damaged' where id != 'gone'")
+    since = ("--from", str(middle["date"]))
+    stack.meltano("invoke", "stack", "backfill", "product", "timeline_items", *since, **BY_COLUMN)
     (damaged,) = stack.query(
         "select max(updated_at) as newest from product.timeline_items where kind = 'damaged'"
     )
@@ -117,6 +103,8 @@ def test_a_backfill_reads_since_its_date_marks_nothing_as_deleted_and_moves_no_b
 
     stack.meltano("invoke", "stack", "resync", "product", "timeline_items")
     assert stack.differences() == {}
+    assert ("gone",) in stack.raw_rows("timeline_items", deleted=True)
+    stack.query("delete from product.timeline_items where id = 'gone'")
 
 
 def test_a_backfill_of_a_tool_asks_its_api_only_for_what_is_newer(stack: Stack) -> None:
@@ -136,6 +124,15 @@ def test_a_backfill_of_a_tool_asks_its_api_only_for_what_is_newer(stack: Stack) 
     }
     assert stack.bookmarks(CLOSE) == before
     assert "backfill" not in stack.meltano(QUIET, "state", "list")
+
+
+def insert_a_row_that_has_left_the_source(stack: Stack, table: str) -> None:
+    (row,) = stack.query(f"select * except (id) from product.{table} limit 1")
+    columns = ", ".join(row)
+    stack.query(
+        f"insert into product.{table} (id, {columns}) "
+        f"select 'gone', {columns} from product.{table} limit 1"
+    )
 
 
 def positions(bookmarks: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from stack.errors import StackError
@@ -215,6 +216,56 @@ def test_a_stream_is_found_by_its_tables_name_too() -> None:
     catalog = Catalog(NOW, {"public-users": users})
     assert find(catalog, "users", source) is find(catalog, "public-users", source) is users
     assert find(catalog, "teams", source) is None
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sources that were asked for their catalog: it then has a stream `late`."""
+    project = Project()
+    project.root = Path("/p")
+    loader = plugin()
+    notes = Source("x", Path("/p/extract/x.meltano.yml"), loader, loader, "x", "", None, None)
+    project.__dict__["sources"] = {"x": notes}
+    found = [stream("items"), stream("drafts", is_selected=False)]
+    names: list[str] = []
+
+    def discover(source: Source) -> None:
+        names.append(source.name)
+        found.append(stream("late"))
+
+    def knowledge(_: list[Source]) -> Mock:
+        catalog = Catalog(NOW, {one.name: one for one in found})
+        return Mock(**{"catalog.return_value": catalog, "last_run.return_value": None})
+
+    monkeypatch.setattr(rereading, "Project", lambda **_: project)
+    monkeypatch.setattr(rereading, "Knowledge", knowledge)
+    monkeypatch.setattr(rereading, "discover", discover)
+    return names
+
+
+def test_a_source_is_asked_only_for_a_stream_that_its_last_run_did_not_know(
+    asked: list[str],
+) -> None:
+    assert Reread.of("x", "items").stream.name == "items"
+    assert asked == []
+    assert Reread.of("x", "late").stream.name == "late"
+    assert asked == ["x"]
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize(
+    ("source", "name", "said"),
+    [
+        ("y", "items", r"No source 'y'.*There are: x\."),
+        ("x", "nothing", r"x has no stream 'nothing'\. Selected are: items, late\."),
+        ("x", "drafts", r"Add `drafts\.\*` to `select` in extract/x\.meltano\.yml"),
+    ],
+)
+def test_what_is_not_there_is_an_error_that_names_what_is(
+    source: str, name: str, said: str
+) -> None:
+    with pytest.raises(StackError, match=said):
+        Reread.of(source, name)
 
 
 def test_a_variable_is_called_as_meltano_calls_it() -> None:
