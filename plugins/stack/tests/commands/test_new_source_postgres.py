@@ -12,6 +12,7 @@ import yaml
 from sandbox.testing.postgres_server import PostgresServer, running_server
 from stack.errors import StackError
 from stack.new_source import postgres, source_file
+from stack.new_source.dotenv_file import Variable
 from stack.new_source.source_file import Draft
 from stack.project import Project
 
@@ -164,6 +165,17 @@ def test_names_that_meltano_or_bigquery_would_mix_up_are_kept_apart(
         "!public-v1\\.0 [[]old].a_b",
     ]
     assert any("would share the raw table v1_0__old_" in note for note in found.notes)
+
+
+def test_the_password_may_stand_in_the_environment(
+    project: Project, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.execute("create table users (id int primary key)")
+    database.execute("grant select on users to reader")
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    address = url(database).replace(f":{ENCODED}", "")
+    found = postgres.draft("shop", address, project, [])
+    assert found.variables[3] == Variable("SHOP_POSTGRES_PASSWORD", PASSWORD)
 
 
 def test_only_the_schemas_that_were_named_are_read(

@@ -97,6 +97,7 @@ def index_of_the_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     wheel(folder, "vendor-tap-weather", "0.9.0", "tap-weather", "def main(): pass")
     wheel(folder, "tap-old", "5.0.1", "tap-old", SINGER_PYTHON)
     wheel(folder, "weather-dashboard", "1.0.0", "dashboard", "def main(): pass")
+    wheel(folder, "tap-ancient", "0.1.0", "tap-ancient", "from collections import Iterable")
     wheel(folder, "setuptools", "80.9.0", "", "")
     wheel(folder, "setuptools", "82.0.0", "", "raise ModuleNotFoundError")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
@@ -206,6 +207,7 @@ def test_a_tap_that_tells_nothing_is_asked_what_it_misses() -> None:
         ("tap-that-nobody-made", {}, "no tap-that-nobody-made on PyPI. Check the spelling"),
         ("vendor-tap-weather==7", {}, "no vendor-tap-weather==7 on PyPI"),
         ("weather-dashboard", {}, r"no Singer tap.*it has: dashboard"),
+        ("tap-ancient", {}, "doesn't run on this project's Python: ImportError"),
         ("mysql://host/db", {}, "is none of these"),
         ("vendor-tap-weather", {"api_kye": "1"}, "no setting api_kye. There are: api_key, start"),
         ("vendor-tap-weather", {"stations": "a,b"}, "stations is of kind array: write it as JSON"),

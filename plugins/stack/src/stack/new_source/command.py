@@ -1,8 +1,10 @@
 """`stack new-source NAME FROM`: writes extract/NAME.meltano.yml, and says what it has found."""
 
+import contextlib
 import re
+import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,19 +42,8 @@ FIRST_HOUR = 4
     help="REST: what says when a record was last changed.",
 )
 @click.option("--one-page", is_flag=True, help="REST: the first page is all there is.")
-def new_source(
-    name: str,
-    origins: Sequence[str],
-    only_print: bool,
-    settings: Sequence[str],
-    schemas: Sequence[str],
-    headers: Sequence[str],
-    records: Sequence[str],
-    keys: Sequence[str],
-    replication_keys: Sequence[str],
-    one_page: bool,
-) -> None:
-    r"""Write the file of a new source, extract/NAME.meltano.yml.
+def new_source(name: str, origins: Sequence[str], *, only_print: bool, **options: Any) -> None:
+    """Write the file of a new source, extract/NAME.meltano.yml.
 
     FROM says what it is:
 
@@ -63,58 +54,49 @@ def new_source(
 
     Secrets and addresses go to .env, which git ignores; the file refers to them. In a header,
     `${VARIABLE}` stands for what .env has already. Nothing is overwritten.
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     from stack.new_source import place, source_file
     from stack.new_source.names import check_name
 
     project = Project()
     check_name(name, project)
-    if all(_is_url(origin, "http://", "https://") for origin in origins):
-        draft = _from_rest(
-            name, origins, project, headers, records, keys, replication_keys, one_page=one_page
-        )
-    elif len(origins) > 1:
-        message = (
-            "Several FROM are the URLs of one REST API: a tap or a database is one source each."
-        )
-        raise StackError(message)
-    elif _is_url(origins[0], "postgresql://", "postgres://"):
-        from stack.new_source import postgres
-
-        draft = postgres.draft(name, origins[0], project, schemas)
-    else:
-        from stack.new_source import tap
-
-        draft = tap.draft(name, origins[0], project, _pairs(settings, "--set", "="))
+    # What is found out on the way doesn't get into the file that is printed.
+    with contextlib.redirect_stdout(sys.stderr if only_print else sys.stdout):
+        draft = _draft(name, origins, project, options)
     text = source_file.text(draft, _interval(project))
     if only_print:
         place.check(project, name, text, place.environment_text(project, draft))
         click.echo(text, nl=False)
-        return
-    _tell(draft, place.put(project, draft, text), project)
+    else:
+        _tell(draft, place.put(project, draft, text), project)
 
 
-def _from_rest(
-    name: str,
-    urls: Sequence[str],
-    project: Project,
-    headers: Sequence[str],
-    records: Sequence[str],
-    keys: Sequence[str],
-    replication_keys: Sequence[str],
-    *,
-    one_page: bool,
+def _draft(
+    name: str, origins: Sequence[str], project: Project, options: Mapping[str, Any]
 ) -> "Draft":
-    from stack.new_source import dotenv_file, rest
+    if all(_is_url(origin, "http://", "https://") for origin in origins):
+        from stack.new_source import rest
 
-    options = rest.Options(
-        headers=_pairs(headers, "--header", ":"),
-        path=_by_stream(records),
-        key=_by_stream(keys),
-        replication_key=_by_stream(replication_keys),
-        one_page=one_page,
-    )
-    return rest.draft(name, urls, options, dotenv_file.known(project.root / ".env"))
+        said = rest.Options(
+            headers=_pairs(options["headers"], "--header", ":"),
+            path=_by_stream(options["records"]),
+            key=_by_stream(options["keys"]),
+            replication_key=_by_stream(options["replication_keys"]),
+            one_page=options["one_page"],
+        )
+        return rest.draft(name, origins, said, _known(project))
+    if len(origins) > 1:
+        message = (
+            "Several FROM are the URLs of one REST API: a tap or a database is one source each."
+        )
+        raise StackError(message)
+    if _is_url(origins[0], "postgresql://", "postgres://"):
+        from stack.new_source import postgres
+
+        return postgres.draft(name, origins[0], project, options["schemas"])
+    from stack.new_source import tap
+
+    return tap.draft(name, origins[0], project, _pairs(options["settings"], "--set", "="))
 
 
 def _is_url(origin: str, *schemes: str) -> bool:

@@ -79,10 +79,9 @@ def _quoted(variable: Variable) -> str:
     value = variable.value or ""
     if "${" in value or not value.isprintable():
         message = (
-            f"The value of {variable.name} holds "
-            f"'${{' or a control character, which .env can't hold. Set "
-            f"{variable.name} in the environment that runs the jobs, and run this command again "
-            f"there."
+            f"The value of {variable.name} holds '${{' or a control character, which .env can't "
+            f"hold. Set {variable.name} in the environment that runs the jobs, and run this "
+            "command again there."
         )
         raise StackError(message)
     if PLAIN.fullmatch(value):

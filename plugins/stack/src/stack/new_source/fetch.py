@@ -67,7 +67,7 @@ def split(url: str, headers: Mapping[str, str]) -> Request:
     if parts.password or parts.username:
         message = (
             f"The URL of {parts.hostname} holds a user or password. Give them as a header instead: "
-            f"`--header 'Authorization: Basic <user:password in base64>'`."
+            "`--header 'Authorization: Basic <user:password in base64>'`."
         )
         raise StackError(message)
     address = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
@@ -107,9 +107,8 @@ def fetch(request: Request) -> Answer:
     except ValueError:
         kind = response.headers.get("Content-Type", "something").split(";")[0]
         message = (
-            f"{request.shown} answers with {kind}, not JSON: {_start(response.text)!r}. Is it "
-            f"the API's "
-            f"address, not a page for people? If one has to log in, {AUTHORISE}."
+            f"{request.shown} answers with {kind}, not JSON: {_start(response.text)!r}. Is it the "
+            f"API's address, not a page for people? If one has to log in, {AUTHORISE}."
         )
         raise StackError(message) from None
     links = {name: link["url"] for name, link in response.links.items() if "url" in link}

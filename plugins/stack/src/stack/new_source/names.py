@@ -20,8 +20,7 @@ def check_name(name: str, project: Project) -> None:
         suggested = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         message = (
             f"'{name}' can't be a source's name, which is that of its dataset too: lower case, "
-            f"digits "
-            f"and underscores, a letter first. Perhaps '{suggested}'?"
+            f"digits and underscores, a letter first. Perhaps '{suggested}'?"
         )
         raise StackError(message)
     if len(name) > MAXIMUM:
@@ -30,8 +29,7 @@ def check_name(name: str, project: Project) -> None:
     if name in RESERVED or name.startswith("dbt_"):
         message = (
             f"'{name}' is reserved: dbt writes to `dbt` and `dbt_<developer>`, and a source of "
-            f"that "
-            f"name would be mixed up with it. Choose another name, such as '{name}_data'."
+            f"that name would be mixed up with it. Choose another name, such as '{name}_data'."
             if name.startswith("dbt")
             else f"'{name}' is reserved. Choose another name, such as '{name}_data'."
         )
@@ -40,7 +38,7 @@ def check_name(name: str, project: Project) -> None:
     if file.exists():
         message = (
             f"extract/{file.name} is there already, and is never overwritten. Choose another name, "
-            f"or remove the file first."
+            "or remove the file first."
         )
         raise StackError(message)
     _check_plugins(name, project)
@@ -53,15 +51,14 @@ def _check_plugins(name: str, project: Project) -> None:
         if plugin in project.plugins:
             message = (
                 f"There is a plugin '{plugin}' in the project already, and the source's "
-                f"{kind[:-1]} would "
-                f"be called so too. Choose another name than '{name}'."
+                f"{kind[:-1]} would be called so too. Choose another name than '{name}'."
             )
             raise StackError(message)
     for other in project.plugins.values():
         if other.namespace == name and other.type == "extractors":
             message = (
                 f"The plugin '{other.name}' has the namespace '{name}' already. Choose another "
-                f"name."
+                "name."
             )
             raise StackError(message)
     if f"{name}-daily" in project.facts["jobs"]:
@@ -80,15 +77,13 @@ def _check_datasets(name: str, project: Project) -> None:
             developer = name.removesuffix(f"_{dataset}")
             message = (
                 f"'{name}' would be the dataset of a developer called '{developer}' for {place}: "
-                f"in `dev`, "
-                f"loads go to `<user>_<source>`. Choose another name."
+                "in `dev`, loads go to `<user>_<source>`. Choose another name."
             )
             raise StackError(message)
         if dataset.endswith(f"_{name}"):
             developer = dataset.removesuffix(f"_{name}")
             message = (
-                f"A developer called '{developer}' would load '{name}' into '{dataset}' in "
-                f"`dev`, which is "
-                f"the dataset of {place}. Choose another name."
+                f"A developer called '{developer}' would load '{name}' into '{dataset}' in `dev`, "
+                f"which is the dataset of {place}. Choose another name."
             )
             raise StackError(message)

@@ -177,9 +177,8 @@ class Pager:
             url = urlsplit(urljoin(self.request.url, value))
             if url.netloc != urlsplit(self.request.url).netloc:
                 message = (
-                    f"{path} leads to another host, {url.netloc}, where the tap can't follow. "
-                    f"Give an "
-                    f"example URL of that host."
+                    f"{path} leads to another host, {url.netloc}, where the tap can't follow. Give "
+                    "an example URL of that host."
                 )
                 raise StackError(message)
             address = f"{url.scheme}://{url.netloc}{url.path}"
@@ -243,9 +242,8 @@ class Pager:
                 return found
         message = (
             f"The API pages by a Link header with {', '.join(changed) or 'no parameters'}, which "
-            f"tap-rest-api-msdk can't follow. Look for a tap of its own on PyPI, or, if the "
-            f"first page is "
-            f"all that you want, say so with `--one-page`."
+            "tap-rest-api-msdk can't follow. Look for a tap of its own on PyPI, or, if the first "
+            "page is all that you want, say so with `--one-page`."
         )
         raise StackError(message)
 
@@ -309,12 +307,10 @@ class Pager:
         if beyond is None or at(self.path, beyond.document):
             message = (
                 f"The API has numbered pages (`{param}`), but nothing in them that the tap could "
-                f"know the "
-                f"last one by: page {FAR:,} "
+                f"know the last one by: page {FAR:,} "
                 + ("is an error" if beyond is None else "has records too")
                 + ". Look for a tap of its own on PyPI, or, if the first page is all that you "
-                "want, say so "
-                "with `--one-page`."
+                "want, say so with `--one-page`."
             )
             raise StackError(message)
         why = "; ".join(filter(None, [why, f"`{param}` turns the page, until one is empty"]))
@@ -366,9 +362,8 @@ def merge(found: Mapping[str, Paging]) -> Mapping[str, Any]:
     if len(distinct) > 1 or (len(several) < len(configs) and not ends):
         ways = "; ".join(f"{stream}: {paging.why}" for stream, paging in found.items())
         message = (
-            f"These streams page in different ways, of which tap-rest-api-msdk takes one a "
-            f"source: {ways}. "
-            f"Make a source of each, with a name of its own."
+            "These streams page in different ways, of which tap-rest-api-msdk takes one a source: "
+            f"{ways}. Make a source of each, with a name of its own."
         )
         raise StackError(message)
     return distinct[0]

@@ -104,11 +104,6 @@ class Table:
         return rows + _bytes(self.byte_count)
 
 
-def is_postgres(url: str) -> bool:
-    """Whether it is the URL of a Postgres database."""
-    return url.startswith(("postgresql://", "postgres://"))
-
-
 def draft(name: str, url: str, project: Project, schemas: Sequence[str]) -> Draft:
     """Look at a database and propose a source.
 
@@ -214,8 +209,8 @@ def _connect(parameters: Mapping[str, str]) -> tuple[psycopg.Connection[Any], st
             raise StackError(_why(error, parameters)) from None
     message = (
         f"Postgres on {parameters.get('host')} doesn't speak SSL: data would come unencrypted. "
-        f"Turn SSL on "
-        f"there (`ssl = on`), or, where the way there is safe, add `?sslmode=disable` to the URL."
+        "Turn SSL on there (`ssl = on`), or, where the way there is safe, add `?sslmode=disable` "
+        "to the URL."
     )
     raise StackError(message)
 
@@ -350,18 +345,16 @@ def _fill_select(
             found.personal[table.stream] = proposed
     if not found.select:
         message = (
-            f"No table has a key, so nothing can be kept up to date: "
+            "No table has a key, so nothing can be kept up to date: "
             f"{', '.join(line.pattern.removesuffix('.*') for line in [*keyless, *left])}. Give "
-            f"them "
-            f"primary keys."
+            "them primary keys."
         )
         raise StackError(message)
     if keyless:
         keyless[0].above = (
             "No key, so that each run would append all rows again. Name the columns that tell "
-            "rows apart "
-            "under `metadata`, as in `<stream>: {table-key-properties: [a, b]}`, and take the "
-            "mark away."
+            "rows apart under `metadata`, as in `<stream>: {table-key-properties: [a, b]}`, and "
+            "take the mark away."
         )
     found.select += [*keyless, *left]
     for line in keyless:
@@ -371,7 +364,7 @@ def _fill_select(
     if found.metadata:
         found.notes.append(
             f"No key is declared for {', '.join(found.metadata)}. Columns that tell the rows apart "
-            f"today are taken for one: see `metadata`."
+            "today are taken for one: see `metadata`."
         )
 
 
@@ -423,8 +416,8 @@ def _find_key(connection: psycopg.Connection[Any], table: Table) -> tuple[str, .
     for columns in [*single, *([pair] if pair else [])]:
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
         query = sql.SQL(
-            "select count(*) as row_count, count(distinct ({})) as distinct_count, "
-            "count(*) filter (where ({}) is not null) as whole_count from {}"
+            "select count(*) as row_count, count(distinct ({})) as distinct_count, count(*) "
+            "filter (where ({}) is not null) as whole_count from {}"
         ).format(names, names, table.sql)
         try:
             with connection.transaction():

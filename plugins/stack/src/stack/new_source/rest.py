@@ -59,11 +59,6 @@ class Stream:
     count: int
 
 
-def is_rest(url: str) -> bool:
-    """Whether it is the URL of an API."""
-    return url.startswith(("https://", "http://"))
-
-
 def draft(name: str, urls: Sequence[str], options: Options, known: Mapping[str, str]) -> Draft:
     """Fetch a page of each URL and propose a source.
 
@@ -82,7 +77,7 @@ def draft(name: str, urls: Sequence[str], options: Options, known: Mapping[str, 
     if len(hosts) > 1:
         message = (
             f"A source is one API, and these are several: {', '.join(hosts)}. Make a source of "
-            f"each."
+            "each."
         )
         raise StackError(message)
     streams: list[Stream] = []
@@ -162,8 +157,7 @@ def _key(stream: str, rows: Sequence[records.Record], options: Options) -> Seque
         if not records.is_key(rows, columns):
             message = (
                 f"{', '.join(columns)} can't be the key of '{stream}': on the page that was "
-                f"fetched, some of "
-                f"{len(rows)} records have it twice, or not at all."
+                f"fetched, some of {len(rows)} records have it twice, or not at all."
             )
             raise StackError(message)
         return columns
@@ -171,8 +165,8 @@ def _key(stream: str, rows: Sequence[records.Record], options: Options) -> Seque
         return [key]
     message = (
         f"Nothing in '{stream}' looks like a key, and without one each run would add all records "
-        f"again. Say "
-        f"what makes a record unique: `--key {stream}=a,b`. There are: {', '.join(rows[0])}."
+        f"again. Say what makes a record unique: `--key {stream}=a,b`. There are: "
+        f"{', '.join(rows[0])}."
     )
     raise StackError(message)
 
@@ -212,9 +206,8 @@ def _said(stream: Stream) -> Iterator[str]:
             yield "replication key  none: each run reads everything"
         case key, None:
             yield (
-                f"replication key  none: {key} says what changed, but the URL has no parameter "
-                f"to ask for "
-                f"it, such as updated_since=2024-01-01"
+                f"replication key  none: {key} says what changed, but the URL has no parameter to "
+                "ask for it, such as updated_since=2024-01-01"
             )
         case key, since:
             yield f"replication key  {key}, asked for by `{since.param}`"
@@ -265,8 +258,7 @@ def _draft(
     found.config["streams"] = Remarked(
         [dict(_stream(stream, secret, options)) for stream in streams],
         "Columns are as the tap sends them: nested objects flattened, lists as JSON text. One "
-        "that isn't in "
-        "`schema` isn't loaded; the tap's log says so. `{}` takes anything, as JSON.",
+        "that isn't in `schema` isn't loaded; the tap's log says so. `{}` takes anything, as JSON.",
     )
     for stream in streams:
         found.select.append(Select(f"{stream.name}.*"))

@@ -83,12 +83,14 @@ def text(draft: Draft, interval: str) -> str:
     """
     name = draft.name
     title = name.replace("_", " ").capitalize()
-    extractor = {"name": f"tap-{name}", **draft.definition}
+    named = {"namespace": name, "label": f"{title} ({draft.label})"}
+    parent = {k: v for k, v in draft.definition.items() if k == "inherit_from"}
+    extractor = {"name": f"tap-{name}", **parent, **named, **draft.definition}
     lines = [
         f"# {title}, {draft.origin} → dataset `{name}`.",
         "plugins:",
         "  extractors:",
-        *_item(_mapping({**extractor, "namespace": name, "label": f"{title} ({draft.label})"})),
+        *_item(_mapping(extractor)),
         *_indented(_config(draft.config), 4),
         *_indented(_selection(draft.select), 4),
         *_indented(_block("metadata", draft.metadata), 4),

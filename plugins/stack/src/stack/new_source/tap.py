@@ -130,9 +130,9 @@ def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -
     if not PACKAGE.fullmatch(package):
         message = (
             f"'{package}' is none of these: a tap from PyPI (`tap-github`, or "
-            f"`tap-github==1.2.3`), "
-            f"`https://…`, `postgresql://…`. Other databases have taps, too. For a tap in a git "
-            f"repository, copy the file of another source and set `pip_url: git+https://…@<commit>`."
+            "`tap-github==1.2.3`), `https://…`, `postgresql://…`. Other databases have taps, too. "
+            "For a tap in a git repository, copy the file of another source and set `pip_url: "
+            "git+https://…@<commit>`."
         )
         raise StackError(message)
     with tempfile.TemporaryDirectory(prefix="new-source-") as folder:
@@ -180,6 +180,14 @@ def _install(package: str, folder: Path) -> Tap:
     if "No module named 'pkg_resources'" in tap.run("--help").stderr:
         _uv([*install, OLD_SETUPTOOLS], package)
         tap.pins = (f"setuptools=={_facts(environment, match[1])['setuptools']}",)
+    started = tap.run("--help")
+    if started.returncode and "Traceback" in started.stderr:
+        message = (
+            f"{tap.name} {tap.version} doesn't run on this project's Python: "
+            f"{started.stderr.strip().splitlines()[-1]}. Look for a newer version, or for another "
+            "tap of the same source."
+        )
+        raise StackError(message)
     return tap
 
 
@@ -192,15 +200,13 @@ def _uv(command: Sequence[str], package: str) -> None:
     if "was not found in the package registry" in said or "there is no version of" in said:
         message = (
             f"There is no {package} on PyPI. Check the spelling (many taps are called "
-            f"`meltanolabs-tap-…` or `pipelinewise-tap-…` there); for a tap in a git repository, "
-            f"copy the "
-            f"file of another source and set `pip_url: git+https://…@<commit>`."
+            "`meltanolabs-tap-…` or `pipelinewise-tap-…` there); for a tap in a git repository, "
+            "copy the file of another source and set `pip_url: git+https://…@<commit>`."
         )
     else:
         message = (
             f"{package} can't be installed on this project's Python: {said[-600:]} Try another "
-            f"version "
-            f"(`{package.split('==')[0]}==…`), or another tap."
+            f"version (`{package.split('==')[0]}==…`), or another tap."
         )
     raise StackError(message)
 
@@ -277,11 +283,10 @@ def _missing_settings(tap: Tap) -> Iterator[Setting]:
 
 
 def _draft(name: str, tap: Tap) -> Draft:
-    title = re.sub(r"^.*?tap[-_]", "", tap.name).replace("-", " ")
     found = Draft(
         name,
         origin=f"by {tap.name}",
-        label=title,
+        label=tap.name,
         definition={
             "pip_url": " ".join([f"{tap.name}=={tap.version}", *tap.pins]),
             "executable": tap.executable,
@@ -290,10 +295,14 @@ def _draft(name: str, tap: Tap) -> Draft:
         },
     )
     if not tap.is_described:
+        which = (
+            "only those that it can't do without"
+            if tap.settings
+            else "nor what it can't do without"
+        )
         found.notes.append(
-            f"{tap.name} doesn't tell its settings; these are those that it misses. Its "
-            f"documentation "
-            f"names the others: add them to `settings` and `config`."
+            f"{tap.name} doesn't tell its settings, {which}. Its documentation names them: add "
+            "them to `settings` and `config`."
         )
     return found
 
@@ -362,9 +371,8 @@ def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
         ]
         found.notes.append(
             f"Which streams there are isn't known before {', '.join(missing) or 'its settings'} "
-            f"is: all are "
-            f"selected. Give `--set {(missing or ['setting'])[0]}=…`, or put it into .env, to "
-            f"have them listed."
+            f"is: all are selected. Give `--set {(missing or ['setting'])[0]}=…`, or put it into "
+            ".env, to have them listed."
         )
         return
     click.echo("Asking it for its streams")
@@ -378,9 +386,8 @@ def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
         found.select.append(Select(f"{stream_pattern(stream)}.*", _about_stream(entry)))
         if not _key(entry):
             found.notes.append(
-                f"{stream} has no key: each run adds all its rows again. Leave it out, or name "
-                f"one in "
-                f"`metadata`: `{metadata_pattern(stream)}: {{table-key-properties: [...]}}`."
+                f"{stream} has no key: each run adds all its rows again. Leave it out, or name one "
+                f"in `metadata`: `{metadata_pattern(stream)}: {{table-key-properties: [...]}}`."
             )
         properties = entry.get("schema", {}).get("properties", {})
         if proposed := personal.stream_maps(stream, properties, _key(entry)):
