@@ -19,6 +19,7 @@ def insert(text: str, path: Sequence[str | int], blocks: Mapping[str, str], plac
     Raises:
         StackError: the list isn't there, or is written in brackets.
     """
+    text = text.rstrip("\n") + "\n"
     try:
         found = _node(yaml.compose(text), path)
     except yaml.YAMLError as error:
@@ -35,7 +36,7 @@ def insert(text: str, path: Sequence[str | int], blocks: Mapping[str, str], plac
     if not new:
         return text
     lines = text.splitlines()
-    end = _last_line(found)
+    end = _last_line(lines, found)
     between = [""] if _are_apart(lines, found) else []
     added: list[str] = []
     for block in new:
@@ -60,17 +61,18 @@ def _name(item: yaml.Node) -> str | None:
     return name.value if isinstance(name, yaml.ScalarNode) else None
 
 
-def _last_line(node: yaml.Node) -> int:
-    """Return the number of lines up to the end of a node, without what follows it."""
-    while isinstance(node, yaml.SequenceNode | yaml.MappingNode) and node.value:
-        if node.flow_style:
-            break
-        last = node.value[-1]
-        node = last[1] if isinstance(node, yaml.MappingNode) else last
-    ends_within = node.end_mark.column > 0
-    if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
-        return node.end_mark.line
-    return node.end_mark.line + (1 if ends_within else 0)
+def _last_line(lines: Sequence[str], items: yaml.SequenceNode) -> int:
+    """Return the number of lines up to the end of a list, without what stands before the next."""
+    end = min(items.end_mark.line, len(lines))
+    while _is_between(lines[end - 1], items.start_mark.column):
+        end -= 1
+    return end
+
+
+def _is_between(line: str, column: int) -> bool:
+    """Return whether a line is empty, or a comment on what follows."""
+    text = line.lstrip()
+    return not text or (text.startswith("#") and len(line) - len(text) <= column)
 
 
 def _are_apart(lines: Sequence[str], node: yaml.SequenceNode) -> bool:
