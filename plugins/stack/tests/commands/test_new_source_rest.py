@@ -190,8 +190,9 @@ def test_an_api_that_cannot_be_reached_is_named() -> None:
         draft("http://127.0.0.1:9/v1/pages")
 
 
-def test_what_the_user_says_goes_before_the_proposal(api: Api, tmp_path: Path) -> None:
+def test_what_the_user_says_goes_before_the_proposal(api: Api) -> None:
     said: dict[str, Any] = {"key": {"no_key": "day,team"}, "path": {None: "$"}, "one_page": True}
     found = draft(api.url("/v1/no_key"), **said)
-    assert config(found)["streams"][0]["primary_keys"] == ["day", "team"]
-    assert len(records(found, tmp_path)) == 2
+    assert config(found)["pagination_request_style"] == "single_page_paginator"
+    (stream,) = config(found)["streams"]
+    assert (stream["records_path"], stream["primary_keys"]) == ("$[*]", ["day", "team"])
