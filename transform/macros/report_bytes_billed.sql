@@ -19,11 +19,11 @@
     {%- for name, both in billed.items() if both | sum -%}
         {%- do lines.append([both | sum, name, both[1]]) -%}
     {%- endfor -%}
-    {%- do log("Bytes billed: " ~ readable_bytes(lines | sum(attribute=0)) ~ " by " ~ results | length
-        ~ " nodes", info=true) -%}
+    {%- set total = readable_bytes(lines | sum(attribute=0)) -%}
+    {%- do log("Bytes billed: " ~ total ~ " by " ~ results | length ~ " nodes", info=true) -%}
     {%- for bytes, name, by_tests in lines | sort(reverse=true) -%}
         {%- set tests = ", of which tests " ~ readable_bytes(by_tests) if by_tests else "" -%}
-        {%- do log("  " ~ "%10s" | format(readable_bytes(bytes)) ~ "  " ~ name ~ tests, info=true) -%}
+        {%- do log("%12s" | format(readable_bytes(bytes)) ~ "  " ~ name ~ tests, info=true) -%}
     {%- endfor -%}
 {%- endmacro %}
 
