@@ -64,7 +64,7 @@ class Place:
     @property
     def left_out(self) -> str:
         """Return how to do without the stream."""
-        return f"leave it out with `select: ['!{self.stream}.*']`"
+        return f"leave it out with `select: ['*.*', '!{self.stream}.*']`"
 
 
 class Database:

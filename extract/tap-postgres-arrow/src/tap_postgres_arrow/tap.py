@@ -206,7 +206,7 @@ class TapPostgresArrow(Tap):
                 message = (
                     f"Stream '{name}' is selected, but the database has no such table or view, or "
                     f"`{self.config.get('user')}` may not use its schema. Leave it out with "
-                    f"`select: ['!{name}.*']`, or bring it back."
+                    f"`select: ['*.*', '!{name}.*']`, or bring it back."
                 )
                 raise TapError(message)
         for name in self.state.get("bookmarks", {}).keys() - found:
