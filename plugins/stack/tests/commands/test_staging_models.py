@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from stack.errors import StackError
 from stack.new_staging import models, naming, properties, staging_sql
 from stack.new_staging.catalog import Catalog, read
-from stack.new_staging.models import Model
+from stack.new_staging.columns import Reference
+from stack.new_staging.model import Model
+from stack.new_staging.references import linked
 
 ROOT = Path(__file__).resolve().parents[4]
 MOMENT = {"type": ["string", "null"], "format": "date-time"}
@@ -36,7 +38,7 @@ def catalog(*entries: dict[str, Any], **loader: Any) -> Catalog:
 
 
 def build(*entries: dict[str, Any], **loader: Any) -> dict[str, Model]:
-    built = models.linked(models.build("shop", catalog(*entries, **loader).tables))
+    built = linked(models.build("shop", catalog(*entries, **loader).tables))
     return {model.name: model for model in built}
 
 
@@ -258,7 +260,7 @@ def test_columns_named_after_a_stream_refer_to_it() -> None:
     users = entry("users", {"id": ID})
     pages = entry("pages", {"id": ID, "userId": of("integer"), "page_id": ID, "team_id": ID})
     found = {c.name: c for c in build(users, pages)["stg_shop__pages"].columns}
-    assert found["user_id"].reference == models.Reference("stg_shop__users", "id", certain=False)
+    assert found["user_id"].reference == Reference("stg_shop__users", "id", certain=False)
     assert found["user_id"].data_type == "string"  # as the id that it refers to
     assert found["page_id"].reference is found["team_id"].reference is None
 

@@ -94,16 +94,33 @@ def discover(source: Source) -> dict[str, Any]:
     name = source.extractor.name
     # The catalog of an earlier run would hide what has changed since.
     variable = f"{name.upper().replace('-', '_')}__USE_CACHED_CATALOG"
-    text = meltano.output("invoke", "--dump=catalog", name, **{variable: "false"})
     try:
-        found: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError as error:
-        message = (
-            f"{name} gave no catalog: line {error.lineno} of what it printed is not JSON. See for "
-            f"yourself: `meltano invoke {name} --discover`."
+        # Wide, so that the tap's last line stays in one.
+        text = meltano.output(
+            "invoke", "--dump=catalog", name, **{variable: "false", "COLUMNS": "100000"}
         )
-        raise StackError(message) from error
+        found: dict[str, Any] = json.loads(text)
+    except StackError as error:
+        raise _no_catalog(source, _last_said(str(error))) from error
+    except json.JSONDecodeError as error:
+        raise _no_catalog(source, f"line {error.lineno} of what it printed is not JSON.") from error
     return found
+
+
+def _no_catalog(source: Source, reason: str) -> StackError:
+    return StackError(
+        f"{source.extractor.name} gave no catalog: {reason}\n"
+        f"`meltano invoke stack check {source.name}` looks at what it needs."
+    )
+
+
+def _last_said(log: str) -> str:
+    """Return the last line of a log, or the message in it if it is one of the Singer SDK's."""
+    last = log.strip().splitlines()[-1].strip()
+    try:
+        return str(json.loads(last)["message"])
+    except (ValueError, KeyError, TypeError):
+        return last
 
 
 def read(source: str, catalog: Mapping[str, Any], loader: Mapping[str, Any]) -> Catalog:

@@ -7,7 +7,8 @@ import yaml
 
 from stack.new_staging import descriptions
 from stack.new_staging.catalog import Table
-from stack.new_staging.models import Column, Model
+from stack.new_staging.columns import Column
+from stack.new_staging.model import Model
 from stack.project import Source
 
 MAXIMUM_LINE = 120

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from stack.new_staging.models import Model
+from stack.new_staging.model import Model
 from stack.project import Source
 
 OUR_POSTGRES_TAP = "tap-postgres-arrow"
@@ -41,7 +41,7 @@ def render(source: Source, models: Sequence[Model]) -> str:
 def _row(model: Model) -> str:
     name = model.one.replace("_", " ")
     if model.unnesting:
-        return f"{name} in a row of `{model.parent}`"
+        return f"{name} in a row of `{model.unnesting.parent}`"
     return f"{name} in the raw table `{model.table.name}`"
 
 

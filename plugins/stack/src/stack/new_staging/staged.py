@@ -7,8 +7,9 @@ from stack.errors import StackError
 from stack.new_staging import models, properties, readme, staging_sql
 from stack.new_staging.catalog import Catalog, Table
 from stack.new_staging.folder import Folder
-from stack.new_staging.models import Model
+from stack.new_staging.model import Model
 from stack.new_staging.plan import Addition, Wanted
+from stack.new_staging.references import linked
 from stack.project import Source
 
 
@@ -31,11 +32,11 @@ class Staged:
     @property
     def models(self) -> list[Model]:
         """All of them, each knowing the others."""
-        return models.linked([*self.known, *self.new])
+        return linked([*self.known, *self.new])
 
     def files(self) -> dict[str, Wanted]:
         """Return every file by name."""
-        known = models.linked(self.known)
+        known = linked(self.known)
         everything = self.models
         new = everything[len(known) :]
         tables = {model.table.name for model in known}

@@ -3,7 +3,7 @@
 from itertools import groupby
 
 from stack.new_staging import sql
-from stack.new_staging.models import Model, Unnesting
+from stack.new_staging.model import Model, Unnesting
 
 
 def render(model: Model) -> str:
