@@ -11,6 +11,7 @@ begun bought done given gone held known left lost made met paid put read run sai
 spent taken told won written
 """
 PARTICIPLES = frozenset(_PARTICIPLES.split())
+HAPPENED = frozenset(("arrived", "ended", "expired", "failed", "happened", "occurred", "started"))
 
 
 def from_catalog(description: object) -> str | None:
@@ -45,9 +46,9 @@ def of_column(name: str, kind: Kind, one: str) -> str:
     if kind in (Kind.TIMESTAMP, Kind.DATE) and (found := re.fullmatch("(.+)_(at|on)", name)):
         what = words(found[1])
         last = what.split()[-1]
+        if last in HAPPENED or (last.endswith("s") and not last.endswith("ss")):
+            return f"When the {thing} {what}."
         if last.endswith("ed") or last in PARTICIPLES:
             return f"When the {thing} was {what}."
-        if last.endswith("s"):
-            return f"When the {thing} {what}."
         return f"When the {thing} is {what}."
     return f"{said[:1].upper()}{said[1:]} of the {thing}."
