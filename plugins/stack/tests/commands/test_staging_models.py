@@ -320,8 +320,9 @@ def test_any_word_may_be_a_column_and_the_sql_passes_the_linter() -> None:
     words = sorted(naming.RESERVED | naming.KEYWORDS | {"name", "type", "value"})
     assert keywords_of_the_linter() - {"name", "type", "value"} <= naming.RESERVED | naming.KEYWORDS
     odd = ["source", "item", "camelCase", "a.b", 'say "x"', "it's", "{{ x }}", "n" * 120]
-    nested = of("array", items=of("object", properties=dict.fromkeys(odd, of("boolean"))))
-    inside = of("object", properties=dict.fromkeys([*words, *odd], of("number")))
+    # Read as columns, and as the names that values inside JSON get.
+    nested = of("array", items=of("object", properties=dict.fromkeys([*words, *odd], of("number"))))
+    inside = of("object", properties=dict.fromkeys(odd, of("boolean")))
     properties = dict.fromkeys(["id", *words, *odd], ID)
     stream = entry(
         "words", {**properties, "In Side": inside, "order": nested, "row": ID}, ["id", "row"]
