@@ -58,7 +58,7 @@ fi
 [ -f .env ] || cp .env.example .env
 if ! grep -q '^DBT_DATASET=' .env; then
     user=$({ id -un 2>/dev/null || id -u; } | tr '[:upper:]' '[:lower:]' | LC_ALL=C tr -c 'a-z0-9\n' '_')
-    printf '\n# Your own datasets in `dev`: dbt builds here, and your loads go to %s_product and so on.\nDBT_DATASET=dbt_%s\n' \
+    printf '\n# Your own datasets in dev: dbt builds here, and your loads go to %s_product and so on.\nDBT_DATASET=dbt_%s\n' \
         "$user" "$user" >>.env
 fi
 
