@@ -14,6 +14,7 @@ from tap_postgres_arrow.database import Connection
 from tap_postgres_arrow.handover import Handover
 from tap_postgres_arrow.output import Output
 from tap_postgres_arrow.reading import Run, StreamReader
+from tap_postgres_arrow.replication import Bookmark
 from tap_postgres_arrow.snapshot import export_snapshot
 from tap_postgres_arrow.streams import PostgresStream
 
@@ -45,8 +46,24 @@ class Extraction:
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._is_closing = False
+        self._last = self._forget_row_counts(streams)
         self._pool = ThreadPoolExecutor(tap.config["max_parallel_streams"])
         self._readings = {stream.name: self._pool.submit(self._read, stream) for stream in streams}
+
+    def _forget_row_counts(self, streams: Sequence[PostgresStream]) -> dict[str, Bookmark]:
+        """Return the last run's bookmarks; until a stream is complete, the state has no `rows`.
+
+        A run may break off when its rows are loaded and its state isn't saved. Whatever of them is
+        deleted before the next run, that run would find as many rows as the one before.
+        """
+        bookmarks = self._tap.state.get("bookmarks", {})
+        last = {stream.name: dict(bookmarks.get(stream.name, {})) for stream in streams}
+        counted = [name for name, bookmark in last.items() if "rows" in bookmark]
+        for name in counted:
+            del bookmarks[name]["rows"]
+        if counted:
+            self._run.output.write(StateMessage(value=self._tap.state))
+        return last
 
     def wait_for(self, stream: PostgresStream) -> None:
         """Return when a stream has been read.
@@ -84,8 +101,7 @@ class Extraction:
 
     def _read(self, stream: PostgresStream) -> None:
         with self._connected(stream) as connection:
-            last = self._tap.state.get("bookmarks", {}).get(stream.name, {})
-            outcome = StreamReader(stream, self._run, connection).read(last)
+            outcome = StreamReader(stream, self._run, connection).read(self._last[stream.name])
         if outcome.bookmark is None:
             return
         with self._completing:

@@ -1,5 +1,6 @@
 """The tap and the loader as tests use them: SQL on the one side, SQL on the other."""
 
+import copy
 import io
 import json
 import os
@@ -99,7 +100,9 @@ class Pipeline:
         written = io.StringIO()
         with (
             TapPostgresArrow(
-                config=self.config, catalog=catalog or self.catalog(), state=self.state
+                config=self.config,
+                catalog=catalog or self.catalog(),
+                state=copy.deepcopy(self.state),
             ) as tap,
             redirect_stdout(written),
         ):

@@ -58,7 +58,7 @@ def test_only_what_has_changed_is_transferred(
 
 
 def test_nothing_changed_is_nothing_sent(things: Pipeline) -> None:
-    assert kinds(things.run()) == ["STATE", "SCHEMA", "STATE"]
+    assert kinds(things.run()) == ["STATE", "STATE", "SCHEMA", "STATE"]
 
 
 def test_freezing_changes_nothing(things: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
@@ -96,11 +96,12 @@ def test_as_many_inserted_as_deleted_are_told_apart(things: Pipeline) -> None:
 
 @pytest.mark.parametrize("emptied", ["truncate things", "delete from things"])
 def test_a_table_that_is_emptied_is_guarded(things: Pipeline, emptied: str) -> None:
-    state = things.state
+    floor = things.state["bookmarks"]["public-things"]["replication_key_value"]
     things.sql(emptied)
     with pytest.raises(LoadError, match=r"things.*max_delete_fraction"):
         things.run()
-    assert (len(ids(things)), things.state) == (10, state)
+    bookmark = things.state["bookmarks"]["public-things"]
+    assert (len(ids(things)), bookmark["replication_key_value"]) == (10, floor)
     things.settings["max_delete_fraction"] = 1
     things.run()
     assert (len(ids(things)), len(ids(things, deleted=True))) == (0, 10)
@@ -319,19 +320,33 @@ def tables(pipeline: Pipeline) -> set[str]:
     return {table.table_id for table in pipeline.emulator.client().list_tables(pipeline.name)}
 
 
+def test_a_row_that_was_loaded_by_a_run_that_broke_off_and_is_gone_by_the_next_is_seen_as_deleted(
+    things: Pipeline,
+) -> None:
+    things.sql("insert into things values (11)")
+    *messages, last = things.extract()
+    assert last["type"] == "STATE"
+    things.load("".join(line(message).decode() for message in messages))
+    assert 11 in ids(things)
+    things.sql("delete from things where id = 11")
+    things.run()
+    assert is_equal(things)
+
+
 def test_the_second_of_two_runs_at_once_refuses(things: Pipeline) -> None:
     things.sql("insert into things select g from generate_series(100, 200) g")
     first = things.start_loader(stdin=subprocess.PIPE)
     assert first.stdin
     messages = things.extract()
-    first.stdin.write(b"".join(line(message) for message in messages[:2]))
+    rows_are_in = kinds(messages).index("BATCH") + 1
+    first.stdin.write(b"".join(line(message) for message in messages[:rows_are_in]))
     first.stdin.flush()
     while not any(map(is_held, things.directory.glob("target-bigquery-arrow-*/*.lock"))):
         assert first.poll() is None
         time.sleep(0.05)
     with pytest.raises(LoadError, match="Another run is loading"):
         things.run()
-    first.stdin.write(b"".join(line(message) for message in messages[2:]))
+    first.stdin.write(b"".join(line(message) for message in messages[rows_are_in:]))
     things.keep(first.communicate(timeout=60)[0])
     assert is_equal(things)
 

@@ -116,7 +116,7 @@ def test_a_server_elsewhere_without_encryption_has_to_be_allowed(
     assert extractor(found)["config"]["ssl_mode"] == "disable"
 
 
-def test_a_table_is_selected_only_with_something_that_tells_its_rows_apart(
+def test_what_tells_the_rows_of_a_table_apart_is_found_or_else_each_run_reads_it_whole(
     project: Project, database: psycopg.Connection[Any]
 ) -> None:
     database.execute("""
@@ -124,12 +124,14 @@ def test_a_table_is_selected_only_with_something_that_tells_its_rows_apart(
         create table by_index (code text not null unique);
         create table habit (id int, note text);
         create table pairs (user_id int, role_id int);
+        create table events (user_id int, item_id int, said text);
         create table lines (user_id int, line text);
         create table unfit (measure double precision primary key);
         create table nothing ();
         create view seen as select id from habit;
         insert into habit values (1, 'x'), (2, 'x');
         insert into pairs values (1, 1), (1, 2), (2, 1);
+        insert into events values (1, 1, 'x'), (1, 2, 'x');
         insert into lines values (1, 'x'), (1, 'x');
     """)
     found = draft(project, database)
@@ -137,17 +139,22 @@ def test_a_table_is_selected_only_with_something_that_tells_its_rows_apart(
     assert written["select"] == [
         *("public-by_index.*", "public-declared.*", "public-habit.*"),
         *("public-pairs.*", "public-seen.*"),
+        # Each run reads them whole.
+        *("public-events.*", "public-lines.*"),
     ]
     assert written["metadata"] == {
         "public-habit": {"table-key-properties": ["id"]},
         "public-pairs": {"table-key-properties": ["user_id", "role_id"]},
         "public-seen": {"table-key-properties": ["id"]},
     }
-    assert "# - public-lines.*" in source_file.text(found, "")
+    assert "# - public-unfit.*" in source_file.text(found, "")
+    assert [note for note in found.notes if "No key:" in note] == [
+        "No key: public-events, public-lines. Each run reads all of it, and it has no staging "
+        "models until `metadata` names one.",
+    ]
     assert [note for note in found.notes if "Left out" in note] == [
-        "Left out: public-lines, which has no key.",
-        "Left out: public-unfit, which has no key.",
         "Left out: public-nothing, has no columns.",
+        "Left out: public-unfit, measure, in its key, can't be one in BigQuery.",
     ]
 
 

@@ -321,44 +321,41 @@ def _fill_select(
     keyless: list[Select] = []
     for table in tables:
         pattern = f"{stream_pattern(table.stream)}.*"
-        if reason := _unreadable(table, user):
+        if reason := _unreadable(table, user) or _unfit(table):
             left.append(Select(pattern, reason, is_selected=False))
             continue
         if other := taken.get(raw_table(table.stream)):
             reason = f"would share the raw table {raw_table(table.stream)} with {other}"
             left.append(Select(pattern, reason, is_selected=False))
             continue
-        key = _usable_key(table)
+        taken[raw_table(table.stream)] = table.stream
+        key = table.key
         if not key and (key := _find_key(connection, table)):
             found.metadata[metadata_pattern(table.stream)] = {"table-key-properties": list(key)}
-        if not key:
-            keyless.append(Select(pattern, table.size, is_selected=False))
-            continue
-        taken[raw_table(table.stream)] = table.stream
-        found.select.append(Select(pattern, f"{table.size}; key: {', '.join(key)}"))
-        found.select += [
+        said = f"key: {', '.join(key)}" if key else "no key"
+        (found.select if key else keyless).append(Select(pattern, f"{table.size}; {said}"))
+        (found.select if key else keyless).extend(
             Select(f"!{stream_pattern(table.stream)}.{property_pattern(column)}", reason)
             for column, reason in _left_out(table, key)
-        ]
+        )
         proposed = personal.stream_maps(table.stream, table.columns, key)
         if proposed:
             found.personal[table.stream] = proposed
-    if not found.select:
-        message = (
-            "No table has a key, so nothing can be kept up to date: "
-            f"{', '.join(line.pattern.removesuffix('.*') for line in [*keyless, *left])}. Give "
-            "them primary keys."
-        )
-        raise StackError(message)
     if keyless:
         keyless[0].above = (
-            "No key, so that each run would append all rows again. Name the columns that tell "
-            "rows apart under `metadata`, as in `<stream>: {table-key-properties: [a, b]}`, and "
-            "take the mark away."
+            "No key: each run reads all of it, adds it anew, and marks the rows of the run before "
+            "as deleted. If some columns tell rows apart, name them under `metadata`, as in "
+            "`<stream>: {table-key-properties: [a, b]}`."
+        )
+        names = [line.pattern.removesuffix(".*") for line in keyless if line.pattern[0] != "!"]
+        found.notes.append(
+            f"No key: {', '.join(names)}. Each run reads all of it, and it has no staging models "
+            f"until `metadata` names one."
         )
     found.select += [*keyless, *left]
-    for line in keyless:
-        found.notes.append(f"Left out: {line.pattern.removesuffix('.*')}, which has no key.")
+    if not any(line.is_selected for line in found.select):
+        message = f"No table can be read: {', '.join(f'{x.pattern}: {x.comment}' for x in left)}."
+        raise StackError(message)
     for line in left:
         found.notes.append(f"Left out: {line.pattern.removesuffix('.*')}, {line.comment}.")
     if found.metadata:
@@ -394,8 +391,9 @@ def _left_out(table: Table, key: Sequence[str]) -> Iterator[tuple[str, str]]:
             taken[name] = column
 
 
-def _usable_key(table: Table) -> tuple[str, ...]:
-    return table.key if table.key and all(_can_be_key(table, c) for c in table.key) else ()
+def _unfit(table: Table) -> str | None:
+    unfit = [column for column in table.key if not _can_be_key(table, column)]
+    return f"{unfit[0]}, in its key, can't be one in BigQuery" if unfit else None
 
 
 def _can_be_key(table: Table, column: str) -> bool:
@@ -408,12 +406,14 @@ def _can_be_key(table: Table, column: str) -> bool:
 def _find_key(connection: psycopg.Connection[Any], table: Table) -> tuple[str, ...]:
     """Return columns that tell all rows apart though the database doesn't promise it.
 
-    Only those that are named like a key are looked at: `id`, or all the `<table>_id` together.
+    Only those that are named like a key are looked at: `id`; or all the `<table>_id` of a table
+    that does nothing but join others, where a row that came twice would say nothing new.
     """
     usable = [c for c in table.columns if _can_be_key(table, c) and not personal.is_secret(c)]
     single = [(c,) for c in usable if c.lower() in ("id", "uuid", "guid")]
     pair = tuple(c for c in usable if c.lower().endswith("_id") or c.endswith("Id"))
-    for columns in [*single, *([pair] if pair else [])]:
+    joins = len(pair) > 1 and len(pair) == len(table.columns)
+    for columns in [*single, *([pair] if joins else [])]:
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
         query = sql.SQL(
             "select count(*) as row_count, count(distinct ({})) as distinct_count, count(*) "

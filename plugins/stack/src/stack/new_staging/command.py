@@ -110,6 +110,14 @@ def _show(diff: str) -> None:
 
 
 def _advise(staged: Staged, plan: Plan) -> None:
+    if staged.keyless:
+        click.secho(
+            f"\nNo models of {', '.join(staged.keyless)}: no key is known, so rows can't be told "
+            f"apart. Say in {staged.source.file.name} what identifies one, under the extractor:\n"
+            f"    metadata:\n"
+            f"      {staged.keyless[0]}: {{table-key-properties: [a, b]}}",
+            fg="yellow",
+        )
     new = [model for model in staged.models if f"{model.name}.sql" in plan.files]
     for model in new:
         if model.untyped_times:

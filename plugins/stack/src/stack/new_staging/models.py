@@ -53,8 +53,7 @@ def check_keys(source: str, tables: Sequence[Table]) -> None:
         f"identifies a row, under the extractor:\n"
         f"    metadata:\n"
         f"      {example.stream}: {{table-key-properties: "
-        f"[{example.layout.columns[0].property}]}}\n"
-        f"Or name the streams to write models for, without these."
+        f"[{example.layout.columns[0].property}]}}"
     )
     raise StackError(message)
 

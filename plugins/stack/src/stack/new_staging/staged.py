@@ -22,12 +22,14 @@ class Staged:
         known: those that have a file already.
         new: those that have none.
         removed: the names of those that somebody has removed and nobody has asked for.
+        keyless: streams that can't have one, since they have no key, and nobody has asked for.
     """
 
     source: Source
     known: tuple[Model, ...]
     new: tuple[Model, ...]
     removed: frozenset[str]
+    keyless: tuple[str, ...] = ()
 
     @property
     def models(self) -> list[Model]:
@@ -77,6 +79,9 @@ def stage(source: Source, catalog: Catalog, streams: Sequence[str], folder: Fold
     has_model = [
         table for table in catalog.tables if models.model_name(source.name, table.name) in there
     ]
+    keyless = () if streams else tuple(t.stream for t in asked if not t.layout.keys)
+    if len(keyless) < len(asked):
+        asked = [table for table in asked if table.stream not in keyless]
     models.check_keys(source.name, [*asked, *(table for table in has_model if table not in asked)])
     # Of all tables, so that a name doesn't depend on which of them are asked for.
     everything = models.build(source.name, [table for table in catalog.tables if table.layout.keys])
@@ -92,6 +97,7 @@ def stage(source: Source, catalog: Catalog, streams: Sequence[str], folder: Fold
         tuple(sorted(known, key=lambda model: there.index(model.name))),
         tuple(model for model in wanted if model.name not in there),
         frozenset(removed),
+        keyless,
     )
 
 
