@@ -124,6 +124,13 @@ class Stack:
         bookmarks = json.loads(state)["singer_state"]["bookmarks"]
         return {stream: bookmark for stream, bookmark in bookmarks.items() if bookmark}
 
+    def positions(self) -> dict[str, Any]:
+        """Return to where the product's tables have been read."""
+        return {
+            stream: bookmark["replication_key_value"]
+            for stream, bookmark in self.bookmarks().items()
+        }
+
     def source_rows(self, table: str) -> Keyed:
         with self.postgres() as connection:
             rows = connection.execute(f"select * from {table}").fetchall()

@@ -59,7 +59,7 @@ def test_streams_tells_rows_bookmarks_freshness_and_what_belongs_to_nothing(
 def test_a_stream_that_was_damaged_is_restored_by_a_resync_even_if_one_was_killed(
     stack: Stack,
 ) -> None:
-    before = stack.bookmarks()
+    before, positions = stack.bookmarks(), stack.positions()
     stack.query("delete from product.users where role = 'admin'")
     stack.query("update product.users set name = 'damaged' where role != 'admin'")
     insert_a_row_that_has_left_the_source(stack, "users")
@@ -69,7 +69,7 @@ def test_a_stream_that_was_damaged_is_restored_by_a_resync_even_if_one_was_kille
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 1
     assert "No bookmark has moved" in output
-    assert positions(stack.bookmarks()) == positions(before)
+    assert stack.positions() == positions
 
     output = stack.meltano("invoke", "stack", "resync", "product", "users")
     assert f"{len(stack.source_rows('users'))} rows were read" in output
@@ -84,7 +84,7 @@ def test_a_stream_that_was_damaged_is_restored_by_a_resync_even_if_one_was_kille
 def test_a_backfill_reads_since_its_date_marks_nothing_as_deleted_and_moves_no_bookmark(
     stack: Stack,
 ) -> None:
-    before = stack.bookmarks()
+    before = stack.positions()
     (middle,) = stack.query(
         "select date(approx_quantiles(updated_at, 2)[offset(1)]) as date "
         "from product.timeline_items"
@@ -99,7 +99,7 @@ def test_a_backfill_reads_since_its_date_marks_nothing_as_deleted_and_moves_no_b
     )
     assert damaged["newest"].date() < middle["date"]
     assert stack.raw_rows("timeline_items", deleted=True).keys() == deleted.keys()
-    assert positions(stack.bookmarks()) == positions(before)
+    assert stack.positions() == before
 
     stack.meltano("invoke", "stack", "resync", "product", "timeline_items")
     assert stack.differences() == {}
@@ -133,8 +133,3 @@ def insert_a_row_that_has_left_the_source(stack: Stack, table: str) -> None:
         f"insert into product.{table} (id, {columns}) "
         f"select 'gone', {columns} from product.{table} limit 1"
     )
-
-
-def positions(bookmarks: dict[str, Any]) -> dict[str, Any]:
-    """Where each stream was read to."""
-    return {name: bookmark["replication_key_value"] for name, bookmark in bookmarks.items()}

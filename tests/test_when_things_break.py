@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("first_run")
 
 
 def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack) -> None:
-    bookmarks = stack.bookmarks()
+    positions = stack.positions()
     for seconds in (0.0, 0.7, 1.5):
         stack.sandbox("tick")
         run = stack.start("run", "tap-product", "target-bigquery")
@@ -25,7 +25,7 @@ def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack) -> None:
         os.kill(loader, signal.SIGKILL)
         output, _ = run.communicate(timeout=120)
         assert run.returncode == 1, output
-        assert stack.bookmarks() == bookmarks
+        assert stack.positions() == positions
     stack.extract_load()
     assert stack.differences() == {}
     assert set(stack.raw_tables()) == set(TABLES), "a killed run's staging tables are still there"
@@ -34,7 +34,7 @@ def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack) -> None:
 def test_a_warehouse_that_goes_away_is_a_clear_error_and_the_next_run_mends_it(
     stack: Stack,
 ) -> None:
-    bookmarks = stack.bookmarks()
+    positions = stack.positions()
     stack.sandbox("tick")
     run = stack.start("run", "tap-product", "target-bigquery")
     wait_for_loader(run)
@@ -43,7 +43,7 @@ def test_a_warehouse_that_goes_away_is_a_clear_error_and_the_next_run_mends_it(
     assert run.returncode == 1
     assert re.search(r"BigQuery at 127\.0\.0\.1:\d+ did not answer.*sandbox up", output)
     assert "Traceback" not in output
-    assert stack.bookmarks() == bookmarks
+    assert stack.positions() == positions
 
     stack.sandbox("up")
     stack.extract_load()
@@ -51,13 +51,13 @@ def test_a_warehouse_that_goes_away_is_a_clear_error_and_the_next_run_mends_it(
 
 
 def test_postgres_down_is_a_clear_error_and_no_state(stack: Stack) -> None:
-    bookmarks = stack.bookmarks()
+    positions = stack.positions()
     stack.sandbox("down", "postgres")
     output = stack.extract_load(fails=True)
     stack.sandbox("up", "postgres")
     assert re.search(r"Can't connect to Postgres: .*Connection refused.*sandbox up", output)
     assert "Traceback" not in output
-    assert stack.bookmarks() == bookmarks
+    assert stack.positions() == positions
 
 
 def test_a_wrong_password_is_a_clear_error(stack: Stack) -> None:
@@ -84,14 +84,14 @@ def test_metabase_down_leaves_the_data_and_says_that_only_the_sync_is_missing(
 
 
 def test_a_table_that_was_emptied_by_mistake_is_not_emptied_in_bigquery(stack: Stack) -> None:
-    bookmarks = stack.bookmarks()
+    positions = stack.positions()
     with stack.postgres() as connection:
         connection.execute("delete from workflows")
     output = stack.extract_load(fails=True)
     assert re.search(r"workflows: (\d+) of its \1 live rows are no longer in the source", output)
     assert "max_delete_fraction: 1" in output
     assert stack.raw_rows("workflows")
-    assert stack.bookmarks()["public-workflows"] == bookmarks["public-workflows"]
+    assert stack.positions()["public-workflows"] == positions["public-workflows"]
 
     stack.extract_load(TAP_PRODUCT_MAX_DELETE_FRACTION="1")
     assert stack.differences() == {}
