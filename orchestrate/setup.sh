@@ -63,4 +63,5 @@ if ! grep -q '^DBT_DATASET=' .env; then
 fi
 
 say "Installing Meltano's plugins"
-.venv/bin/meltano --log-level=warning install
+# In an environment: what stands beside the taps in `local` is part of it.
+.venv/bin/meltano --log-level=warning --environment="${MELTANO_ENVIRONMENT:-local}" install

@@ -1,8 +1,11 @@
 """Meltano's command line, in the environment that this command was invoked in."""
 
+import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from stack.errors import StackError
 
@@ -63,3 +66,40 @@ def output(*arguments: str, **variables: str) -> str:
         message = f"`meltano {' '.join(arguments)}` failed:\n{last}"
         raise StackError(message)
     return done.stdout
+
+
+def ask(
+    script: Path,
+    *arguments: str,
+    project: Path | None = None,
+    request: Mapping[str, Any] | None = None,
+    failing: str,
+) -> dict[str, Any]:
+    """Return what a script of ours, run on Meltano's own Python, answers in JSON.
+
+    Args:
+        script: The script.
+        arguments: Its arguments.
+        project: The project that it looks at, if it isn't this one.
+        request: What it reads from standard input, as JSON.
+        failing: What can't be done if it fails, for the error.
+
+    Raises:
+        StackError: it failed, with the last line that it printed.
+    """
+    folder = project or root()
+    done = subprocess.run(  # noqa: S603
+        # -P: not with the folder of the script in front, where another `meltano` lies.
+        [python(), "-P", script, *arguments],
+        cwd=folder,
+        env={**os.environ, "MELTANO_PROJECT_ROOT": str(folder)},
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        last = " ".join(done.stderr.strip().splitlines()[-1:])
+        message = f"{failing}: {last}"
+        raise StackError(message)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer

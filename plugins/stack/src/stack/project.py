@@ -3,9 +3,7 @@
 A source is one file, extract/<source>.meltano.yml, with one extractor. Its name is the file's.
 """
 
-import json
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -109,19 +107,8 @@ class Project:
             StackError: Meltano can't read the project.
         """
         arguments = [self.environment, *(["--states"] if self._states else [])]
-        done = subprocess.run(  # noqa: S603
-            # -P: not with the folder of the script in front, where another `meltano` lies.
-            [meltano.python(), "-P", BRIDGE, *arguments],
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:]
-            message = f"Meltano can't read {self.root / 'meltano.yml'}: {' '.join(last)}"
-            raise StackError(message)
-        found: Mapping[str, Any] = json.loads(done.stdout)
-        return found
+        failing = f"Meltano can't read {self.root / 'meltano.yml'}"
+        return meltano.ask(BRIDGE, *arguments, failing=failing)
 
     @cached_property
     def plugins(self) -> Mapping[str, Plugin]:

@@ -18,7 +18,7 @@ from stack.check import bigquery, cron, files, metabase, pins, postgres, state, 
 from stack.check.context import Context
 from stack.check.result import Result
 from stack.check.selection import Selection
-from stack.check.taps import Tap, TapError, last_words, nested
+from stack.check.taps import Tap, TapError, last_words
 from stack.project import Plugin, Project, Setting, Source
 
 MAP = "include_paths: [extract/*.meltano.yml]\n"
@@ -363,10 +363,6 @@ def test_a_pattern_in_vain_is_named_with_the_nearest(pattern: str, near: str | N
 )
 def test_a_log_is_told_by_its_last_words(log: str, words: str) -> None:
     assert last_words(log) == words
-
-
-def test_settings_with_dots_are_nested() -> None:
-    assert nested({"a.b": 1, "a.c": 2, "d": 3}) == {"a": {"b": 1, "c": 2}, "d": 3}
 
 
 def tap(root: Path, script: str, secret: str = "s3cret/key") -> Tap:

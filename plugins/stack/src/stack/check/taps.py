@@ -75,7 +75,7 @@ class Tap:
         self._source = source
         self._folder = folder
         self._until = time.monotonic() + SECONDS
-        self._config = self._write("config", nested(source.extractor.config()))
+        self._config = self._write("config", source.extractor.config())
 
     def discover(self) -> dict[str, Any]:
         """Return the tap's catalog.
@@ -212,19 +212,6 @@ def last_words(log: str) -> str:
     lines = [line.strip("│ ") for line in log.splitlines() if not NOISE.match(line)]
     words = LOG_PREFIX.sub("", lines[-1]) if lines else ""
     return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}…"
-
-
-def nested(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as a tap gets them: `a.b` is `b` in `a`."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        *outer, last = name.split(".")
-        place = found
-        for step in outer:
-            inner = place.setdefault(step, {})
-            place = inner if isinstance(inner, dict) else {}
-        place[last] = value
-    return found
 
 
 def only(catalog: Mapping[str, Any], stream: str) -> dict[str, Any]:

@@ -3,14 +3,10 @@
 Meltano reads every file in extract/: one that it can't read would break every command.
 """
 
-import json
-import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -74,7 +70,8 @@ def check(project: Project, name: str, text: str, environment: str) -> None:
             shutil.copyfile(file, written)
         (copy / "extract" / f"{name}{SUFFIX}").write_text(text)
         dotenv_file.replace(copy / ".env", environment)
-        facts = _facts(copy, project.environment)
+        failing = "Meltano can't read the file that would be written"
+        facts = meltano.ask(BRIDGE, project.environment, project=copy, failing=failing)
     plugins = {plugin["name"] for plugin in facts["plugins"]}
     missing = {f"tap-{name}", f"target-{name}", f"dbt-{name}"} - plugins
     if missing or f"{name}-daily" not in facts["jobs"]:
@@ -88,19 +85,3 @@ def _files(root: Path) -> Iterator[Path]:
     written = yaml.safe_load((root / "meltano.yml").read_text())
     for pattern in written.get("include_paths", []):
         yield from root.glob(pattern)
-
-
-def _facts(root: Path, environment: str) -> dict[str, Any]:
-    done = subprocess.run(  # noqa: S603
-        [meltano.python(), "-P", BRIDGE, environment],
-        cwd=root,
-        env={**os.environ, "MELTANO_PROJECT_ROOT": str(root)},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        last = " ".join(done.stderr.strip().splitlines()[-1:])
-        message = f"Meltano can't read the file that would be written: {last}"
-        raise StackError(message)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found

@@ -1,7 +1,5 @@
 """What is known of streams without asking the source: catalogs, and the history of runs."""
 
-import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,18 +66,8 @@ class Knowledge:
     @cached_property
     def _facts(self) -> Mapping[str, Any]:
         names = [source.extractor.name for source in self._sources]
-        done = subprocess.run(  # noqa: S603
-            [meltano.python(), "-P", BRIDGE, meltano.environment(), *names],
-            cwd=meltano.root(),
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:]
-            message = f"Meltano can't tell what it knows of {', '.join(names)}: {' '.join(last)}"
-            raise StackError(message)
-        found: Mapping[str, Any] = json.loads(done.stdout)
-        return found
+        failing = f"Meltano can't tell what it knows of {', '.join(names)}"
+        return meltano.ask(BRIDGE, meltano.environment(), *names, failing=failing)
 
     def catalog(self, source: Source) -> Catalog | None:
         """Return the catalog that the last run has left here; None if none has."""
