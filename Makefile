@@ -31,11 +31,11 @@ demo: .venv/.setup ## See the whole road: Postgres and SaaS → BigQuery → dbt
 .PHONY: test
 test: .venv/.setup-dev ## Run the tests
 	@mkdir -p .cache
-	@# Beside those of the whole, which wait more than they work, those of the packages.
-	@.venv/bin/pytest extract load plugins >.cache/packages.log 2>&1 & packages=$$!; \
-	.venv/bin/pytest tests; whole=$$?; \
-	wait $$packages; packages=$$?; cat .cache/packages.log; \
-	exit $$((whole + packages))
+	@# Two halves beside each other, each with a world of its own: jobs wait more than they work.
+	@.venv/bin/pytest extract load plugins tests/sources >.cache/tests.log 2>&1 & beside=$$!; \
+	.venv/bin/pytest tests --ignore=tests/sources; jobs=$$?; \
+	wait $$beside; beside=$$?; cat .cache/tests.log; \
+	exit $$((jobs + beside))
 
 .PHONY: lint
 lint: .venv/.setup-dev ## Check format, types, SQL and YAML

@@ -37,7 +37,9 @@ def test_streams_tells_rows_bookmarks_freshness_and_what_belongs_to_nothing(
 ) -> None:
     found = json.loads(stack.meltano(QUIET, "invoke", "stack", "streams", "--json"))
     assert found["notes"] == []
-    assert [dataset["dataset"] for dataset in found["orphans"]] == [orphan]
+    orphans = {dataset["dataset"] for dataset in found["orphans"]}
+    assert orphan in orphans
+    assert not orphans & {"dbt_ann", "ann_helpdesk", "product", "close", "intercom", "stripe"}
     sources = {source["source"]: source for source in found["sources"]}
     assert sources.keys() >= {"product", "close", "intercom", "stripe"}
 
@@ -94,7 +96,8 @@ def test_a_backfill_reads_since_its_date_marks_nothing_as_deleted_and_moves_no_b
     since = ("--from", str(middle["date"]))
     stack.meltano("invoke", "stack", "backfill", "product", "timeline_items", *since, **BY_COLUMN)
     (damaged,) = stack.query(
-        "select max(updated_at) as newest from product.timeline_items where kind = 'damaged'"
+        "select max(updated_at) as newest from product.timeline_items "
+        "where kind = 'damaged' and _sdc_deleted_at is null"
     )
     assert damaged["newest"].date() < middle["date"]
     assert stack.raw_rows("timeline_items", deleted=True).keys() == deleted.keys()

@@ -7,6 +7,7 @@ import pytest
 import requests
 from sandbox.settings import TOOLS
 
+from .conftest import EverySource
 from .stack import Stack
 from .test_every_source import EXTRACT_LOAD, check
 from .world import Contacts, World
@@ -22,6 +23,12 @@ def all_is_well_afterwards(stack: Stack, contacts: Contacts) -> Iterator[None]:
     for tool in TOOLS:
         stack.sandbox("fault", tool, "off")
     contacts |= World.read(stack.status["postgres"]["dsn"]).contacts()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def discovered(stack: Stack, every_source: EverySource) -> None:  # noqa: ARG001
+    """Let tap-closeio know its catalog, which it doesn't ask for a second time."""
+    stack.meltano("run", *EXTRACT_LOAD[:2])
 
 
 @pytest.mark.parametrize("turn", range(3))

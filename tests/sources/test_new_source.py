@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from . import unseen
-from .stack import Stack, copy_of_the_project
+from ..stack import Stack, copy_of_the_project
 from .unseen import Database
 
 KEY = "key-4711"
@@ -117,7 +117,7 @@ def test_no_secret_is_in_the_files_or_in_the_log(sources: NewSources) -> None:
 
 def test_all_that_was_selected_of_the_database_is_in_bigquery(sources: NewSources) -> None:
     raw = sources.stack.query("select table_name from shop.INFORMATION_SCHEMA.TABLES")
-    assert {row["table_name"] for row in raw} == set(unseen.KEYS)
+    assert {row["table_name"] for row in raw} == {*unseen.KEYS, "log_lines"}
     for table, key in unseen.KEYS.items():
         rows = sources.stack.query(f"select * from shop.`{table}` where _sdc_deleted_at is null")
         own = [
@@ -127,6 +127,14 @@ def test_all_that_was_selected_of_the_database_is_in_bigquery(sources: NewSource
         found = {tuple(row[column] for column in key): row for row in own}
         assert len(found) == len(rows), table
         assert found == sources.database.rows(table), table
+
+
+def test_a_table_without_a_key_has_each_row_as_often_as_the_database(sources: NewSources) -> None:
+    rows = sources.stack.query(
+        "select line, count(*) as count from shop.log_lines where _sdc_deleted_at is null "
+        "group by line"
+    )
+    assert rows == [{"line": "the same line", "count": 5}]
 
 
 def test_all_pages_of_the_api_are_in_bigquery(sources: NewSources) -> None:

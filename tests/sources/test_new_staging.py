@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .stack import ROOT, Row, Stack, copy_of_the_project
+from ..stack import ROOT, Row, Stack, copy_of_the_project
 
 DATASET = "dbt_shop"
 SOURCE = """

@@ -13,7 +13,7 @@ import pytest
 import requests
 import yaml
 
-from .stack import ROOT, Stack, copy_of_the_project
+from ..stack import ROOT, Stack, copy_of_the_project
 
 SECONDS = 15
 Row = dict[str, Any]

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -20,7 +20,7 @@ from sandbox.saas.documents import Body, Documents
 from sandbox.saas.world import TOOLS, Product, chance
 from sandbox.testing import free_port
 
-from .stack import ROOT, Row, Stack, comparable, copy_of_the_project
+from ..stack import ROOT, Row, Stack, comparable, copy_of_the_project
 
 EXAMPLES = ROOT / "extract/examples"
 SOURCES = ("feedback", "github", "surveys", "uptime")
@@ -124,7 +124,9 @@ def a_day_passes(stack: Stack) -> None:
             TOOLS[tool].pass_day(objects, day)
             objects.save(connection)
         with psycopg.connect(stack.status["postgres"]["feedback_dsn"]) as other:
-            feedback.tick(other, clock.today, clock.seed, list(product.users))
+            # The world may have had this day already.
+            tomorrow = clock.today + timedelta(days=1)
+            feedback.tick(other, tomorrow, clock.seed, list(product.users))
 
 
 def documents(stack: Stack, tool: str) -> Documents:
