@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from . import unseen
 from ..stack import Stack, copy_of_the_project
+from . import unseen
 from .unseen import Database
 
 KEY = "key-4711"

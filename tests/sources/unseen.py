@@ -38,7 +38,7 @@ KEYS = {
     "active_accounts": ("id",),
     "totals": ("id",),
 }
-"""The raw tables that come of it, and their keys there; `log lines` has none, and `vault` isn't read."""
+"""The raw tables that come of it and their keys there. `log lines` has none, `vault` isn't read."""
 
 QUERIES = {
     "accounts": "select * from public.accounts",
