@@ -81,6 +81,9 @@ def sync(url: str, models: Filter | None) -> None:
         known = metabase_raw.describe(client.metabase, database, source, timeout)
         print(  # noqa: T201
             f"Metabase at {url} shows {known} raw tables of {source.label}, which has no staging."
+            if known
+            else f"Metabase at {url} finds no raw tables of {source.label}: may its account read "
+            f"the dataset {source.dataset}?"
         )
 
 
