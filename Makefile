@@ -32,8 +32,8 @@ demo: .venv/.setup ## See the whole road: Postgres and SaaS → BigQuery → dbt
 test: .venv/.setup-dev ## Run the tests
 	@mkdir -p .cache
 	@# Two halves beside each other, each with a world of its own: jobs wait more than they work.
-	@.venv/bin/pytest extract load plugins tests/sources >.cache/tests.log 2>&1 & beside=$$!; \
-	.venv/bin/pytest tests --ignore=tests/sources; jobs=$$?; \
+	@.venv/bin/pytest extract load plugins tests/configuration >.cache/tests.log 2>&1 & beside=$$!; \
+	.venv/bin/pytest tests --ignore=tests/configuration; jobs=$$?; \
 	wait $$beside; beside=$$?; cat .cache/tests.log; \
 	exit $$((jobs + beside))
 

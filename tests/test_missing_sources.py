@@ -1,7 +1,5 @@
 """Any source may be missing: every job passes, and what it would fill is empty."""
 
-import itertools
-
 import pytest
 from sandbox.settings import TOOLS
 
@@ -14,7 +12,8 @@ FILLED_BY = {
     "stripe": ("is_paying", "plan", "billing_currency", "mrr", "is_in_arrears", "amount_due"),
 }
 DATASET = "dbt_missing"
-SUBSETS = [tools for n in range(4) for tools in itertools.combinations(TOOLS, n)]
+# As they are added one after the other; and each alone.
+SUBSETS = [*(TOOLS[:n] for n in range(4)), ("intercom",), ("stripe",)]
 
 
 @pytest.mark.usefixtures("product_alone")

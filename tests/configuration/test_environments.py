@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import developer_name
 
-from .stack import ROOT, Stack
+from ..stack import ROOT, Stack
 
 VARIABLES = ("CLOSE_API_KEY", "CLOSE_START_DATE")
 STRAY = {
