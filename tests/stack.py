@@ -29,6 +29,12 @@ TABLES = {
     "announcement_rules": ("id",),
     "workflows": ("id",),
 }
+EXTRACT_LOAD = (
+    *("tap-closeio", "target-close"),
+    *("tap-intercom", "target-intercom"),
+    *("tap-stripe", "target-bigquery"),
+)
+"""What `meltano run` is told to load every tool."""
 Row = dict[str, Any]
 Keyed = dict[tuple[Any, ...], Row]
 

@@ -12,12 +12,6 @@ from .world import Contacts, World
 
 pytestmark = pytest.mark.usefixtures("every_source")
 
-EXTRACT_LOAD = (
-    *("tap-closeio", "target-close"),
-    *("tap-intercom", "target-intercom"),
-    *("tap-stripe", "target-bigquery"),
-)
-
 # Everything here happens to one world, in this order.
 
 

@@ -8,8 +8,8 @@ import requests
 from sandbox.settings import TOOLS
 
 from .conftest import EverySource
-from .stack import Stack
-from .test_every_source import EXTRACT_LOAD, check
+from .stack import EXTRACT_LOAD, Stack
+from .test_every_source import check
 from .world import Contacts, World
 
 pytestmark = pytest.mark.usefixtures("every_source")
