@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .conftest import EverySource
-from .stack import ROOT, Stack
+from .stack import Stack
 
 
 def test_no_secret_is_in_any_log(
@@ -14,7 +14,7 @@ def test_no_secret_is_in_any_log(
 
     directory = Path(stack.environment["SANDBOX_DIRECTORY"]).parent
     written = [*directory.rglob("*.log*"), *directory.rglob("*.jsonl")]
-    written += (ROOT / ".meltano" / "logs").rglob("*")
+    written += (stack.root / ".meltano" / "logs").rglob("*")
     logs = [path for path in written if path.is_file()]
     assert {path.name for path in logs} >= {"dbt.log", "saas.log", "saas-requests.jsonl"}
     for path in logs:
