@@ -27,9 +27,10 @@ def check_name(name: str, project: Project) -> None:
         message = f"'{name}' has {len(name)} characters: a source's name has {MAXIMUM} at most."
         raise StackError(message)
     if name in RESERVED or name.startswith("dbt_"):
+        other = re.sub("^(dbt_?)+", "", name) or "models"
         message = (
             f"'{name}' is reserved: dbt writes to `dbt` and `dbt_<developer>`, and a source of "
-            f"that name would be mixed up with it. Choose another name, such as '{name}_data'."
+            f"that name would be mixed up with it. Choose another name, such as '{other}'."
             if name.startswith("dbt")
             else f"'{name}' is reserved. Choose another name, such as '{name}_data'."
         )
