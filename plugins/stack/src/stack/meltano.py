@@ -74,6 +74,7 @@ def ask(
     project: Path | None = None,
     request: Mapping[str, Any] | None = None,
     failing: str,
+    refusals: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """Return what a script of ours, run on Meltano's own Python, answers in JSON.
 
@@ -83,9 +84,10 @@ def ask(
         project: The project that it looks at, if it isn't this one.
         request: What it reads from standard input, as JSON.
         failing: What can't be done if it fails, for the error.
+        refusals: What its own exit codes mean.
 
     Raises:
-        StackError: it failed, with the last line that it printed.
+        StackError: it refused, or failed, with the last line that it printed.
     """
     folder = project or root()
     done = subprocess.run(  # noqa: S603
@@ -97,6 +99,8 @@ def ask(
         capture_output=True,
         text=True,
     )
+    if refusal := (refusals or {}).get(done.returncode):
+        raise StackError(refusal)
     if done.returncode:
         last = " ".join(done.stderr.strip().splitlines()[-1:])
         message = f"{failing}: {last}"

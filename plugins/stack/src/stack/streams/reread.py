@@ -7,7 +7,6 @@ bookmark, and is made up for by running the command again.
 
 import json
 import re
-import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -209,22 +208,13 @@ def change(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         StackError: another run has come between, or the state backend refuses.
     """
-    done = subprocess.run(  # noqa: S603
-        [meltano.python(), "-P", state.__file__],
-        input=json.dumps({"operation": operation, **request}),
-        cwd=meltano.root(),
-        capture_output=True,
-        text=True,
+    changed = (
+        f"Another run has moved the bookmark of {request['stream']} meanwhile, and may have "
+        f"written older rows over newer ones or the other way round. Run this command again."
     )
-    if done.returncode == state.CHANGED:
-        message = (
-            f"Another run has moved the bookmark of {request['stream']} meanwhile, and may have "
-            f"written older rows over newer ones or the other way round. Run this command again."
-        )
-        raise StackError(message)
-    if done.returncode:
-        last = " ".join(done.stderr.strip().splitlines()[-1:])
-        message = f"Meltano's state backend: {last}. No bookmark has moved: run this command again."
-        raise StackError(message)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return meltano.ask(
+        Path(state.__file__),
+        request={"operation": operation, **request},
+        failing="No bookmark has moved: run this command again. Meltano's state backend",
+        refusals={state.CHANGED: changed},
+    )
