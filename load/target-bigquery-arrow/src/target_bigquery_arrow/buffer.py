@@ -88,10 +88,12 @@ class StreamBuffer:
         self._writer: pq.ParquetWriter | None = None
         self._rows = 0
 
-    def append(self, record: Record) -> None:
-        """Take one record."""
+    def append(self, record: Record) -> int:
+        """Take one record; return what it takes in memory."""
         self._records.append(record)
-        self.pending_bytes += len(memoryview(record.record)) + RECORD_OVERHEAD
+        size = len(memoryview(record.record)) + RECORD_OVERHEAD
+        self.pending_bytes += size
+        return size
 
     def spill(self) -> None:
         """Convert the records at hand and write them to the file.

@@ -110,16 +110,25 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.IntegerType(minimum=0),
         default=256 * MEBIBYTE,
         description=(
-            "A new table whose first load is at least this large is partitioned by month of "
-            "ingestion."
+            "A new table whose first load is at least this large is partitioned: by ranges of an "
+            "integer in its key, else by a date of its key or of its rows' creation."
+        ),
+    ),
+    th.Property(
+        "repartition",
+        th.BooleanType,
+        default=False,
+        description=(
+            "Make tables of at least `partition_bytes` anew, once, if their partitions are not "
+            "what a first load would give them. Bills each of them twice."
         ),
     ),
     th.Property(
         "maximum_bytes_billed",
         th.IntegerType(minimum=1),
         description=(
-            "A query that would bill more fails before it costs anything. Without it, "
-            "BigQuery's own limits."
+            "A query that would bill more fails before it costs anything, unless its table is "
+            "larger than half of that. Without it, BigQuery's own limits."
         ),
     ),
     th.Property(

@@ -2,28 +2,50 @@
 
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from target_bigquery_arrow import statements
 from target_bigquery_arrow.batches import BatchFile, reading
 from target_bigquery_arrow.buffer import ParquetFile, StreamBuffer
+from target_bigquery_arrow.column_types import ColumnType
 from target_bigquery_arrow.completeness import Completeness
 from target_bigquery_arrow.decoder import RecordDecoder
-from target_bigquery_arrow.deletes import SourceKeys, delete_older_versions, delete_unlisted
+from target_bigquery_arrow.deletes import (
+    SourceKeys,
+    delete_older_versions,
+    delete_unlisted,
+    remove_deleted,
+)
 from target_bigquery_arrow.drift import SchemaDrift, reconcile
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.file_mapping import FileMapping
 from target_bigquery_arrow.layout import Layout
 from target_bigquery_arrow.messages import Record
+from target_bigquery_arrow.partitioning import (
+    MAXIMUM_PARTITIONS,
+    MAXIMUM_PARTITIONS_A_JOB,
+    PartitionFilter,
+    Partitioning,
+    RangePartitioning,
+    Spread,
+    TimePartitioning,
+    candidates,
+    partitioning_for,
+)
 from target_bigquery_arrow.staging import StagingTable, of_records
-from target_bigquery_arrow.table import Table
-from target_bigquery_arrow.warehouse import Warehouse
+from target_bigquery_arrow.table import Dataset, Table
+from target_bigquery_arrow.warehouse import TableInfo
 
 logger = logging.getLogger(__name__)
+
+MEBIBYTE = 2**20
+
+# A table, what the stream's columns are made from in it, and its own columns.
+type Source = tuple[str, Mapping[str, str], Iterable[str]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +58,7 @@ class LoadOptions:
         drift: what to do when the table has other columns.
         hard_delete: remove deleted rows instead of marking them.
         partition_bytes: a table whose first load is this large is partitioned.
+        repartition: make tables anew whose partitions are not what a first load would give them.
     """
 
     directory: Path
@@ -43,6 +66,7 @@ class LoadOptions:
     drift: SchemaDrift
     hard_delete: bool
     partition_bytes: int
+    repartition: bool
 
 
 @dataclass
@@ -54,6 +78,7 @@ class Counts:
     merged: int = 0
     deleted: int = 0
     versionless: int = 0
+    versions: set[int] = field(default_factory=set)
 
 
 class Stream:
@@ -61,33 +86,50 @@ class Stream:
 
     Attributes:
         layout: the columns that its rows have now.
-        buffer: its records that are not in a staging table yet.
         staging: the load job of its that is under way, or was the last.
+        is_awaited: whether a STATE waits for what it has had so far.
         max_delete_fraction: how much of the table ACTIVATE_VERSION may delete; None for all of it.
     """
 
-    def __init__(self, layout: Layout, warehouse: Warehouse, options: LoadOptions) -> None:
-        """Lock the table and compare it with the layout; nothing is altered before a load.
+    def __init__(self, layout: Layout, dataset: Dataset, options: LoadOptions) -> None:
+        """Lock the table and ask what it is like; nothing is altered before a load.
 
         Raises:
-            LoadError: another run holds the table, or `schema_drift` forbids the change.
+            LoadError: another run holds the table.
         """
         self.counts = Counts()
         self.completeness = Completeness()
         self.staging: Future[None] | None = None
+        self.is_awaited = False
         self.max_delete_fraction: float | None = None
         self._options = options
-        self._warehouse = warehouse
-        self._table = Table(layout.table, warehouse, options.run)
+        self._dataset = dataset
+        self._warehouse = dataset.warehouse
+        self._table = Table(layout.table, dataset, options.run)
         self._staged: list[StagingTable] = []
         self._keys: SourceKeys | None = None
-        self._table_is_empty = False
+        self._table_exists = self._table_is_new = self._table_is_empty = False
         self.adopt(layout)
 
     @property
     def target(self) -> str:
         """Return the full name of its table."""
         return self._table.target
+
+    @property
+    def billed(self) -> int:
+        """Return the bytes that its queries have billed."""
+        return self._table.bill.billed
+
+    @property
+    def pending_bytes(self) -> int:
+        """Return what its records take in memory."""
+        return 0 if self._asked else self._buffer.pending_bytes
+
+    @property
+    def written_bytes(self) -> int:
+        """Return what its records take on disk."""
+        return 0 if self._asked else self._buffer.written_bytes
 
     @property
     def is_uncommitted(self) -> bool:
@@ -99,28 +141,50 @@ class Stream:
         )
 
     def adopt(self, layout: Layout) -> None:
-        """Go on with another layout. There must be no rows left of the one before.
+        """Go on with another layout. There must be no rows left of the one before."""
+        self.layout = layout
+        self._asked: Future[TableInfo | None] | None = self._dataset.info(layout.table)
+
+    def prepare(self) -> None:
+        """Fit the layout to the table, before the first row of the stream.
 
         Raises:
             LoadError: `schema_drift` forbids the change.
         """
-        existing = self._warehouse.table_types(layout.table)
-        self._table_exists = existing is not None
+        if self._asked is None:
+            return
+        self._info, layout = self._asked.result(), self.layout
+        existing = layout.types if self._info is None else self._info.types
         drift = self._options.drift
-        self._plan = reconcile(layout, layout.types if existing is None else existing, drift)
+        self._plan = reconcile(layout, existing, drift)
+        self._asked = None
         for finding in self._plan.report:
             logger.warning("Schema drift in table %s: %s", self.target, finding)
         self.layout = self._plan.layout
+        if self._info:
+            self._table_exists = True
+            self._table.bill.size = self._info.size
+            partitioning = self._info.partitioning
+            if partitioning and partitioning.column in self.layout.types:
+                self._table.partitioning = partitioning
         left_out = {column.property for column in layout.columns}
         left_out -= {column.property for column in self.layout.columns}
         self._decoder = RecordDecoder(self.layout, drift, left_out)
         self._files = FileMapping(self._plan, drift, left_out)
-        self.buffer = self._new_buffer()
+        self._buffer = self._new_buffer()
 
-    def append(self, record: Record) -> None:
-        """Take one record."""
+    def append(self, record: Record) -> int:
+        """Take one record; return what it takes in memory."""
         self._count_received(1, record.version)
-        self.buffer.append(record)
+        return self._buffer.append(record)
+
+    def spill(self) -> None:
+        """Write the records that are in memory to disk.
+
+        Raises:
+            LoadError: a value doesn't fit its type, a key is null, or the disk is full.
+        """
+        self._buffer.spill()
 
     def is_loadable(self, file: BatchFile) -> bool:
         """Return whether a load job takes a file of the tap's as it is.
@@ -176,6 +240,28 @@ class Stream:
         if self.staging and self.staging.done():
             self.staging.result()
 
+    def stage_records(self) -> Callable[[], None] | None:
+        """Take the records so far out of the buffer; return the work of staging them, if any.
+
+        Raises:
+            LoadError: a value doesn't fit its type, or the disk is full.
+        """
+        file = self._buffer.close()
+        self._buffer = self._new_buffer()
+        if file is None:
+            return None
+        new = of_records(self._table.staging_table("staged"), self.layout, self._plan.casts)
+        # Only the last: what came after another's rows must be written after them.
+        table = next((known for known in self._staged[-1:] if known.is_alike(new)), new)
+        if table is new:
+            self._staged.append(new)
+
+        def work() -> None:
+            self._load(table, file)
+            file.path.unlink()
+
+        return work
+
     def commit(self) -> None:
         """Put all rows into the table, and see to it that the table is there.
 
@@ -183,17 +269,17 @@ class Stream:
             LoadError: BigQuery failed, the rows counted on the way don't agree, or more have gone
                 than `max_delete_fraction` allows.
         """
+        self.prepare()
         self.wait()
-        if file := self._take_file():
-            name = self._table.staging_table("staged")
-            self._staged.append(of_records(name, self.layout, self._plan.casts))
-            self._load(self._staged[-1], file)
-            file.path.unlink()
-        self._ensure_table(sum(staged.size for staged in self._staged))
+        if load := self.stage_records():
+            load()
+        self._ensure_table()
         for staged in self._staged:
             self.counts.merged += self._write(staged)
             self.counts.loaded += staged.rows
             self._warehouse.drop_table(staged.name)
+        if self._staged and self._options.hard_delete and self.layout.reports_deletes:
+            self.counts.deleted += remove_deleted(self._table, self.layout)
         self._staged = []
         self._table.check_equal(self.counts.received, "received", self.counts.loaded, "loaded")
         if self._keys:
@@ -206,6 +292,7 @@ class Stream:
             # which stands for the deletes too.
             self.activate_version()
             self.completeness.version = None
+        self.is_awaited = False
 
     def activate_version(self) -> None:
         """Mark, or remove, the rows that a complete read of the source didn't have.
@@ -236,6 +323,8 @@ class Stream:
                 self.target,
             )
             return
+        if self._table_is_new and self.counts.versions == {version}:
+            return  # nothing can be older
         self.counts.deleted += delete_older_versions(
             self._table,
             self.layout,
@@ -252,28 +341,99 @@ class Stream:
         self.counts.received += rows
         if version is None:
             self.counts.versionless += rows
+        else:
+            self.counts.versions.add(version)
 
     def _load(self, staged: StagingTable, file: ParquetFile | BatchFile) -> None:
+        if not staged.rows:
+            self._warehouse.create_staging_table(staged.name, staged.columns)
         with reading(self.layout.stream, file.path):
-            loaded = self._warehouse.load_parquet(
+            rows, logical_size = self._warehouse.load_parquet(
                 file.path, staged.name, staged.columns, self._table.job("load")
             )
-        self._table.check_equal(file.rows, f"in {file.path.name}", loaded, "loaded")
-        staged.rows += loaded
+        self._table.check_equal(file.rows, f"in {file.path.name}", rows, "loaded")
+        staged.rows += rows
         staged.size += file.size
+        self._table.bill.size += logical_size
 
-    def _ensure_table(self, size: int) -> None:
+    def _ensure_table(self) -> None:
         if not self._table_exists:
-            partitioned = size >= self._options.partition_bytes
-            self._warehouse.create_table(self.layout, partitioned=partitioned)
-            self._table_exists = self._table_is_empty = True
+            self._warehouse.create_table(self.layout, self._partitioning_at_first())
+            self._dataset.add(self._table.name)
+            self._table_exists = self._table_is_new = self._table_is_empty = True
+        elif self._info and self._options.repartition:
+            self._repartition(self._info)
+        self._info = None
         if self._plan.added:
             sql = statements.add_columns(self.target, self._plan.added)
             self._table.execute(sql, "add_columns")
             self._plan.added.clear()
         while self._plan.widened:
-            name, column = self._plan.widened.popitem()
-            self._table.execute(statements.widen_column(self.target, name, column), "widen_column")
+            self._widen(*self._plan.widened.popitem())
+
+    def _widen(self, name: str, column: ColumnType) -> None:
+        partitioning = self._table.partitioning
+        if partitioning is None or partitioning.column != name:
+            sql = statements.widen_column(self.target, name, column)
+            self._table.execute(sql, "widen_column")
+        elif info := self._warehouse.table_info(self._table.name):
+            # BigQuery doesn't alter the column that a table is partitioned by.
+            self._make_anew(info, None, {name: column})
+
+    def _partitioning_at_first(self) -> Partitioning | None:
+        """Choose the partitions of a table that has no rows yet, by those that are staged."""
+        size = sum(staged.size for staged in self._staged)
+        if size < self._options.partition_bytes:
+            return None
+        spreads = self._spreads(
+            [
+                (self._table.qualified(staged.name), staged.expressions, staged.columns)
+                for staged in self._staged
+            ]
+        )
+        self._table.partitioning = partitioning_for(spreads, size)
+        return self._table.partitioning
+
+    def _repartition(self, info: TableInfo) -> None:
+        """Make the table anew, if its partitions are not what a first load would give it."""
+        if info.size < self._options.partition_bytes:
+            return
+        columns = {name: f"`{name}`" for name in info.types}
+        spreads = self._spreads([(self.target, columns, columns)])
+        wanted, current = partitioning_for(spreads, info.size), info.partitioning
+        if wanted is None:
+            return
+        if current and current.column == wanted.column:
+            highest = spreads[current.column].highest
+            if not isinstance(current, RangePartitioning) or highest < current.end:
+                return
+        self._make_anew(info, wanted)
+
+    def _spreads(self, sources: Sequence[Source]) -> dict[str, Spread]:
+        """Return what the values are like by which the table may be partitioned."""
+        found = {}
+        for column in candidates(self.layout):
+            kind = self.layout.types[column].kind
+            tables = [(table, made[column], columns) for table, made, columns in sources]
+            sql = statements.spread(column, kind, tables)
+            ((lowest, highest, days),) = self._table.rows(sql, "spread")
+            found[column] = Spread(lowest, highest, days)
+        return found
+
+    def _make_anew(
+        self,
+        info: TableInfo,
+        partitioning: Partitioning | None,
+        widened: Mapping[str, ColumnType] | None = None,
+    ) -> None:
+        logger.warning(
+            "Table %s (%s MiB, partitioned %s) is made anew, partitioned %s",
+            self.target,
+            f"{info.size / MEBIBYTE:,.0f}",
+            info.partitioning or "by nothing",
+            partitioning or "by nothing",
+        )
+        self._table.repartition(self.layout, info.schema_with(widened or {}), partitioning)
 
     def _write(self, staged: StagingTable) -> int:
         """Put staged rows into the table; return how many it came to."""
@@ -281,13 +441,12 @@ class Stream:
             return self._insert(staged)
         written = self._fill(staged) if self._table_is_empty else self._merge(staged)
         self._table_is_empty = False
-        if self._options.hard_delete and self.layout.reports_deletes:
-            sql = statements.remove_deleted(self.target)
-            self.counts.deleted += self._table.execute(sql, "remove_deleted")
         return written
 
     def _insert(self, staged: StagingTable) -> int:
-        sql = statements.insert(self.target, self._table.qualified(staged.name), staged.expressions)
+        sql = statements.insert(
+            self.target, self._table.qualified(staged.name), staged.expressions, staged.columns
+        )
         inserted = self._table.execute(sql, "insert")
         self._table.check_equal(staged.rows, "loaded", inserted, "inserted")
         return inserted
@@ -295,7 +454,7 @@ class Stream:
     def _fill(self, staged: StagingTable) -> int:
         """Put the first rows into a table that this run has made: it takes one statement."""
         source = self._table.qualified(staged.name)
-        sql = statements.fill(self.target, source, self.layout, staged.expressions)
+        sql = statements.fill(self.target, source, self.layout, staged.expressions, staged.columns)
         filled = self._table.execute(sql, "fill")
         self._table.check_equal(
             filled, "inserted", self._warehouse.row_count(self._table.name), "in the table"
@@ -307,16 +466,34 @@ class Stream:
         typed = self._table.staging_table("typed")
         source = self._table.qualified(typed)
         sql = statements.type_and_deduplicate(
-            source, self._table.qualified(staged.name), self.layout, staged.expressions
+            source,
+            self._table.qualified(staged.name),
+            self.layout,
+            staged.expressions,
+            staged.columns,
         )
         self._table.execute(sql, "type")
         distinct = self._warehouse.row_count(typed)
         self._check_order(staged, distinct)
-        sql = statements.merge(self.target, source, self.layout, self._plan.superseded)
+        where = self._touched(source)
+        sql = statements.merge(self.target, source, self.layout, self._plan.superseded, where)
         merged = self._table.execute(sql, "merge")
         self._table.check_equal(distinct, "distinct by key", merged, "merged")
         self._warehouse.drop_table(typed)
         return merged
+
+    def _touched(self, typed: str) -> PartitionFilter | None:
+        """Return which parts of the table typed rows go to; None where it has no partitions."""
+        partitioning = self._table.partitioning
+        if partitioning is None:
+            return None
+        sql = statements.touched(self.target, typed, self.layout, partitioning)
+        parts = self._table.rows(sql, "touched")
+        count = parts[0][2] if parts else 0
+        too_many = len(parts) > MAXIMUM_PARTITIONS_A_JOB or count > MAXIMUM_PARTITIONS
+        if too_many and (info := self._warehouse.table_info(self._table.name)):
+            self._make_anew(info, TimePartitioning(partitioning.column, "MONTH"))
+        return PartitionFilter(partitioning.column, [(low, high) for low, high, _ in parts])
 
     def _check_order(self, staged: StagingTable, distinct: int) -> None:
         """Say so where nothing tells which of two rows with one key is the later."""
@@ -327,12 +504,6 @@ class Stream:
                 self.layout.stream,
                 staged.rows - distinct,
             )
-
-    def _take_file(self) -> ParquetFile | None:
-        """Finish the file of records at hand, and begin the next."""
-        file = self.buffer.close()
-        self.buffer = self._new_buffer()
-        return file
 
     def _new_buffer(self) -> StreamBuffer:
         path = self._options.directory / f"{uuid.uuid4()}.parquet"

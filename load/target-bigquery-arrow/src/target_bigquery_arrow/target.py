@@ -7,7 +7,7 @@ import select
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.mapper import RemoveRecordTransform, StreamMap
 
 from target_bigquery_arrow.batches import BatchFile, TemporaryFiles, json_lines, local_paths
+from target_bigquery_arrow.bookmarks import Bookmarks
 from target_bigquery_arrow.drift import SchemaDrift
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import layout_of
@@ -37,6 +38,7 @@ from target_bigquery_arrow.names import dataset_name, table_name
 from target_bigquery_arrow.settings import MEBIBYTE, SETTINGS
 from target_bigquery_arrow.stream import LoadOptions, Stream
 from target_bigquery_arrow.stream_maps import check_key_is_kept, leaves_alone, mapped
+from target_bigquery_arrow.table import Dataset
 from target_bigquery_arrow.warehouse import Warehouse
 
 # A stream's records become a row group once they take this part of `batch_bytes`.
@@ -86,6 +88,7 @@ class TargetBigQueryArrow(Target):
         # States that are not out yet, each with the streams that it waits for.
         self._states: list[tuple[bytes, set[Stream]]] = []
         self._failures: dict[Stream, LoadError] = {}
+        self._bookmarks = Bookmarks()
         self._pending_bytes = 0
         self._committed_at = time.monotonic()
         # Those that the last message but STATE was for: the ones whose end a STATE may tell.
@@ -100,6 +103,7 @@ class TargetBigQueryArrow(Target):
             drift=SchemaDrift(self.config["schema_drift"]),
             hard_delete=self.config["hard_delete"],
             partition_bytes=self.config["partition_bytes"],
+            repartition=self.config["repartition"],
         )
         self._warehouse = Warehouse(
             project=self.config["project"],
@@ -111,6 +115,7 @@ class TargetBigQueryArrow(Target):
             maximum_bytes_billed=self.config.get("maximum_bytes_billed"),
             retry_seconds=float(self.config["retry_seconds"]),
         )
+        self._dataset: Dataset | None = None
 
     @classmethod
     @override
@@ -143,6 +148,8 @@ class TargetBigQueryArrow(Target):
         finally:
             for stream in self._streams.values():
                 stream.close()
+            if self._dataset:
+                self._dataset.close()
             self._temporary_files.close()
             self._directory.cleanup()
 
@@ -154,10 +161,10 @@ class TargetBigQueryArrow(Target):
         if self._schemas.get(schema.stream) == schema:
             self._last_heard = self._routes[schema.stream]
             return
-        if not self._schemas:
-            self._warehouse.ensure_dataset()
+        if self._dataset is None:
+            self._dataset = Dataset(self._warehouse)
         if schema.stream in self._schemas:
-            self.commit()
+            self.commit([stream for _, stream in self._routes[schema.stream]])
         else:
             for _, stream in self._last_heard:
                 stream.completeness.next_stream()
@@ -166,13 +173,13 @@ class TargetBigQueryArrow(Target):
             schema.stream, schema.schema, schema.key_properties or []
         )
         self._routes[schema.stream] = [
-            (stream_map, self._stream_for(stream_map, schema.stream))
+            (stream_map, self._stream_for(stream_map, schema.stream, self._dataset))
             for stream_map in self.mapper.stream_maps[schema.stream]
             if not isinstance(stream_map, RemoveRecordTransform)
         ]
         self._last_heard = self._routes[schema.stream]
 
-    def _stream_for(self, stream_map: StreamMap, source: str) -> Stream:
+    def _stream_for(self, stream_map: StreamMap, source: str, dataset: Dataset) -> Stream:
         """Begin to load a stream, or go on with it under its new schema.
 
         Raises:
@@ -187,7 +194,7 @@ class TargetBigQueryArrow(Target):
         )
         stream = self._streams.get(layout.table.lower())
         if stream is None:
-            stream = Stream(layout, self._warehouse, self._options)
+            stream = Stream(layout, dataset, self._options)
             self._streams[layout.table.lower()] = stream
         elif stream in (known for _, known in self._routes.get(source, [])):
             stream.adopt(layout)
@@ -211,36 +218,38 @@ class TargetBigQueryArrow(Target):
             mapped_record = mapped(record, stream_map)
             if mapped_record is None:
                 continue
-            buffer = stream.buffer
-            before = buffer.pending_bytes
-            stream.append(mapped_record)
-            self._pending_bytes += buffer.pending_bytes - before
-            if buffer.pending_bytes >= self._row_group_bytes:
+            self._pending_bytes += stream.append(mapped_record)
+            if stream.pending_bytes >= self._row_group_bytes:
                 self._spill(stream)
         if self._pending_bytes >= self.config["batch_bytes"]:
             for stream in self._streams.values():
-                self._spill(stream)
+                if stream.pending_bytes:
+                    self._spill(stream)
 
     def _spill(self, stream: Stream) -> None:
         """Write a stream's records to disk; load everything when that is worth it."""
-        self._pending_bytes -= stream.buffer.pending_bytes
-        stream.buffer.spill()
-        written = sum(stream.buffer.written_bytes for stream in self._streams.values())
+        self._pending_bytes -= stream.pending_bytes
+        stream.spill()
+        written = sum(stream.written_bytes for stream in self._streams.values())
         if written >= self.config["load_bytes"]:
-            self.commit()
+            for each in self._streams.values():
+                self._stage_records(each)
 
     @override
     def _process_state_message(self, message: Any) -> None:
         state: State = message
-        uncommitted = {stream for stream in self._streams.values() if stream.is_uncommitted}
+        for name in self._bookmarks.moved(state, self._routes.keys()):
+            for _, stream in self._routes[name]:
+                stream.is_awaited |= stream.is_uncommitted
+        awaited = {stream for stream in self._streams.values() if stream.is_awaited}
         if self.config["emit_interim_state"] or not state.is_interim:
-            if self._states and self._states[-1][1] == uncommitted:
+            if self._states and self._states[-1][1] == awaited:
                 self._states.pop()
-            self._states.append((bytes(state.value), uncommitted))
+            self._states.append((bytes(state.value), awaited))
         for _, stream in self._last_heard:
             stream.completeness.state()
         if time.monotonic() - self._committed_at >= self.config["batch_wait_limit_seconds"]:
-            self.commit()
+            self.commit(awaited)
 
     @override
     def _process_activate_version_message(self, message: Any) -> None:
@@ -292,8 +301,8 @@ class TargetBigQueryArrow(Target):
             properties = self._schemas[batch.stream].schema["properties"]
             for record in file.records(properties, batch.version):
                 self._append(record, others)
-        if any(stream.buffer.pending_bytes or stream.buffer.written_bytes for stream in loadable):
-            self.commit()  # what came as records came before
+        for stream in loadable:
+            self._stage_records(stream)  # what came as records came before
         works = []
         for stream in loadable:
             stream.completeness.records += file.rows
@@ -318,6 +327,13 @@ class TargetBigQueryArrow(Target):
         works = [stream.stage_keys(files, keys.max_delete_fraction) for stream in streams]
         for file, *loads in zip(files, *works, strict=True):
             self._start_staging(streams, loads, file.path)
+
+    def _stage_records(self, stream: Stream) -> None:
+        """Begin to load a stream's records into staging; they go into its table with the rest."""
+        self._pending_bytes -= stream.pending_bytes
+        if load := stream.stage_records():
+            stream.wait()
+            stream.staging = self._load_pool.start(load)
 
     def _start_staging(
         self, streams: Sequence[Stream], works: Iterable[Callable[[], None]], path: Path
@@ -352,34 +368,38 @@ class TargetBigQueryArrow(Target):
 
     # Commits
 
-    def commit(self) -> None:
-        """Load every stream's rows, then emit the newest state that they complete.
+    def commit(self, streams: Collection[Stream] | None = None) -> None:
+        """Load some streams' rows, else all, then emit the newest state that they complete.
 
         Raises:
             LoadError: a stream failed. The others' rows are in the warehouse all the same.
         """
-        self._for_each_stream(Stream.commit)
-        self._pending_bytes = 0
+        self._for_each_stream(Stream.commit, streams)
+        self._pending_bytes = sum(stream.pending_bytes for stream in self._streams.values())
         self._committed_at = time.monotonic()
         self._settle()
 
     def _settle(self) -> None:
         """Emit the newest state that waits for no stream that failed; then raise the failure."""
-        for state, uncommitted in reversed(self._states):
-            if uncommitted.isdisjoint(self._failures):
+        for index, (state, awaited) in reversed(list(enumerate(self._states))):
+            if not any(stream.is_awaited or stream in self._failures for stream in awaited):
                 sys.stdout.buffer.write(state + b"\n")
                 sys.stdout.buffer.flush()
+                self._states = self._states[index + 1 :]
                 break
-        self._states = []
         for failure in self._failures.values():
             raise failure
 
-    def _for_each_stream(self, work: Callable[[Stream], None]) -> None:
-        """Do some work for every stream that has not failed, several at a time."""
+    def _for_each_stream(
+        self, work: Callable[[Stream], None], streams: Collection[Stream] | None = None
+    ) -> None:
+        """Do some work for streams that have not failed, several at a time."""
+        if streams is None:
+            streams = self._streams.values()
         with ThreadPoolExecutor(PARALLEL_LOADS) as pool:
             tasks = {
                 pool.submit(work, stream): stream
-                for stream in self._streams.values()
+                for stream in streams
                 if stream not in self._failures
             }
             try:
@@ -396,13 +416,14 @@ class TargetBigQueryArrow(Target):
     def _log_counts(self, stream: Stream) -> None:
         counts = stream.counts
         self.logger.info(
-            "%s: %d rows received, %d loaded, %d %s, %d deleted",
+            "%s: %d rows received, %d loaded, %d %s, %d deleted%s",
             stream.target,
             counts.received,
             counts.loaded,
             counts.merged,
             "merged" if stream.layout.keys else "appended",
             counts.deleted,
+            f", {stream.billed / MEBIBYTE:,.0f} MiB billed" if stream.billed else "",
         )
 
     def _streams_named(self, name: str, message_type: str) -> Routes:
@@ -416,6 +437,8 @@ class TargetBigQueryArrow(Target):
             )
             raise LoadError(message) from None
         self._last_heard = routes
+        for _, stream in routes:
+            stream.prepare()
         return routes
 
 

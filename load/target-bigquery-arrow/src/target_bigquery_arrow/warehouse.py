@@ -6,7 +6,9 @@ id of its own, so that a retry finds the job that ran instead of running it twic
 
 import datetime
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -23,7 +25,9 @@ from google.oauth2 import service_account
 
 from target_bigquery_arrow.column_types import ColumnType, Kind
 from target_bigquery_arrow.errors import LoadError
-from target_bigquery_arrow.layout import BATCHED_AT, Layout
+from target_bigquery_arrow.layout import Layout
+from target_bigquery_arrow.partitioning import Partitioning, RangePartitioning, TimePartitioning
+from target_bigquery_arrow.staging import STAGING_DAYS
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,9 @@ logger = logging.getLogger(__name__)
 ONCE: Any = None
 # How long one request may take before it counts as lost; a job may take longer.
 REQUEST_SECONDS = 120
+# The most that the API takes; its own default is 50.
+TABLES_A_PAGE = 1000
+SECONDS_AN_HOUR = 3600
 # Between tries: from the first wait, doubling, up to the longest.
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30
@@ -75,6 +82,45 @@ CLUSTERABLE = {
 }
 
 
+@dataclass(frozen=True)
+class TableInfo:
+    """What BigQuery says of a table.
+
+    Attributes:
+        types: its columns by name; None for a type that this loader never writes.
+        partitioning: how it is partitioned; None where it isn't, or by no column.
+        size: its logical bytes.
+        rows: its rows.
+        schema: its columns as BigQuery describes them.
+    """
+
+    types: Mapping[str, ColumnType | None]
+    partitioning: Partitioning | None
+    size: int
+    rows: int
+    schema: Sequence[bigquery.SchemaField] = ()
+
+    def schema_with(self, types: Mapping[str, ColumnType]) -> list[bigquery.SchemaField]:
+        """Return the columns as BigQuery describes them, some of another type."""
+        return [
+            _field(column.name, types[column.name]) if column.name in types else column
+            for column in self.schema
+        ]
+
+
+@dataclass
+class Bill:
+    """What the queries of one table may cost, and what they did.
+
+    Attributes:
+        size: the logical bytes of the table and of what is staged for it.
+        billed: the bytes that its queries have billed so far.
+    """
+
+    size: int = 0
+    billed: int = 0
+
+
 def _is_transient(error: BaseException) -> bool:
     reasons = _reasons(error)
     if TOO_MANY_BYTES in reasons:
@@ -99,7 +145,8 @@ class Warehouse:
         api_endpoint: another address of the API, e.g. a local emulator's.
         anonymous: send no credentials, for an emulator.
         credentials_path: a service account's key file; application default credentials without.
-        maximum_bytes_billed: what a query may bill; one that would bill more fails unrun.
+        maximum_bytes_billed: what a query may bill, if its table isn't larger than half of that;
+            one that would bill more fails unrun.
         retry_seconds: how long to go on when BigQuery fails or can't be reached.
     """
 
@@ -119,9 +166,7 @@ class Warehouse:
         self.dataset = f"{project}.{dataset}"
         self.location = location
         self.address = api_endpoint or "https://bigquery.googleapis.com"
-        self._query_options = bigquery.QueryJobConfig()
-        if maximum_bytes_billed:
-            self._query_options.maximum_bytes_billed = maximum_bytes_billed
+        self._maximum_bytes_billed = maximum_bytes_billed
         self._retry_seconds = retry_seconds
         self._retrying = True
         try:
@@ -143,12 +188,18 @@ class Warehouse:
         """Let calls fail at their next error: the process is ending."""
         self._retrying = False
 
-    def ensure_dataset(self) -> None:
-        """Make the dataset if it isn't there.
+    def open(self) -> Mapping[str, float]:
+        """Make the dataset if it does not exist; return its tables and their ages in hours.
 
         Raises:
-            LoadError: it is there, in another location.
+            LoadError: the dataset is in another location.
         """
+        with ThreadPoolExecutor(1) as pool:
+            listed = pool.submit(self._tables)
+            self._ensure_dataset()
+            return listed.result()
+
+    def _ensure_dataset(self) -> None:
         what = f"dataset {self.dataset}"
         try:
             found = self._call(
@@ -172,8 +223,30 @@ class Warehouse:
             )
             raise LoadError(message)
 
-    def table_types(self, table: str) -> Mapping[str, ColumnType | None] | None:
-        """Return a table's columns by name, or None where there is no such table."""
+    def _tables(self) -> Mapping[str, float]:
+        try:
+            found = self._call(
+                f"dataset {self.dataset}",
+                lambda: list(
+                    self._client.list_tables(
+                        self.dataset,
+                        page_size=TABLES_A_PAGE,
+                        retry=ONCE,
+                        timeout=REQUEST_SECONDS,
+                    )
+                ),
+                passing=exceptions.NotFound,
+            )
+        except exceptions.NotFound:
+            return {}
+        now = datetime.datetime.now(datetime.UTC)
+        return {
+            table.table_id: (now - table.created).total_seconds() / SECONDS_AN_HOUR
+            for table in found
+        }
+
+    def table_info(self, table: str) -> TableInfo | None:
+        """Return what a table is like, or None where there is no such table."""
         try:
             found = self._call(
                 f"table {self.dataset}.{table}",
@@ -184,20 +257,53 @@ class Warehouse:
             )
         except exceptions.NotFound:
             return None
-        return {field.name: _column_type(field) for field in found.schema}
-
-    def create_table(self, layout: Layout, *, partitioned: bool) -> None:
-        """Make a stream's table: clustered by key, partitioned by month of ingestion if asked."""
-        table = bigquery.Table(
-            f"{self.dataset}.{layout.table}",
-            schema=[_field(name, column) for name, column in layout.types.items()],
+        return TableInfo(
+            types={column.name: _column_type(column) for column in found.schema},
+            partitioning=_partitioning(found),
+            size=int(found.num_bytes or 0),
+            rows=int(found.num_rows or 0),
+            schema=found.schema,
         )
+
+    def create_table(
+        self,
+        layout: Layout,
+        partitioning: Partitioning | None,
+        *,
+        name: str | None = None,
+        schema: Sequence[bigquery.SchemaField] | None = None,
+    ) -> None:
+        """Make a stream's table: clustered by its key, partitioned if asked.
+
+        Args:
+            layout: the stream's columns and key.
+            partitioning: how to partition the table.
+            name: another name for it than the layout's.
+            schema: its columns, where they are not the layout's.
+        """
+        name = name or layout.table
+        table = bigquery.Table(f"{self.dataset}.{name}", schema=schema or _fields(layout.types))
         clustering = [key for key in layout.keys if layout.types[key].kind in CLUSTERABLE]
         table.clustering_fields = clustering[:MAXIMUM_CLUSTERING_COLUMNS] or None
-        if partitioned:
-            table.time_partitioning = bigquery.TimePartitioning("MONTH", field=BATCHED_AT)
+        match partitioning:
+            case TimePartitioning(column, unit):
+                table.time_partitioning = bigquery.TimePartitioning(unit, field=column)
+            case RangePartitioning(column, start, end, interval):
+                table.range_partitioning = bigquery.RangePartitioning(
+                    bigquery.PartitionRange(start=start, end=end, interval=interval), field=column
+                )
+        self._create(table)
+
+    def create_staging_table(self, name: str, columns: Mapping[str, ColumnType]) -> None:
+        """Make a staging table, which goes by itself if nobody drops it."""
+        table = bigquery.Table(f"{self.dataset}.{name}", schema=_fields(columns))
+        lifetime = datetime.timedelta(days=STAGING_DAYS)
+        table.expires = datetime.datetime.now(datetime.UTC) + lifetime
+        self._create(table)
+
+    def _create(self, table: bigquery.Table) -> None:
         self._call(
-            f"table {self.dataset}.{layout.table}",
+            f"table {self.dataset}.{table.table_id}",
             lambda: self._client.create_table(
                 table, exists_ok=True, retry=ONCE, timeout=REQUEST_SECONDS
             ),
@@ -205,16 +311,16 @@ class Warehouse:
 
     def load_parquet(
         self, path: Path, table: str, columns: Mapping[str, ColumnType], job: str
-    ) -> int:
-        """Append a Parquet file to a staging table and return the rows that arrived.
+    ) -> tuple[int, int]:
+        """Append a Parquet file to a staging table; return the rows and bytes that arrived.
 
-        Columns of the file that aren't named are left out.
+        Columns of the file that are not named are left out.
         """
         options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
         options.enable_list_inference = True
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
-            schema=[_field(name, column) for name, column in columns.items()],
+            schema=_fields(columns),
             write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
             ignore_unknown_values=True,
             parquet_options=options,
@@ -232,33 +338,39 @@ class Warehouse:
                 )
 
         finished = self._run(f"load of {path} into {self.dataset}.{table}", job, submit)
-        return int(finished.output_rows or 0)
+        return int(finished.output_rows or 0), int(finished.output_bytes or 0)
 
-    def execute(self, sql: str, job: str) -> int:
+    def execute(self, sql: str, job: str, bill: Bill) -> int:
         """Run one statement and return the rows that it changed."""
-        return int(self._query(sql, job).num_dml_affected_rows or 0)
+        return int(self._query(sql, job, bill).num_dml_affected_rows or 0)
 
-    def fetch_row(self, sql: str, job: str) -> tuple[int, ...]:
-        """Run a query for numbers and return its only row."""
-        finished = self._query(sql, job)
-        (row,) = self._call(
+    def fetch_rows(self, sql: str, job: str, bill: Bill) -> list[tuple[Any, ...]]:
+        """Run a query and return its rows."""
+        finished = self._query(sql, job, bill)
+        return self._call(
             sql.partition("\n")[0],
-            lambda: list(finished.result(retry=ONCE, timeout=REQUEST_SECONDS)),
+            lambda: [row.values() for row in finished.result(retry=ONCE, timeout=REQUEST_SECONDS)],
         )
-        return tuple(row.values())
 
-    def _query(self, sql: str, job: str) -> QueryJob:
+    def _query(self, sql: str, job: str, bill: Bill) -> QueryJob:
+        options = bigquery.QueryJobConfig()
+        if self._maximum_bytes_billed:
+            # A statement reads its table and writes it anew, at most: that is never a slip.
+            options.maximum_bytes_billed = max(self._maximum_bytes_billed, 2 * bill.size)
+
         def submit(job_id: str) -> QueryJob:
             return self._client.query(
                 sql,
-                job_config=self._query_options,
+                job_config=options,
                 job_id=job_id,
                 retry=ONCE,
                 job_retry=ONCE,
                 timeout=REQUEST_SECONDS,
             )
 
-        return self._run(sql.partition("\n")[0], job, submit)
+        finished = self._run(sql.partition("\n")[0], job, submit)
+        bill.billed += int(finished.total_bytes_billed or 0)
+        return finished
 
     def row_count(self, table: str) -> int:
         """Return the number of rows in a table that is not being streamed into."""
@@ -269,21 +381,6 @@ class Warehouse:
             ),
         )
         return int(found.num_rows or 0)
-
-    def tables(self, prefix: str) -> list[tuple[str, float]]:
-        """Return the tables whose names begin with a prefix, and their ages in hours."""
-        found = self._call(
-            f"dataset {self.dataset}",
-            lambda: list(
-                self._client.list_tables(self.dataset, retry=ONCE, timeout=REQUEST_SECONDS)
-            ),
-        )
-        now = datetime.datetime.now(datetime.UTC)
-        return [
-            (table.table_id, (now - table.created).total_seconds() / 3600)
-            for table in found
-            if table.table_id.startswith(prefix)
-        ]
 
     def drop_table(self, table: str) -> None:
         """Drop a table; it is no error if there is none."""
@@ -419,6 +516,19 @@ def _credentials(
         )
         raise LoadError(message) from error
     return credentials
+
+
+def _fields(columns: Mapping[str, ColumnType]) -> list[bigquery.SchemaField]:
+    return [_field(name, column) for name, column in columns.items()]
+
+
+def _partitioning(table: bigquery.Table) -> Partitioning | None:
+    if (time := table.time_partitioning) and time.field:
+        return TimePartitioning(time.field, time.type_)
+    if ranges := table.range_partitioning:
+        bounds = ranges.range_
+        return RangePartitioning(ranges.field, bounds.start, bounds.end, bounds.interval)
+    return None
 
 
 def _field(name: str, column: ColumnType) -> bigquery.SchemaField:
