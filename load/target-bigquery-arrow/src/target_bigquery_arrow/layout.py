@@ -1,5 +1,6 @@
 """What a stream's SCHEMA message makes of its table."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,12 @@ class Layout:
     def types(self) -> dict[str, ColumnType]:
         """Return every column of the table by name, metadata included."""
         return {column.name: column.type for column in self.columns} | dict(METADATA)
+
+    @property
+    def key_label(self) -> str:
+        """Return what tells this key from every other, as a label's value may be."""
+        names = "\n".join(sorted(key.lower() for key in self.keys))
+        return hashlib.sha256(names.encode()).hexdigest()[:16] if self.keys else "none"
 
     @property
     def arrow_schema(self) -> pa.Schema:

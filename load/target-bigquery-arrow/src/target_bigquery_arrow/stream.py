@@ -23,7 +23,7 @@ from target_bigquery_arrow.deletes import (
 from target_bigquery_arrow.drift import SchemaDrift, reconcile
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.file_mapping import FileMapping
-from target_bigquery_arrow.layout import Layout
+from target_bigquery_arrow.layout import SEQUENCE, Layout
 from target_bigquery_arrow.messages import Record
 from target_bigquery_arrow.partitioning import (
     MAXIMUM_PARTITIONS,
@@ -361,8 +361,12 @@ class Stream:
             self._warehouse.create_table(self.layout, self._partitioning_at_first())
             self._dataset.add(self._table.name)
             self._table_exists = self._table_is_new = self._table_is_empty = True
-        elif self._info and self._options.repartition:
-            self._repartition(self._info)
+        elif self._info:
+            self._table.wait_for_others()
+            if not self._info.has_key(self.layout):
+                self._adopt_key(self._info)
+            if self._options.repartition:
+                self._repartition(self._info)
         self._info = None
         if self._plan.added:
             sql = statements.add_columns(self.target, self._plan.added)
@@ -370,6 +374,62 @@ class Stream:
             self._plan.added.clear()
         while self._plan.widened:
             self._widen(*self._plan.widened.popitem())
+
+    def _adopt_key(self, info: TableInfo) -> None:
+        """Go on by another key than the table's rows have, if there is one row a key.
+
+        Raises:
+            LoadError: the rows that are there couldn't be told from those that come.
+        """
+        if not self.layout.keys:
+            # Rows of a version take the place of all others once they are whole.
+            if self.counts.versionless:
+                raise self._other_key(info, "no key, so that its rows would be there twice")
+            return
+        if missing := set(self.layout.keys) - info.types.keys():
+            ((live,),) = self._table.rows(
+                statements.count_live(self.target, self.layout), "count_live"
+            )
+            if live:
+                names = ", ".join(sorted(missing))
+                reason = f"key '{names}', which none of the table's {live:,} live rows has"
+                raise self._other_key(info, reason)
+            return
+        ((_, live_without, keys),) = self._table.rows(
+            statements.count_keys(self.target, self.layout), "count_keys"
+        )
+        if live_without:
+            names = ", ".join(self.layout.keys)
+            reason = f"key '{names}', which {live_without:,} of the table's live rows don't have"
+            raise self._other_key(info, reason)
+        ((rows,),) = self._table.rows(statements.count_rows(self.target), "count_rows")
+        if rows > keys:
+            self._leave_one_row_a_key(info)
+        self._warehouse.note_key(self.layout)
+
+    def _other_key(self, info: TableInfo, reason: str) -> LoadError:
+        old = f" (clustered by '{', '.join(info.clustering)}')" if info.clustering else ""
+        return LoadError(
+            f"Stream '{self.layout.stream}': table {self.target} was loaded by another key{old}, "
+            f"and now the stream has {reason}. Nothing was written. Keep the old key by "
+            f"`table-key-properties` in the extractor's `metadata`; or rename or drop the table, "
+            f"and read the stream in full with `meltano invoke stack resync`."
+        )
+
+    def _leave_one_row_a_key(self, info: TableInfo | None = None) -> None:
+        """Repair a table in which rows share a key: of each, the latest live row stays.
+
+        Raises:
+            LoadError: BigQuery failed.
+        """
+        info = info or self._warehouse.table_info(self._table.name)
+        if info is None:
+            return
+        logger.warning(
+            "Table %s has several rows for some keys: it is made anew with the latest row of each",
+            self.target,
+        )
+        self._table.rebuild(self.layout, info.schema, info.partitioning, one_row_a_key=True)
 
     def _widen(self, name: str, column: ColumnType) -> None:
         partitioning = self._table.partitioning
@@ -433,7 +493,7 @@ class Stream:
             info.partitioning or "by nothing",
             partitioning or "by nothing",
         )
-        self._table.repartition(self.layout, info.schema_with(widened or {}), partitioning)
+        self._table.rebuild(self.layout, info.schema_with(widened or {}), partitioning)
 
     def _write(self, staged: StagingTable) -> int:
         """Put staged rows into the table; return how many it came to."""
@@ -444,9 +504,17 @@ class Stream:
         return written
 
     def _insert(self, staged: StagingTable) -> int:
-        sql = statements.insert(
-            self.target, self._table.qualified(staged.name), staged.expressions, staged.columns
-        )
+        source = self._table.qualified(staged.name)
+        expressions = dict(staged.expressions)
+        if not self._table_is_new:
+            # The clock may have gone back since the last run.
+            sql = statements.greatest_sequence(
+                self.target, source, expressions[SEQUENCE], staged.columns
+            )
+            ((greatest, least),) = self._table.rows(sql, "sequence")
+            if greatest is not None and least is not None and least <= greatest:
+                expressions[SEQUENCE] += f" + {greatest - least + 1}"
+        sql = statements.insert(self.target, source, expressions, staged.columns)
         inserted = self._table.execute(sql, "insert")
         self._table.check_equal(staged.rows, "loaded", inserted, "inserted")
         return inserted
@@ -456,9 +524,8 @@ class Stream:
         source = self._table.qualified(staged.name)
         sql = statements.fill(self.target, source, self.layout, staged.expressions, staged.columns)
         filled = self._table.execute(sql, "fill")
-        self._table.check_equal(
-            filled, "inserted", self._warehouse.row_count(self._table.name), "in the table"
-        )
+        if self._warehouse.row_count(self._table.name) > filled:
+            self._leave_one_row_a_key()
         self._check_order(staged, filled)
         return filled
 
@@ -478,6 +545,9 @@ class Stream:
         where = self._touched(source)
         sql = statements.merge(self.target, source, self.layout, self._plan.superseded, where)
         merged = self._table.execute(sql, "merge")
+        if merged > distinct:
+            self._leave_one_row_a_key()
+            merged = distinct
         self._table.check_equal(distinct, "distinct by key", merged, "merged")
         self._warehouse.drop_table(typed)
         return merged

@@ -249,23 +249,6 @@ def test_files_are_private(loader: Loader) -> None:
     assert not directory.exists()
 
 
-def test_two_runs_never_load_one_table_at_once(
-    loader: Loader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(loader.directory))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    run = loader.start()
-    assert run.stdin
-    run.stdin.write(lines([THINGS]))
-    run.stdin.flush()
-    wait_until(lambda: any(loader.directory.glob("target-bigquery-arrow-*/*.lock")))
-    with pytest.raises(LoadError, match="Another run is loading"):
-        loader.load(THINGS, ONE)
-    run.kill()
-    run.communicate()
-    loader.load(THINGS, ONE)
-
-
 def directories(parent: Path) -> list[Path]:
     """Folders for Parquet files, without the one for locks."""
     locks = f"target-bigquery-arrow-{os.getuid()}"

@@ -50,7 +50,7 @@ def test_the_dataset_is_listed_once_and_each_table_asked_for_once(
     paths = [request.path.partition("/datasets/")[2] for request in requests]
     assert sum("/tables?" in path for path in paths) == 1
     assert sum("/tables/stream_" in path for path in paths) == 20
-    assert len(paths) == 22, "the dataset, its list, and its tables"
+    assert len(paths) == 24, "the dataset, its list, its tables, and jobs under way in two states"
 
 
 def test_staging_tables_go_by_themselves(loader: Loader, requests: list[Request]) -> None:
