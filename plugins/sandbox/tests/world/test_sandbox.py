@@ -1,5 +1,6 @@
 """The services, through the command line."""
 
+import http.client
 import json
 import socket
 from pathlib import Path
@@ -76,6 +77,27 @@ def test_every_service_listens_on_loopback_only(sandbox: CommandLine) -> None:
 
     assert len(addresses) == len(PORTS)
     assert {address for address, _ in addresses.values()} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [
+        ("BIGQUERY", "/bigquery/v2/projects/local/datasets"),
+        ("SAAS", "/health"),
+        ("METABASE", "/api/health"),
+    ],
+)
+def test_every_service_refuses_requests_to_another_name(
+    sandbox: CommandLine, service: str, path: str
+) -> None:
+    def status(host: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", sandbox.port(service), timeout=30)
+        connection.request("GET", path, headers={"Host": host})
+        return connection.getresponse().status
+
+    assert status(f"127.0.0.1:{sandbox.port(service)}") == 200
+    assert status(f"localhost:{sandbox.port(service)}") == 200
+    assert status(f"evil.example:{sandbox.port(service)}") == 400
 
 
 def test_postgres_refuses_a_wrong_password(sandbox: CommandLine) -> None:
