@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -466,18 +468,24 @@ class Client:
     def __init__(self, datasets: Mapping[str, str], forbidden: str = "") -> None:
         self.datasets = dict(datasets)
         self.forbidden = forbidden
+        self.error: Exception = exceptions.Forbidden("Access Denied")
         self.made: list[str] = []
+        self.days: int | None = None
+        self.tables: Mapping[str, datetime | None] = {}
 
     def __getattr__(self, name: str) -> Any:
         def call(target: Any, *_: Any, **__: Any) -> Any:
             if name == self.forbidden:
-                raise exceptions.Forbidden("Access Denied")
+                raise self.error
             if name == "get_dataset":
                 if target.split(".")[1] not in self.datasets:
                     raise exceptions.NotFound(target)
                 dataset = api.Dataset(target)
                 dataset.location = self.datasets[target.split(".")[1]]
+                dataset.default_table_expiration_ms = self.days and self.days * 86_400_000
                 return dataset
+            if name == "list_tables":
+                return [SimpleNamespace(table_id=n, expires=at) for n, at in self.tables.items()]
             if name.startswith("create"):
                 self.made.append(str(target.reference))
             if name.startswith("delete"):
@@ -524,6 +532,52 @@ def test_each_right_that_is_missing_is_named(
     found = check_bigquery(tmp_path, monkeypatch, Client({"notes": "EU"}, forbidden))
     assert found[name].ok is False
     assert mend in str(found[name].mend)
+
+
+def test_a_project_without_billing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = (
+        "Billing has not been enabled for this project. Enable billing at "
+        "https://console.cloud.google.com/billing. DML queries are not allowed in the free tier. "
+        "Set up a billing account to remove this restriction."
+    )
+    client = Client({"notes": "EU"}, "query_and_wait")
+    client.error = exceptions.Forbidden(
+        said, errors=[{"reason": "billingNotEnabled", "message": said}]
+    )
+    found = check_bigquery(tmp_path, monkeypatch, client)
+    assert found["notes"].ok is True
+    assert found["INSERT"].ok is False
+    assert "no billing account" in found["INSERT"].detail
+    assert "/billing/linkedaccount?project=somebodys" in str(found["INSERT"].mend)
+
+
+@pytest.mark.parametrize(("environment", "ok"), [("prod", False), ("dev", True)])
+def test_tables_that_bigquery_will_delete_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, ok: bool
+) -> None:
+    dataset = "lawrence_notes" if environment == "dev" else "notes"
+    client = Client({dataset: "EU"})
+    soon = datetime(2026, 12, 1, tzinfo=UTC)
+    client.tables = {
+        "_sdc_staging__notes__x": soon,
+        "stack_check_1": soon,
+        "notes__dbt_tmp_1": soon,
+        "notes": None,
+    }
+    assert check_bigquery(tmp_path, monkeypatch, client, environment)[dataset].mend is None
+    client.tables = {"notes": soon + timedelta(1), "tags": soon}
+    found = check_bigquery(tmp_path, monkeypatch, client, environment)[dataset]
+    assert found.ok is ok
+    assert "delete 2 of its tables, tags first, on 2026-12-01" in found.detail
+    client.days = 60
+    found = check_bigquery(tmp_path, monkeypatch, client, environment)[dataset]
+    assert found.ok is ok
+    assert "deleted after 60 days" in found.detail
+    assert f"--default_table_expiration 0 --default_partition_expiration 0 somebodys:{dataset}" in (
+        str(found.mend)
+    )
 
 
 def test_a_developers_dataset_may_not_be_one_of_productions(
