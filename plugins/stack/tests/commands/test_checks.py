@@ -17,7 +17,7 @@ from meltano.core.plugin.singer.catalog import (
     select_metadata_rules,
     visit,
 )
-from stack.check import bigquery, cron, files, metabase, pins, postgres, state, variables
+from stack.check import bigquery, cron, files, machine, metabase, pins, postgres, state, variables
 from stack.check.context import Context
 from stack.check.result import Result
 from stack.check.selection import Selection
@@ -638,3 +638,33 @@ def test_productions_state_outlives_the_machine(
     # Without an environment here, gs:// lacks its library: which is named.
     assert found.ok is ok
     assert ok or "MELTANO_STATE_BACKEND_URI" in str(found.mend) or "meltano[gcs]" in str(found.mend)
+
+
+# --- This machine
+
+
+@pytest.mark.parametrize(
+    ("modes", "fix"),
+    [
+        ({".env": 0o600, ".meltano": 0o700}, None),
+        ({".meltano": 0o700}, None),
+        ({".env": 0o400, ".meltano": 0o500}, None),
+        ({".env": 0o644, ".meltano": 0o700}, "chmod 600 .env"),
+        ({".env": 0o640, ".meltano": 0o755}, "chmod 600 .env && chmod 700 .meltano"),
+        ({".env": 0o600, ".meltano": 0o711}, "chmod 700 .meltano"),
+    ],
+)
+def test_what_holds_passwords_is_closed_to_others(
+    tmp_path: Path, modes: Mapping[str, int], fix: str | None
+) -> None:
+    for name, mode in modes.items():
+        if name == ".env":
+            (tmp_path / name).touch()
+        else:
+            (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    (found,) = (
+        one for one in machine.check(context(tmp_path, plugin("x"))) if one.name == "private files"
+    )
+    assert found.ok is (fix is None)
+    assert found.mend == (fix and f"In {tmp_path}: {fix}")

@@ -62,13 +62,11 @@ def differing(variables: Sequence[Variable], values: Mapping[str, str]) -> list[
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file at once, with its mode; a new one is its owner's alone."""
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+    """Write a file at once. It holds passwords: its owner alone may read it."""
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     try:
         with os.fdopen(handle, "w") as file:
             file.write(text)
-        Path(draft).chmod(mode)
         Path(draft).replace(path)
     except BaseException:
         Path(draft).unlink(missing_ok=True)
