@@ -1,5 +1,7 @@
 """Production runs what `main` holds: a checkout that is dirty, or elsewhere, is asked about.
 
+And a run that was killed doesn't keep the next one waiting (`stack.killed_runs`).
+
 First task of each job, as `stack:guard`. A job can't ask: whoever means it says so to `stack run`,
 which passes the word on in a variable. The word is for this checkout as it is, no other.
 """
@@ -15,7 +17,7 @@ import click
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import developer_name
 
-from stack import meltano
+from stack import killed_runs, meltano
 from stack.errors import StackError
 
 MAIN = "main"
@@ -25,7 +27,10 @@ FILES_SHOWN = 5
 
 @click.command()
 def guard() -> None:
-    """Stop a job in `prod` unless the checkout is `main` as it was committed."""
+    """Stop a job in `prod` unless the checkout is `main` as it was committed.
+
+    In each environment, record runs that were killed as failed: Meltano would wait for them.
+    """
     match meltano.environment():
         case "prod":
             findings = look(meltano.root())
@@ -33,6 +38,8 @@ def guard() -> None:
                 raise StackError(refusal(findings))
         case "dev":
             check_sources(meltano.root())
+    for line in killed_runs.forget(meltano.root(), meltano.environment()):
+        click.echo(line)
 
 
 def confirm(yes: bool) -> None:
