@@ -19,6 +19,7 @@ from target_bigquery_arrow.names import developer_name
 
 from stack import killed_runs, meltano
 from stack.errors import StackError
+from stack.terminal import echo
 
 MAIN = "main"
 CONFIRMED = "STACK_CONFIRMED"
@@ -39,7 +40,7 @@ def guard() -> None:
         case "dev":
             check_sources(meltano.root())
     for line in killed_runs.forget(meltano.root(), meltano.environment()):
-        click.echo(line)
+        echo(line)
 
 
 def confirm(yes: bool) -> None:
@@ -60,8 +61,8 @@ def confirm(yes: bool) -> None:
             raise StackError(refusal(findings))
         # On standard output alone: `meltano invoke` makes log lines of the other, where Python
         # itself (and so click) would ask.
-        click.echo(described(findings))
-        click.echo("Run it in production all the same? [y/N] ", nl=False)
+        echo(described(findings))
+        echo("Run it in production all the same? [y/N] ", nl=False)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             message = "Nothing was run."
             raise StackError(message)
@@ -74,7 +75,7 @@ def look(root: Path) -> list[str]:
     A folder without git, as in a container's image, is taken as it is.
     """
     if not any((folder / ".git").exists() for folder in (root, *root.parents)):
-        click.echo(f"{root} is not a git checkout: production runs what is in it.")
+        echo(f"{root} is not a git checkout: production runs what is in it.")
         return []
     try:
         return [*position(root), *uncommitted(root)]

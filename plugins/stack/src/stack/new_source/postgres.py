@@ -21,6 +21,7 @@ from stack.new_source import personal
 from stack.new_source.dotenv_file import Variable
 from stack.new_source.source_file import Draft, Remarked, Select, variable_name
 from stack.project import Project
+from stack.terminal import echo
 
 TAP = "tap-postgres-arrow"
 CONNECT_SECONDS = 10
@@ -127,7 +128,7 @@ def draft(name: str, url: str, project: Project, schemas: Sequence[str]) -> Draf
             "password": info.password,
             "database": info.dbname,
         }
-        click.echo(f"Connected to {info.dbname} on {info.host}, port {info.port}, as {info.user}.")
+        echo(f"Connected to {info.dbname} on {info.host}, port {info.port}, as {info.user}.")
         files = {SSL_FILES[k]: v for k, v in parameters.items() if k in SSL_FILES}
         catalog = _discover(project, {**place, "ssl_mode": ssl_mode, **files}, schemas)
         tables = [

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import click
-
 from stack import meltano
 from stack.errors import StackError
 from stack.new_source import dotenv_file, personal
@@ -19,6 +17,7 @@ from stack.new_source.fetch import SECRET
 from stack.new_source.postgres import metadata_pattern, stream_pattern
 from stack.new_source.source_file import Commented, Draft, Select, variable_name
 from stack.project import Project
+from stack.terminal import echo
 
 PACKAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.!+_-]+)?")
 ADDRESS = re.compile(
@@ -137,7 +136,7 @@ def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -
         raise StackError(message)
     with tempfile.TemporaryDirectory(prefix="new-source-") as folder:
         tap = _install(package, Path(folder))
-        click.echo(f"Asking {tap.executable} {tap.version} about its settings")
+        echo(f"Asking {tap.executable} {tap.version} about its settings")
         _describe(tap)
         unknown = given.keys() - {setting.name for setting in tap.settings}
         if tap.is_described and unknown:
@@ -156,7 +155,7 @@ def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -
 def _install(package: str, folder: Path) -> Tap:
     match = PACKAGE.fullmatch(package)
     assert match  # noqa: S101 - the caller has looked
-    click.echo(f"Installing {package} aside")
+    echo(f"Installing {package} aside")
     uv = [str(meltano.python()), "-m", "uv"]
     environment = folder / "venv"
     _uv([*uv, "venv", "--quiet", "--python", str(meltano.python()), str(environment)], package)
@@ -375,7 +374,7 @@ def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
             ".env, to have them listed."
         )
         return
-    click.echo("Asking it for its streams")
+    echo("Asking it for its streams")
     streams = _discover(tap, values)
     if isinstance(streams, str):
         found.select = [Select("*.*", above="Everything; the streams couldn't be listed.")]
@@ -392,7 +391,7 @@ def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
         properties = entry.get("schema", {}).get("properties", {})
         if proposed := personal.stream_maps(stream, properties, _key(entry)):
             found.personal[stream] = proposed
-    click.echo(f"  {len(streams)} streams")
+    echo(f"  {len(streams)} streams")
 
 
 def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str:
