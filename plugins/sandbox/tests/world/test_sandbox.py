@@ -1,16 +1,20 @@
 """The services, through the command line."""
 
+import errno
 import http.client
 import json
 import socket
 from pathlib import Path
 
+import click
 import psutil
 import psycopg
 import pytest
+from click.testing import CliRunner
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from sandbox import postgres
+from sandbox.errors import Commands
 
 from .support import PORTS, CommandLine
 
@@ -172,3 +176,28 @@ def test_reset_removes_nothing_but_its_own(stopped_sandbox: CommandLine, tmp_pat
 
     assert result.returncode == 0, result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["novel.txt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Error: Interrupted. `sandbox status` says what runs."),
+        (ValueError("bad \x1b[2J\nsecond"), 1, r"Error: ValueError: bad \x1b[2J (Not foreseen"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
+    ],
+)
+def test_whatever_ends_a_command_is_said_in_a_line(
+    error: BaseException, code: int, said: str
+) -> None:
+    @click.group(cls=Commands)
+    def main() -> None:
+        """Have one command."""
+
+    @main.command()
+    def fail() -> None:
+        raise error
+
+    done = CliRunner().invoke(main, ["fail"])
+    assert done.exit_code == code
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == (1 if said else 0)

@@ -1,4 +1,4 @@
-"""The project's own commands."""
+"""The project's own commands, run through `meltano invoke stack`."""
 
 import sys
 from types import TracebackType

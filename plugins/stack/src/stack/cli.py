@@ -2,11 +2,12 @@
 
 import errno
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, override
+from typing import Any, NoReturn, override
 
 import click
 
@@ -46,10 +47,13 @@ class Commands(click.Group):
 
     @override
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        if args is None:  # as a program, not in a test
+            # Files are removed then, too.
+            signal.signal(signal.SIGTERM, _end)
         try:
             super().main(args, *rest, **options)
         except SystemExit as end:
-            # As a program, not in a test: checks that still wait for an answer are left behind.
+            # Checks that still wait for an answer are left behind.
             if args is None and threading.active_count() > 1:
                 _leave(end.code)
             raise
@@ -76,6 +80,10 @@ class Commands(click.Group):
                 raise  # whoever read the output has left: click ends quietly
             said = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
             raise _told(said, error) from error
+
+
+def _end(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _is_interrupt(error: BaseException) -> bool:

@@ -57,7 +57,7 @@ def confirm(yes: bool) -> None:
     if meltano.environment() != "prod" or not (findings := look(meltano.root())):
         return
     if not yes:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout)):
             raise StackError(refusal(findings))
         # On standard output alone: `meltano invoke` makes log lines of the other, where Python
         # itself (and so click) would ask.

@@ -105,13 +105,18 @@ def test_a_source_in_one_file_is_enough(tmp_path: Path) -> None:
         ("jobs:\n  - name: a\n - name: b\n", 3, "stand at the same indentation"),
         ("jobs: *those\n", 1, "Define it before, with `&`"),
         ("jobs: []\njobs: []\n", 2, "Put what both hold under one"),
+        (f"jobs: []\nx: {'[' * 2000}{']' * 2000}\n", None, "nested too deeply"),
+        (f"jobs: []\nx: {'{a: ' * 2000}{'}' * 2000}\n", None, "nested too deeply"),
+        ("jobs: []\nx: &a\n  b: [*a]\n", None, "holds itself"),
+        (f"jobs: []\nx:\n  y: {'9' * 5000}\n", 3, "Put the value into quotes"),
+        ("jobs: []\nx: 2024-13-45\n", 2, "Put the value into quotes"),
         ("jobs: {name: a}\n", 1, "Make it a list"),
         ("plugins:\n", 1, "Make it a mapping"),
         ("jobs:\n- name: a\n  task: []\n", 2, "Add `tasks:`"),
     ],
 )
 def test_what_meltano_cannot_read_is_named_with_its_line(
-    tmp_path: Path, text: str, line: int, mend: str
+    tmp_path: Path, text: str, line: int | None, mend: str
 ) -> None:
     found = check_files(tmp_path, notes=text)
     assert [where for where, _, is_fatal in found if is_fatal] == [

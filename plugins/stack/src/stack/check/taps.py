@@ -90,10 +90,10 @@ class Tap:
         outcome = self._call("--discover")
         self._raise_for(outcome, "its catalog")
         try:
-            catalog: dict[str, Any] = json.loads(outcome.output)
-        except json.JSONDecodeError:
-            catalog = {}
-        if not isinstance(catalog.get("streams"), list):
+            catalog = json.loads(outcome.output)
+        except (ValueError, RecursionError):
+            catalog = None
+        if not isinstance(catalog, dict) or not isinstance(catalog.get("streams"), list):
             message = "its discovery printed no catalog"
             raise TapError(message, self._look())
         return catalog

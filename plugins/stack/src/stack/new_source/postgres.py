@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import psycopg
 from psycopg import conninfo, sql
 from psycopg.rows import dict_row
 
+from stack import scratch
 from stack.errors import StackError
 from stack.new_source import personal
 from stack.new_source.dotenv_file import Variable
@@ -284,8 +284,8 @@ def _discover(
     if not Path(executable).exists():
         message = f"{TAP} isn't installed. Run `make setup`."
         raise StackError(message)
-    # Only the owner can read it: the password is in it.
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+    # Only the owner can open the folder: the password is in it.
+    with scratch.folder("new-source") as folder, (folder / "config.json").open("w") as file:
         settings = {name: value for name, value in config.items() if value}
         json.dump({**settings, "port": int(config["port"]), "filter_schemas": list(schemas)}, file)
         file.flush()

@@ -3,13 +3,12 @@
 import json
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stack import meltano
+from stack import meltano, scratch
 from stack.errors import StackError
 from stack.new_source import dotenv_file, personal
 from stack.new_source.dotenv_file import Variable
@@ -134,8 +133,8 @@ def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -
             "git+https://…@<commit>`."
         )
         raise StackError(message)
-    with tempfile.TemporaryDirectory(prefix="new-source-") as folder:
-        tap = _install(package, Path(folder))
+    with scratch.folder("new-source") as folder:
+        tap = _install(package, folder)
         echo(f"Asking {tap.executable} {tap.version} about its settings")
         _describe(tap)
         unknown = given.keys() - {setting.name for setting in tap.settings}
@@ -226,7 +225,7 @@ def _describe(tap: Tap) -> None:
     about = tap.run("--about", "--format=json")
     try:
         told = json.loads(about.stdout)
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     if isinstance(told, dict) and isinstance(told.get("settings"), dict):
         tap.is_described = True
@@ -403,7 +402,7 @@ def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str
     done = tap.run("--config", str(config), "--discover")
     try:
         streams: list[dict[str, Any]] = json.loads(done.stdout)["streams"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         last = (done.stderr.strip().splitlines() or ["it says nothing."])[-1]
         for value in values.values():
             if isinstance(value, str) and len(value) > 3:
