@@ -191,8 +191,9 @@ def copy_of_the_project(folder: Path) -> Path:
         ignore=shutil.ignore_patterns(".*", "__pycache__", "target", "logs", "node_modules"),
     )
     (folder / ".venv").symlink_to(ROOT / ".venv")
+    (folder / ".env").touch(mode=0o600)
     (folder / ".env").write_text((ROOT / ".env").read_text())
-    (folder / ".meltano").mkdir()
+    (folder / ".meltano").mkdir(mode=0o700)
     for kind in ("extractors", "loaders", "transformers", "utilities"):
         (folder / ".meltano" / kind).symlink_to(ROOT / ".meltano" / kind)
     return folder

@@ -1,11 +1,11 @@
 """A source: can it be reached and read, and has it what the project asks of it?"""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from stack import scratch
 from stack.check import pins, postgres, variables
 from stack.check.context import Context
 from stack.check.result import Result, failed, noted, passed, skipped
@@ -28,8 +28,8 @@ def check(context: Context, source: Source) -> Iterator[Result]:
     elif not pins.is_redirected(context, extractor):
         yield skipped("streams", "not asked: requests would go to the vendor")
     else:
-        with tempfile.TemporaryDirectory(prefix="stack-check-") as folder:
-            yield from _streams(context, source, Path(folder))
+        with scratch.folder("stack-check") as folder:
+            yield from _streams(context, source, folder)
 
 
 def _streams(context: Context, source: Source, folder: Path) -> Iterator[Result]:

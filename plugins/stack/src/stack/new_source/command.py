@@ -10,6 +10,7 @@ import click
 
 from stack.errors import StackError
 from stack.project import Project
+from stack.terminal import echo, secho
 
 if TYPE_CHECKING:
     from stack.new_source.source_file import Draft
@@ -137,23 +138,23 @@ def _interval(project: Project) -> str:
 def _tell(draft: "Draft", kept: Sequence[str], project: Project) -> None:
     name = draft.name
     known = _known(project)
-    click.echo()
-    click.secho(f"✓ extract/{name}.meltano.yml", fg="green")
+    echo()
+    secho(f"✓ extract/{name}.meltano.yml", fg="green")
     if there := [v.name for v in draft.variables if v.name in known]:
-        click.secho(f"✓ .env has {', '.join(there)}", fg="green")
+        secho(f"✓ .env has {', '.join(there)}", fg="green")
     if missing := [v.name for v in draft.variables if v.name not in known]:
-        click.secho(f"✗ .env still needs {', '.join(missing)}", fg="red")
+        secho(f"✗ .env still needs {', '.join(missing)}", fg="red")
     for variable in kept:
-        click.secho(f"! {variable} was set before, to something else: left as it was.", fg="yellow")
+        secho(f"! {variable} was set before, to something else: left as it was.", fg="yellow")
     for note in draft.notes:
-        click.echo(f"  {note}")
-    click.echo("\nNext")
+        echo(f"  {note}")
+    echo("\nNext")
     for command, what in (
         (f"meltano invoke stack check {name}", "whether everything is in place"),
         (f"meltano run {name}-daily", "load it, build what it feeds, tell Metabase"),
         (f"meltano invoke stack new-staging {name}", "write its staging models"),
     ):
-        click.echo(f"  {command:<44}{what}")
+        echo(f"  {command:<44}{what}")
 
 
 def _known(project: Project) -> Mapping[str, str]:

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,13 @@ import psycopg
 from psycopg import conninfo, sql
 from psycopg.rows import dict_row
 
+from stack import scratch
 from stack.errors import StackError
 from stack.new_source import personal
 from stack.new_source.dotenv_file import Variable
 from stack.new_source.source_file import Draft, Remarked, Select, variable_name
 from stack.project import Project
+from stack.terminal import echo
 
 TAP = "tap-postgres-arrow"
 CONNECT_SECONDS = 10
@@ -127,7 +128,7 @@ def draft(name: str, url: str, project: Project, schemas: Sequence[str]) -> Draf
             "password": info.password,
             "database": info.dbname,
         }
-        click.echo(f"Connected to {info.dbname} on {info.host}, port {info.port}, as {info.user}.")
+        echo(f"Connected to {info.dbname} on {info.host}, port {info.port}, as {info.user}.")
         files = {SSL_FILES[k]: v for k, v in parameters.items() if k in SSL_FILES}
         catalog = _discover(project, {**place, "ssl_mode": ssl_mode, **files}, schemas)
         tables = [
@@ -283,8 +284,8 @@ def _discover(
     if not Path(executable).exists():
         message = f"{TAP} isn't installed. Run `make setup`."
         raise StackError(message)
-    # Only the owner can read it: the password is in it.
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+    # Only the owner can open the folder: the password is in it.
+    with scratch.folder("new-source") as folder, (folder / "config.json").open("w") as file:
         settings = {name: value for name, value in config.items() if value}
         json.dump({**settings, "port": int(config["port"]), "filter_schemas": list(schemas)}, file)
         file.flush()
