@@ -238,9 +238,9 @@ class Catalog:
 
         Args:
             query: a query, as dbt compiles it, say.
-            tables: the rows of the tables that it reads, each a mapping from a column to an
-                expression of its value, by the tables' names as the query writes them, without
-                quotes. All rows of a table have the same columns.
+            tables: the rows of the tables that it reads, by the tables' names as the query writes
+                them, without quotes. A row maps each column to an expression of its value; all rows
+                of a table have the same columns.
 
         Raises:
             Rejected: BigQuery wouldn't take it, or it fails on these rows.
@@ -248,7 +248,8 @@ class Catalog:
         text = _with_paths(query)
         given = []
         for name, rows in (tables or {}).items():
-            text = text.replace(".".join(f"`{part}`" for part in name.split(".")), f"`{name}`")
+            path = r"\.".join(f"`?{re.escape(part)}`?" for part in name.split("."))
+            text = re.sub(rf"(?<![\w`.-]){path}(?![\w`.-])", f"`{name}`", text)
             selects = (
                 "select " + ", ".join(f"{value} as `{column}`" for column, value in row.items())
                 for row in rows
