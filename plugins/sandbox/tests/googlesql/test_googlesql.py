@@ -42,6 +42,7 @@ def catalog(googlesql: GoogleSQL) -> Catalog:
         "select tags = tags from raw.tag",
         "select cast(1 as int32)",
         "select array_max([1, 2])",
+        "select iferror(1, 2)",
         "select 1 as qualify",
         "select 1 union all select '1'",
         "insert into raw.tag (id) values ('1')",

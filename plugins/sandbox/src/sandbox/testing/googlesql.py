@@ -21,8 +21,8 @@ from wasmtime import Config, Engine, Linker, Module, Store, WasiConfig, Wasmtime
 from zetasql.wasi import get_wasm_path
 from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as service
 from zetasql.wasi._pb2.zetasql.proto import options_pb2, simple_catalog_pb2
+from zetasql.wasi._pb2.zetasql.public import builtin_function_pb2, simple_table_pb2
 from zetasql.wasi._pb2.zetasql.public import options_pb2 as language
-from zetasql.wasi._pb2.zetasql.public import simple_table_pb2
 
 FEATURES: Mapping[str, Sequence[str]] = {
     # https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types
@@ -65,7 +65,7 @@ FEATURES: Mapping[str, Sequence[str]] = {
         *("CREATE_TABLE_AS_SELECT_COLUMN_LIST", "CREATE_TABLE_FIELD_ANNOTATIONS"),
         *("CREATE_TABLE_LIKE", "CREATE_TABLE_COPY", "COLUMN_DEFAULT_VALUE"),
         *("CREATE_VIEW_WITH_COLUMN_LIST", "CREATE_VIEWS_WITH_COLUMN_OPTIONS"),
-        *("UNENFORCED_PRIMARY_KEYS", "FOREIGN_KEYS", "CHECK_CONSTRAINT"),
+        *("UNENFORCED_PRIMARY_KEYS", "FOREIGN_KEYS"),
         *("ALTER_COLUMN_SET_DATA_TYPE", "ALTER_TABLE_RENAME_COLUMN"),
     ),
     # Restrictions: the minimum and the sum of arrays are not BigQuery's.
@@ -81,6 +81,13 @@ RESERVED_WORDS = ("QUALIFY",)
 """Reserved in BigQuery, where GoogleSQL leaves the choice:
 https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords"""
 
+NO_FUNCTIONS = (
+    *("ISERROR", "IFERROR", "NULLIFERROR", "ARRAY_FILTER", "ARRAY_TRANSFORM", "ARRAY_INCLUDES"),
+    *("REGEXP_EXTRACT_GROUPS", "ELEMENTWISE_", "L1_NORM", "L2_NORM", "MANHATTAN_DISTANCE", "ZSTD_"),
+)
+"""How functions begin that GoogleSQL has under no feature, and BigQuery hasn't:
+https://cloud.google.com/bigquery/docs/reference/standard-sql/functions-all"""
+
 STATEMENTS = (
     *("QUERY", "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE"),
     *("CREATE_SCHEMA", "ALTER_SCHEMA", "CREATE_TABLE", "CREATE_TABLE_AS_SELECT", "ALTER_TABLE"),
@@ -95,6 +102,11 @@ LANGUAGE = options_pb2.LanguageOptionsProto(
     supported_statement_kinds=[f"RESOLVED_{name}_STMT" for name in STATEMENTS],
     reserved_keywords=RESERVED_WORDS,
 )
+EXCLUDED = [
+    name
+    for name in builtin_function_pb2.FunctionSignatureId.keys()  # noqa: SIM118 - not a mapping
+    if name.removeprefix("FN_").startswith(NO_FUNCTIONS)
+]
 OPTIONS = options_pb2.AnalyzerOptionsProto(
     language_options=LANGUAGE,
     error_message_mode=language.ERROR_MESSAGE_ONE_LINE,
@@ -154,7 +166,7 @@ class GoogleSQL:
         self._learn(sorted(kinds - self._types.keys()))
         root = simple_catalog_pb2.SimpleCatalogProto(
             builtin_function_options=options_pb2.ZetaSQLBuiltinFunctionOptionsProto(
-                language_options=LANGUAGE
+                language_options=LANGUAGE, exclude_function_ids=EXCLUDED
             )
         )
         for name, columns in tables.items():
