@@ -42,7 +42,7 @@ def delete_unlisted(table: Table, layout: Layout, keys: SourceKeys, *, hard_dele
         LoadError: they are more than `max_delete_fraction` allows, or not all keys are there.
     """
     table.check_equal(keys.rows, "in the files of KEYS", keys.staging.rows, "loaded")
-    staged = table.qualified(keys.staging.name) if keys.rows else None
+    staged = keys.staging.name if keys.rows else None
     listed = statements.listed_keys(staged, keys.staging.expressions, keys.staging.columns)
     sql = statements.count_unlisted(table.target, listed, layout, table.partitioning)
     parts = table.rows(sql, "count_deletes")

@@ -1,7 +1,9 @@
 """The SQL that the loader runs: pure functions from names to GoogleSQL.
 
 A name from a source is always quoted and, where a table has an alias, qualified by it. An alias is
-never the name of a column: a column hides behind an alias of its name, or the other way round.
+never the name of a column: a column hides behind an alias of its name, or the other way round. So
+does a project behind a column of its name, beside a table or below it: staging tables are named
+without project and dataset, which are the job's.
 """
 
 from collections.abc import Iterable, Mapping
@@ -319,9 +321,13 @@ def count_keys(target: str, layout: Layout) -> str:
     alias = _alias("target", layout.types)
     missing = _misses_key(alias, layout)
     keys = ", ".join(f"{alias}.{key}" for key in _quoted(layout.keys))
-    return f"""select countif({missing}), countif({missing} and {alias}.`{DELETED_AT}` is null),
-(select count(*) from (select distinct {keys} from `{target}` as {alias} where not {missing}))
-from `{target}` as {alias}"""
+    return f"""select missing.all_rows, missing.live_rows, present.keys
+from (select countif({missing}) as all_rows,
+countif({missing} and {alias}.`{DELETED_AT}` is null) as live_rows
+from `{target}` as {alias}) as missing
+cross join (select count(*) as keys from (
+select distinct {keys} from `{target}` as {alias} where not {missing}
+)) as present"""
 
 
 def count_live(target: str, layout: Layout) -> str:

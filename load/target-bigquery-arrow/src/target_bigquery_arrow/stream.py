@@ -446,10 +446,7 @@ class Stream:
         if size < self._options.partition_bytes:
             return None
         spreads = self._spreads(
-            [
-                (self._table.qualified(staged.name), staged.expressions, staged.columns)
-                for staged in self._staged
-            ]
+            [(staged.name, staged.expressions, staged.columns) for staged in self._staged]
         )
         self._table.partitioning = partitioning_for(spreads, size)
         return self._table.partitioning
@@ -504,7 +501,7 @@ class Stream:
         return written
 
     def _insert(self, staged: StagingTable) -> int:
-        source = self._table.qualified(staged.name)
+        source = staged.name
         expressions = dict(staged.expressions)
         if not self._table_is_new:
             # The clock may have gone back since the last run.
@@ -521,7 +518,7 @@ class Stream:
 
     def _fill(self, staged: StagingTable) -> int:
         """Put the first rows into a table that this run has made: it takes one statement."""
-        source = self._table.qualified(staged.name)
+        source = staged.name
         sql = statements.fill(self.target, source, self.layout, staged.expressions, staged.columns)
         filled = self._table.execute(sql, "fill")
         if self._warehouse.row_count(self._table.name) > filled:
@@ -531,10 +528,9 @@ class Stream:
 
     def _merge(self, staged: StagingTable) -> int:
         typed = self._table.staging_table("typed")
-        source = self._table.qualified(typed)
         sql = statements.type_and_deduplicate(
-            source,
-            self._table.qualified(staged.name),
+            typed,
+            staged.name,
             self.layout,
             staged.expressions,
             staged.columns,
@@ -542,8 +538,8 @@ class Stream:
         self._table.execute(sql, "type")
         distinct = self._warehouse.row_count(typed)
         self._check_order(staged, distinct)
-        where = self._touched(source)
-        sql = statements.merge(self.target, source, self.layout, self._plan.superseded, where)
+        where = self._touched(typed)
+        sql = statements.merge(self.target, typed, self.layout, self._plan.superseded, where)
         merged = self._table.execute(sql, "merge")
         if merged > distinct:
             self._leave_one_row_a_key()

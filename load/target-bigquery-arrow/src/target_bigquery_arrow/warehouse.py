@@ -425,7 +425,7 @@ class Warehouse:
         )
 
     def _query(self, sql: str, job: str, bill: Bill) -> QueryJob:
-        options = bigquery.QueryJobConfig()
+        options = bigquery.QueryJobConfig(default_dataset=self.dataset)
         if self._maximum_bytes_billed:
             # A statement reads its table and writes it anew, at most: that is never a slip.
             options.maximum_bytes_billed = max(self._maximum_bytes_billed, 2 * bill.size)

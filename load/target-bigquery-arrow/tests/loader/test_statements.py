@@ -3,6 +3,7 @@
 The emulator takes more than BigQuery does: Google's own analyser decides here.
 """
 
+import datetime
 import inspect
 import itertools
 import re
@@ -14,7 +15,13 @@ from sandbox.testing.googlesql import Catalog, GoogleSQL
 from target_bigquery_arrow import staging, statements
 from target_bigquery_arrow.column_types import ColumnType, Kind
 from target_bigquery_arrow.drift import HELD_BY, WIDER
-from target_bigquery_arrow.layout import Layout, layout_of
+from target_bigquery_arrow.layout import BATCHED_AT, SEQUENCE, Layout, layout_of
+from target_bigquery_arrow.partitioning import (
+    PartitionFilter,
+    Partitioning,
+    RangePartitioning,
+    TimePartitioning,
+)
 
 SCALARS = [ColumnType(kind) for kind in Kind]
 ARRAYS = [ColumnType(kind, repeated=True) for kind in Kind if kind is not Kind.JSON]
@@ -56,11 +63,11 @@ class Case:
 
     @property
     def staged(self) -> str:
-        return f"raw._sdc_staging__{self.layout.table}__1"
+        return f"_sdc_staging__{self.layout.table}__1"
 
     @property
     def typed(self) -> str:
-        return f"raw._sdc_staging__{self.layout.table}__2_typed"
+        return f"_sdc_staging__{self.layout.table}__2_typed"
 
     @property
     def staging(self) -> staging.StagingTable:
@@ -71,14 +78,34 @@ class Case:
         return self.staging.expressions
 
     @property
+    def columns(self) -> Iterable[str]:
+        return self.staging.columns
+
+    @property
     def listed(self) -> str:
         keys = {key: self.expressions[key] for key in self.layout.keys}
-        return statements.listed_keys(self.staged, keys)
+        return statements.listed_keys(self.staged, keys, self.columns)
 
     @property
     def none_listed(self) -> str:
         absent = {key: staging.absent(self.layout.types[key]) for key in self.layout.keys}
-        return statements.listed_keys(None, absent)
+        return statements.listed_keys(None, absent, ())
+
+    @property
+    def partitionings(self) -> list[Partitioning | None]:
+        """None, and one of each kind, by columns of the stream where it has them."""
+        kinds = {column.type.kind: column.name for column in self.layout.columns}
+        whole = kinds.get(Kind.INT64, SEQUENCE)
+        moment = kinds.get(Kind.TIMESTAMP, BATCHED_AT)
+        return [
+            None,
+            RangePartitioning(whole, -100, 1000, 10),
+            *(TimePartitioning(moment, unit) for unit in ("DAY", "MONTH")),
+        ]
+
+    @property
+    def filters(self) -> list[PartitionFilter | None]:
+        return [None, *(_filter(part) for part in self.partitionings if part)]
 
     @property
     def tables(self) -> dict[str, dict[str, str]]:
@@ -87,29 +114,74 @@ class Case:
         return {self.target: types, self.typed: types, self.staged: staged}
 
 
+def _filter(partitioning: Partitioning) -> PartitionFilter:
+    if isinstance(partitioning, RangePartitioning):
+        return PartitionFilter(partitioning.column, [(-(2**63), 2), (7, 7), (None, None)])
+    first = datetime.datetime(1, 1, 1, tzinfo=datetime.UTC)
+    return PartitionFilter(partitioning.column, [(first, first), (None, None)])
+
+
 # A builder that is new goes here, once for each way in which its arguments change what it builds.
 BUILDERS: Mapping[str, Callable[[Case], Iterable[str]]] = {
     "type_and_deduplicate": lambda of: [
-        statements.type_and_deduplicate(of.typed, of.staged, of.layout, of.expressions)
+        statements.type_and_deduplicate(of.typed, of.staged, of.layout, of.expressions, of.columns)
     ],
-    "fill": lambda of: [statements.fill(of.target, of.staged, of.layout, of.expressions)],
-    "insert": lambda of: [statements.insert(of.target, of.staged, of.expressions)],
-    "merge": lambda of: [statements.merge(of.target, of.typed, of.layout, {})],
+    "fill": lambda of: [
+        statements.fill(of.target, of.staged, of.layout, of.expressions, of.columns)
+    ],
+    "insert": lambda of: [statements.insert(of.target, of.staged, of.expressions, of.columns)],
+    "merge": lambda of: [
+        statements.merge(of.target, of.typed, of.layout, {}, where) for where in of.filters
+    ],
+    "spread": lambda of: [
+        statements.spread(name, column.kind, [(of.staged, of.expressions[name], of.columns)] * 2)
+        for name, column in of.layout.types.items()
+        if column.kind in (Kind.INT64, Kind.DATE, Kind.TIMESTAMP) and not column.repeated
+    ],
+    "touched": lambda of: [
+        statements.touched(of.target, of.typed, of.layout, partitioning)
+        for partitioning in of.partitionings
+        if partitioning
+    ],
     "listed_keys": lambda of: [of.listed, of.none_listed],
     "count_unlisted": lambda of: [
-        statements.count_unlisted(of.target, listed, of.layout)
+        statements.count_unlisted(of.target, listed, of.layout, partitioning)
         for listed in (of.listed, of.none_listed)
+        for partitioning in of.partitionings
     ],
     "delete_unlisted": lambda of: [
-        statements.delete_unlisted(of.target, listed, of.layout, hard_delete=hard)
+        statements.delete_unlisted(of.target, listed, of.layout, where, hard_delete=hard)
         for listed in (of.listed, of.none_listed)
+        for where in of.filters
         for hard in (True, False)
     ],
-    "count_older": lambda of: [statements.count_older(of.target, 1)],
-    "activate_version": lambda of: [
-        statements.activate_version(of.target, 1, hard_delete=hard) for hard in (True, False)
+    "count_older": lambda of: [
+        statements.count_older(of.target, 1, of.layout, partitioning)
+        for partitioning in of.partitionings
     ],
-    "remove_deleted": lambda of: [statements.remove_deleted(of.target)],
+    "activate_version": lambda of: [
+        statements.activate_version(of.target, 1, of.layout, where, hard_delete=hard)
+        for where in of.filters
+        for hard in (True, False)
+    ],
+    "count_deleted": lambda of: [
+        statements.count_deleted(of.target, of.layout, partitioning)
+        for partitioning in of.partitionings
+    ],
+    "remove_deleted": lambda of: [
+        statements.remove_deleted(of.target, of.layout, where) for where in of.filters
+    ],
+    "count_rows": lambda of: [statements.count_rows(of.target)],
+    "count_keys": lambda of: [statements.count_keys(of.target, of.layout)],
+    "count_live": lambda of: [statements.count_live(of.target, of.layout)],
+    "copy_rows": lambda of: [statements.copy_rows(of.target, of.typed, of.layout.types)],
+    "copy_one_row_a_key": lambda of: [
+        statements.copy_one_row_a_key(of.target, of.typed, of.layout.types, of.layout)
+    ],
+    "greatest_sequence": lambda of: [
+        statements.greatest_sequence(of.target, of.staged, of.expressions[SEQUENCE], of.columns)
+    ],
+    "rename_table": lambda of: [statements.rename_table(of.target, of.layout.table)],
     "add_columns": lambda of: [statements.add_columns(of.target, of.layout.types)],
     "widen_column": lambda of: [
         statements.widen_column(of.target, name, ColumnType(Kind.NUMERIC))
@@ -216,7 +288,9 @@ def test_any_type_becomes_any_other_that_holds_it(googlesql: GoogleSQL) -> None:
         for before, after, expression in pairs
         if (
             why := catalog.rejection(
-                statements.insert(target(after), staged(before), {"element": expression})
+                statements.insert(
+                    target(after), staged(before), {"element": expression}, ["element"]
+                )
             )
         )
     }
@@ -255,4 +329,6 @@ def test_a_column_of_a_file_is_read_whatever_it_is_called(googlesql: GoogleSQL) 
             "raw.target": dict.fromkeys(expressions, str(wanted)),
         }
     )
-    assert catalog.rejection(statements.insert("raw.target", "raw.staged", expressions)) is None
+    assert (
+        catalog.rejection(statements.insert("raw.target", "raw.staged", expressions, names)) is None
+    )

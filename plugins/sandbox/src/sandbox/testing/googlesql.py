@@ -157,7 +157,8 @@ class GoogleSQL:
         """Return what statements may use: these tables, and BigQuery's functions.
 
         Args:
-            tables: the types of a table's columns, by `[project.]dataset.table` and their names.
+            tables: the types of a table's columns, by `[[project.]dataset.]table` and their names;
+                one without a dataset is in the job's default dataset.
 
         Raises:
             Rejected: BigQuery has no such type.
@@ -177,8 +178,8 @@ class GoogleSQL:
                     for column, kind in columns.items()
                 ],
             )
-            *project, dataset, table.name = name.split(".")
-            for path in ([*project, dataset], [dataset]) if project else ([dataset],):
+            *folders, table.name = name.split(".")
+            for path in (folders, folders[1:]) if len(folders) > 1 else (folders,):
                 _folder(root, path).table.append(table)
         request = service.RegisterCatalogRequest(simple_catalog=root)
         response = self.call("RegisterCatalog", request, service.RegisterResponse)
