@@ -366,7 +366,7 @@ def _misses_key(alias: str, layout: Layout) -> str:
 
 def greatest_sequence(target: str, staged: str, expression: str, columns: Iterable[str]) -> str:
     """Ask for the greatest `_sdc_sequence` of a table, and the least that is to come."""
-    return f"""select (select max(`{SEQUENCE}`) from `{target}`),
+    return f"""select (select max(target.`{SEQUENCE}`) from `{target}` as target),
 (select min({expression}) {_from_staged(staged, columns)})"""
 
 
