@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
@@ -135,6 +136,8 @@ class Tunnel:
             )
         except (OSError, asyncssh.Error) as error:
             said = str(error) or f"no answer within {SECONDS} s"
+            if isinstance(error, ConnectionError) and error.errno:
+                said = os.strerror(error.errno)
             problem = f"the SSH server {self.name} can't be reached: {said}"
             fix = "Correct `ssh_host` or `ssh_port`, or let the firewall pass this machine"
         raise ConnectError(problem, fix)

@@ -1,6 +1,7 @@
 """A Postgres database becomes a source: what can be read and kept up to date is selected."""
 
 import re
+import ssl
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,15 +9,15 @@ from typing import Any
 
 import psycopg
 import pytest
+import trustme
 import yaml
+from sandbox.testing.encrypting_proxy import encrypted
 from sandbox.testing.postgres_server import PostgresServer, running_server
 from stack.errors import StackError
 from stack.new_source import postgres, source_file
 from stack.new_source.dotenv_file import Variable
 from stack.new_source.source_file import Draft
 from stack.project import Project
-
-from .encrypting_proxy import encrypted
 
 ROOT = Path(__file__).resolve().parents[4]
 PASSWORD = "s3cret:/@ word"
@@ -97,10 +98,12 @@ def test_a_server_on_this_machine_may_do_without_encryption(
 
 
 def test_encryption_is_required_wherever_the_server_can(
-    project: Project, database: psycopg.Connection[Any], tmp_path: Path
+    project: Project, database: psycopg.Connection[Any]
 ) -> None:
     database.execute("create table users (id int primary key)")
-    with encrypted(database.info.port, tmp_path) as port:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with encrypted(database.info.port, context) as port:
         found = draft(project, database, port=port)
     assert extractor(found)["config"]["ssl_mode"] == "require"
 
