@@ -1,11 +1,12 @@
 """The way to a database: what the settings mean to libpq, and which server is read.
 
-Run as a program, it lends that way to others: `python -m tap_postgres_arrow.connection FILE` reads
-settings, prints libpq's connection string as JSON, and keeps tunnel and files until its standard
-input ends.
+Run as a program, it lends that way to others: `python -m tap_postgres_arrow.connection` reads the
+tap's settings from standard input, one line of JSON; prints libpq's connection string, or what is
+wrong and its fix, as JSON too; and keeps tunnel and files until its standard input ends.
 """
 
 import json
+import os
 import random
 import re
 import socket
@@ -37,8 +38,12 @@ PARAMETERS = {
     "ssl_client_certificate": "sslcert",
     "ssl_client_private_key": "sslkey",
 }
-# What neither `url` nor a setting says. All else libpq takes from where it always does.
-DEFAULTS = {"connect_timeout": "30", "application_name": "tap-postgres-arrow"}
+# What neither `url`, a setting nor libpq's own variable says. All else libpq takes from where it
+# always does.
+DEFAULTS = {
+    "connect_timeout": os.environ.get("PGCONNECT_TIMEOUT", "30"),
+    "application_name": os.environ.get("PGAPPNAME", "tap-postgres-arrow"),
+}
 ALWAYS = {"client_encoding": "UTF8"}
 FILES = ("sslrootcert", "sslcert", "sslkey")
 ANY = "any"
@@ -113,7 +118,7 @@ REFUSALS = (
         "Correct {host}, or let the firewall pass this machine; a database in a private network "
         "is reached through `ssh_host`",
     ),
-    (r"definition of service", "there is no such service", "Correct `service` in {url}"),
+    (r"definition of service|service file", "there is no such service", "Correct `service` in {url}"),
     (r"invalid .* value", "libpq doesn't take that value", "Correct it in {url} or its setting"),
 )
 
@@ -331,7 +336,9 @@ class Connector:
                 if self._login and "{password}" in fix:
                     return "the token is not accepted", self._login.refused
                 named = {name: self._named(name) for name in [*PARAMETERS, "url"]}
-                return meaning, (fix or "Correct {host}").format_map(named)
+                filled = (fix or "Correct {host}").format_map(named)
+                # Several of them may be the URL's.
+                return meaning, re.sub(r"(`\w+`)(?:(?:,| or| and) \1)+", r"\1", filled)
         names = " and ".join(self._named(name) for name in ("host", "port"))
         return "it doesn't let us in", f"Check {names}, and what the server's log says"
 
@@ -448,14 +455,12 @@ def main() -> None:
         psycopg.connect(conninfo).close()
         used = conninfo
 
-    with open(sys.argv[1]) as file:  # noqa: PTH123 - it may be a descriptor of the shell's
-        settings = json.load(file)
     try:
-        connector = Connector(settings)
+        connector = Connector(json.loads(sys.stdin.readline()))
         connector.connect(opened, (psycopg.Error, OSError))
     except ConnectError as error:
         print(json.dumps({"problem": error.problem, "fix": error.fix}))  # noqa: T201
-        sys.exit(1)
+        return
     print(json.dumps({"conninfo": used, "at": connector.at}), flush=True)  # noqa: T201
     sys.stdin.read()
     connector.close()

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 from urllib.parse import parse_qs, quote
 
@@ -176,7 +177,7 @@ def test_a_parameter_that_libpq_does_not_know_is_named() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"user": "reader"}, r"the password is wrong .*Correct `url` or `user`"),
+        ({"user": "reader"}, r"the password is wrong .*Correct `url` or `user`\."),
         ({"user": "reader", "password": "not-shown"}, r"wrong .*Correct `password` or `user`"),
         ({"database": "nowhere"}, r'"nowhere" does not exist. Correct `database`'),
         ({"host": "no-such-host.invalid"}, r"no such host \(no-such-host.invalid:.*`host`"),
@@ -679,35 +680,29 @@ def test_lists_of_different_lengths() -> None:
 
 
 def test_the_way_is_lent_to_other_programs_until_they_have_done(
-    tls: int, bastion: Bastion, tmp_path: Path
+    tls: int, bastion: Bastion
 ) -> None:
     bastion.allowed = tls
-    file = tmp_path / "config.json"
+
+    @contextmanager
+    def lent(**settings: Any) -> Iterator[dict[str, str]]:
+        command = [sys.executable, "-m", "tap_postgres_arrow.connection"]
+        with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as lender:
+            assert lender.stdin
+            assert lender.stdout
+            lender.stdin.write(f"{json.dumps(settings)}\n")
+            lender.stdin.flush()
+            yield json.loads(lender.stdout.readline())
+        assert lender.returncode == 0
+
     settings = {"url": url(tls, more="?sslmode=require"), **bastion.settings}
-
-    def lend() -> subprocess.Popen[str]:
-        file.write_text(json.dumps(settings))
-        return subprocess.Popen(
-            [sys.executable, "-m", "tap_postgres_arrow.connection", str(file)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    with lend() as lender:
-        assert lender.stdout
-        lent = json.loads(lender.stdout.readline())
-        with psycopg.connect(lent["conninfo"]) as connection:
+    with lent(**settings) as way:
+        with psycopg.connect(way["conninfo"]) as connection:
             assert connection.info.user == "reader"
-        assert lent["at"] == (f"{HOST}:{tls}, database postgres, through {HOST}:{bastion.port}")
-    assert lender.returncode == 0
-    settings["password"] = "wrong"
-    with lend() as lender:
-        assert lender.stdout
-        said = json.loads(lender.stdout.read())
-    assert "the password is wrong" in said["problem"]
-    assert said["fix"] == "Correct `password` or `url`."
-    assert lender.returncode == 1
+        assert way["at"] == f"{HOST}:{tls}, database postgres, through {HOST}:{bastion.port}"
+    with lent(**settings, password="wrong") as way:
+        assert "the password is wrong" in way["problem"]
+        assert way["fix"] == "Correct `password` or `url`."
 
 
 def test_nobody_pays_for_a_way_that_is_not_taken() -> None:
