@@ -118,7 +118,11 @@ REFUSALS = (
         "Correct {host}, or let the firewall pass this machine; a database in a private network "
         "is reached through `ssh_host`",
     ),
-    (r"definition of service|service file", "there is no such service", "Correct `service` in {url}"),
+    (
+        r"definition of service|service file",
+        "there is no such service",
+        "Correct `service` in {url}",
+    ),
     (r"invalid .* value", "libpq doesn't take that value", "Correct it in {url} or its setting"),
 )
 

@@ -679,9 +679,7 @@ def test_lists_of_different_lengths() -> None:
 # --- What others use of it, and what it costs
 
 
-def test_the_way_is_lent_to_other_programs_until_they_have_done(
-    tls: int, bastion: Bastion
-) -> None:
+def test_the_way_is_lent_to_other_programs_until_they_have_done(tls: int, bastion: Bastion) -> None:
     bastion.allowed = tls
 
     @contextmanager
