@@ -446,22 +446,17 @@ def test_each_refusal_of_a_tap_has_its_mend(tmp_path: Path, said: str, mend: str
     assert mend in caught.value.mend
 
 
-@pytest.mark.parametrize(
-    ("said", "setting_name"),
-    [
-        ('FATAL:  database "nowhere" does not exist', "database"),
-        ('FATAL:  role "nobody" does not exist', "user"),
-        ("could not translate host name", "host"),
-        ("timeout expired", "host"),
-        ("certificate verify failed", "ssl_certificate_authority"),
-    ],
-)
-def test_each_refusal_of_postgres_has_its_setting(
-    tmp_path: Path, said: str, setting_name: str
-) -> None:
-    extractor = plugin("tap-notes")
-    _, mend = postgres._refusal(context(tmp_path, extractor, "prod"), extractor, "here", said)
-    assert f"`{setting_name}`" in mend
+def test_a_refusal_of_postgres_names_settings_where_their_values_stand() -> None:
+    url = setting("url", "postgres://…", written="${SHOP_URL}", sensitive=True)
+    fix = "Correct `url` or `ssl_mode`; write `ssl_mode: disable`."
+    placed = postgres._placed(plugin("tap-notes", url), fix)
+    assert placed == "Correct `SHOP_URL` in .env or `ssl_mode`; write `ssl_mode: disable`."
+
+
+def test_the_password_in_a_url_is_masked_however_it_is_written(tmp_path: Path) -> None:
+    url = setting("url", "postgres://reader:p%40ss%2Fword@db/shop", sensitive=True)
+    masked = context(tmp_path, plugin("tap-notes", url), "prod").masked
+    assert masked("p@ss/word or p%40ss%2Fword at db") == "••• or ••• at db"
 
 
 # --- BigQuery, Metabase, state

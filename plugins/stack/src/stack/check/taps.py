@@ -160,8 +160,7 @@ class Tap:
     def _environment(self) -> dict[str, str]:
         """Return the variables that Meltano would give it; files that it makes go with ours."""
         own = {"MELTANO_ENVIRONMENT": self._context.environment, "TMPDIR": str(self._folder)}
-        inherited = self._context.variables
-        return {name: inherited[name] for name in inherited if name != "PYTHONPATH"} | own
+        return {**self._context.inherited, **own}
 
     def _raise_for(self, outcome: Outcome, what: str) -> None:
         if outcome.is_late:

@@ -52,9 +52,10 @@ def new_source(name: str, origins: Sequence[str], *, only_print: bool, **options
       tap-github                            a tap from PyPI
       https://api.example.com/v1/pages      a page of a REST API; several URLs are several streams
       postgresql://user@host:5432/database  a Postgres database; PGPASSWORD may hold the password
+      ${DATABASE_URL}                       one whose URL stands in .env or the environment
 
-    Secrets and addresses go to .env, which git ignores; the file refers to them. In a header,
-    `${VARIABLE}` stands for what .env has already. Nothing is overwritten.
+    Secrets and addresses go to .env, which git ignores; the file refers to them. In a header or
+    after --set, `${VARIABLE}` stands for what .env has already. Nothing is overwritten.
     """  # noqa: D301 - click's mark for lines that stay as they are
     from stack.new_source import place, source_file
     from stack.new_source.names import check_name
@@ -91,13 +92,14 @@ def _draft(
             "Several FROM are the URLs of one REST API: a tap or a database is one source each."
         )
         raise StackError(message)
-    if _is_url(origins[0], "postgresql://", "postgres://"):
+    settings = _pairs(options["settings"], "--set", "=")
+    if _is_url(origins[0], "postgresql://", "postgres://", "${"):
         from stack.new_source import postgres
 
-        return postgres.draft(name, origins[0], project, options["schemas"])
+        return postgres.draft(name, origins[0], project, options["schemas"], settings)
     from stack.new_source import tap
 
-    return tap.draft(name, origins[0], project, _pairs(options["settings"], "--set", "="))
+    return tap.draft(name, origins[0], project, settings)
 
 
 def _is_url(origin: str, *schemes: str) -> bool:
