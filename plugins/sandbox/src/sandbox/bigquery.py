@@ -36,6 +36,7 @@ def main(port: int, grpc_port: int, project: str, directory: Path) -> None:
     refuse_foreign_hosts()
     name_ctas_destination()
     remember_the_catalog()
+    read_values_as_bigquery()
     for name in LEFT_BEHIND:
         shutil.rmtree(data / name, ignore_errors=True)
 
@@ -225,6 +226,56 @@ def remember_the_catalog() -> None:
         return int(snapshot)
 
     database.objects, database.fetch = objects, fetch_unless_known
+
+
+def read_values_as_bigquery() -> None:
+    """Make functions that never fail on BigQuery not fail, and give the same answers.
+
+    - JSON_QUERY_ARRAY and JSON_VALUE_ARRAY are null of what is no array, and the latter of an array
+      with an object or an array in it: local-bigquery 0.3.2 fails on the one, and gives the other
+      as text. https://cloud.google.com/bigquery/docs/reference/standard-sql/json_functions
+    - LAX_INT64 keeps every digit of a whole number; local-bigquery reads it as FLOAT64.
+    - SAFE_CAST to a date or a time is null outside the years 1 to 9999.
+    """
+    import sqlglot
+    from local_bigquery.sql import rules  # type: ignore[import-untyped]
+    from sqlglot import exp
+
+    an_array = "case when json_type(value) = 'ARRAY' then result end"
+    of_scalars = (
+        "case when json_type(value) = 'ARRAY'"
+        " and not list_has_any(json_type(value, '$[*]'), ['ARRAY', 'OBJECT']) then result end"
+    )
+    whole_number = (
+        "case when json_type(value) in ('BIGINT', 'UBIGINT') then try_cast(value as bigint)"
+        " when regexp_full_match(value ->> '$', '[+-]?[0-9]+')"
+        " then try_cast(value ->> '$' as bigint) else result end"
+    )
+    within_years = (
+        "case when result between '0001-01-01 00:00:00+00' and '9999-12-31 23:59:59.999999+00'"
+        " then result end"
+    )
+
+    def written(template: str, result: exp.Expression, value: exp.Expression) -> exp.Expression:
+        parts = {"result": result, "value": value}
+        tree = sqlglot.parse_one(template, dialect="duckdb")
+        return tree.transform(
+            lambda node: parts[node.name].copy() if isinstance(node, exp.Column) else node
+        )
+
+    def read(node: exp.Expression, _context: object) -> exp.Expression:
+        match node:
+            case exp.JSONExtractArray() | exp.JSONValueArray():
+                template = an_array if isinstance(node, exp.JSONExtractArray) else of_scalars
+                value = exp.JSONExtract(this=node.this, expression=node.expression)
+                return written(template, node, value)
+            case exp.Anonymous(this="bq.main.lax_int64", expressions=[value]):
+                return written(whole_number, node, value)
+            case exp.TryCast() if node.to.is_type("date", "timestamp", "timestamptz"):
+                return written(within_years, node, node.this)
+        return node
+
+    rules.NODE_RULES.append(read)
 
 
 if __name__ == "__main__":
