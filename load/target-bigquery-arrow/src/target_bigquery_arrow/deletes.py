@@ -1,7 +1,8 @@
 """Rows that have left the source: marked, or removed, once it is known which they are.
 
-A guard stands before both ways: an extractor's `max_delete_fraction` says how much of a table may
-go in one run. Past it, nothing is marked: more likely than not, something else is amiss.
+A guard stands before both ways: `max_delete_fraction`, of the extractor or else of the loader, says
+how much of a table may go in one run. Past it, nothing is marked: more likely than not, something
+else is amiss.
 """
 
 import logging
@@ -63,7 +64,7 @@ def delete_older_versions(
     layout: Layout,
     version: int,
     *,
-    max_delete_fraction: float | None,
+    max_delete_fraction: float,
     hard_delete: bool,
 ) -> int:
     """Mark, or remove, what isn't of a stream's newest version; return how many rows.
@@ -71,12 +72,11 @@ def delete_older_versions(
     Raises:
         LoadError: they are more than `max_delete_fraction` allows.
     """
-    if max_delete_fraction is not None:
-        live, gone = table.counts(statements.count_older(table.target, version), "count_deletes")
-        if layout.keys:
-            _guard(table, gone, live, max_delete_fraction)
-        else:  # each version is a copy of the whole: has it shrunk?
-            _guard(table, max(0, gone - (live - gone)), gone, max_delete_fraction)
+    live, gone = table.counts(statements.count_older(table.target, version), "count_deletes")
+    if layout.keys:
+        _guard(table, gone, live, max_delete_fraction)
+    else:  # each version is a copy of the whole: has it shrunk?
+        _guard(table, max(0, gone - (live - gone)), gone, max_delete_fraction)
     sql = statements.activate_version(table.target, version, hard_delete=hard_delete)
     return table.execute(sql, "activate_version")
 
@@ -87,6 +87,7 @@ def _guard(table: Table, gone: int, live: int, max_delete_fraction: float) -> No
     message = (
         f"Table {table.target}: {gone:,} of its {live:,} live rows are no longer in the source, "
         f"more than `max_delete_fraction` ({max_delete_fraction:g}) allows; none is marked as "
-        f"deleted. If they have truly gone, run once with the extractor's `max_delete_fraction: 1`."
+        f"deleted. If they have truly gone, run once with `max_delete_fraction: 1` on the "
+        f"extractor, or on the loader if the extractor has no such setting."
     )
     raise LoadError(message)

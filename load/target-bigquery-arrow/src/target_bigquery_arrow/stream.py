@@ -2,24 +2,24 @@
 
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from target_bigquery_arrow import statements
 from target_bigquery_arrow.batches import BatchFile, reading
 from target_bigquery_arrow.buffer import ParquetFile, StreamBuffer
-from target_bigquery_arrow.completeness import Completeness
-from target_bigquery_arrow.decoder import RecordDecoder
+from target_bigquery_arrow.completeness import Completeness, listed
+from target_bigquery_arrow.decoder import NewPropertiesError, RecordDecoder
 from target_bigquery_arrow.deletes import SourceKeys, delete_older_versions, delete_unlisted
 from target_bigquery_arrow.drift import SchemaDrift, reconcile
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.file_mapping import FileMapping
-from target_bigquery_arrow.layout import Layout
+from target_bigquery_arrow.layout import Layout, new_columns
 from target_bigquery_arrow.messages import Record
-from target_bigquery_arrow.staging import StagingTable, of_records
+from target_bigquery_arrow.staging import StagingTable, absent, of_records
 from target_bigquery_arrow.table import Table
 from target_bigquery_arrow.warehouse import Warehouse
 
@@ -63,7 +63,7 @@ class Stream:
         layout: the columns that its rows have now.
         buffer: its records that are not in a staging table yet.
         staging: the load job of its that is under way, or was the last.
-        max_delete_fraction: how much of the table ACTIVATE_VERSION may delete; None for all of it.
+        max_delete_fraction: how much of the table ACTIVATE_VERSION may delete.
     """
 
     def __init__(self, layout: Layout, warehouse: Warehouse, options: LoadOptions) -> None:
@@ -75,12 +75,13 @@ class Stream:
         self.counts = Counts()
         self.completeness = Completeness()
         self.staging: Future[None] | None = None
-        self.max_delete_fraction: float | None = None
+        self.max_delete_fraction = 1.0
         self._options = options
         self._warehouse = warehouse
         self._table = Table(layout.table, warehouse, options.run)
         self._staged: list[StagingTable] = []
         self._keys: SourceKeys | None = None
+        self._keys_are_stale = False
         self._table_is_empty = False
         self.adopt(layout)
 
@@ -121,6 +122,43 @@ class Stream:
         """Take one record."""
         self._count_received(1, record.version)
         self.buffer.append(record)
+
+    def spill(self) -> None:
+        """Write its records to disk.
+
+        Raises:
+            LoadError: a value doesn't fit its type, a key is null, or the disk is full.
+        """
+        try:
+            self.buffer.spill()
+        except NewPropertiesError as found:
+            self._gain(found.names)
+            self.buffer.spill()
+
+    def _gain(self, properties: Collection[str]) -> None:
+        """Go on with a column more for each property that records have and the SCHEMA doesn't.
+
+        Raises:
+            LoadError: a property can't have a column.
+        """
+        added = new_columns(self.layout, properties)
+        logger.warning(
+            "Stream '%s': properties of its records are not in its SCHEMA message: %s. They are "
+            "kept as JSON. Declare them in the extractor's `schema` to give them a type.",
+            self.layout.stream,
+            listed(sorted(properties)),
+        )
+        records = self.buffer.take_pending()
+        if file := self.buffer.close():
+            self._stage_records(file)
+        self.adopt(replace(self.layout, columns=(*self.layout.columns, *added)))
+        for staged in self._staged:
+            staged.expressions = {
+                name: staged.expressions.get(name, absent(kind))
+                for name, kind in self.layout.types.items()
+            }
+        for record in records:
+            self.buffer.append(record)
 
     def is_loadable(self, file: BatchFile) -> bool:
         """Return whether a load job takes a file of the tap's as it is.
@@ -184,11 +222,9 @@ class Stream:
                 than `max_delete_fraction` allows.
         """
         self.wait()
+        self.spill()
         if file := self._take_file():
-            name = self._table.staging_table("staged")
-            self._staged.append(of_records(name, self.layout, self._plan.casts))
-            self._load(self._staged[-1], file)
-            file.path.unlink()
+            self._stage_records(file)
         self._ensure_table(sum(staged.size for staged in self._staged))
         for staged in self._staged:
             self.counts.merged += self._write(staged)
@@ -201,23 +237,20 @@ class Stream:
                 self._table, self.layout, self._keys, hard_delete=self._options.hard_delete
             )
             self._keys = None
-        if self.max_delete_fraction is not None:
-            # The extractor that sets it sends the version after the records, and then the state:
-            # which stands for the deletes too.
-            self.activate_version()
-            self.completeness.version = None
+        # Where the version came after the records, the state that follows stands for the deletes.
+        self.activate_version()
 
     def activate_version(self) -> None:
         """Mark, or remove, the rows that a complete read of the source didn't have.
 
-        All that was read must be in the table.
+        Without proof that it was complete, nothing happens. All that was read must be in the table.
 
         Raises:
             LoadError: a record came without its version, so old and new can't be told apart, or
                 more rows have gone than `max_delete_fraction` allows.
         """
         version = self.completeness.version
-        if version is None:
+        if version is None or not self.completeness.is_complete:
             return
         if self.counts.versionless:
             message = (
@@ -227,15 +260,6 @@ class Stream:
                 f"the extractor that sends versions."
             )
             raise LoadError(message)
-        if not self.completeness.is_complete:
-            logger.warning(
-                "Stream '%s' ended without a sign that it was read to its end, so no row of %s "
-                "counts as deleted. If the extractor broke down, the next run makes up for it; if "
-                "it didn't, select another stream after this one.",
-                self.layout.stream,
-                self.target,
-            )
-            return
         self.counts.deleted += delete_older_versions(
             self._table,
             self.layout,
@@ -243,6 +267,18 @@ class Stream:
             max_delete_fraction=self.max_delete_fraction,
             hard_delete=self._options.hard_delete,
         )
+        self.completeness.version = None
+
+    @property
+    def has_open_version(self) -> bool:
+        """Return whether rows may have gone that are not marked, for want of proof."""
+        return self.completeness.version is not None or self._keys_are_stale
+
+    def abandon(self) -> None:
+        """Let go of the rows at hand: the stream has failed."""
+        self.buffer.discard()
+        self._staged = []
+        self._keys = None
 
     def close(self) -> None:
         """Let the next run have the table."""
@@ -250,6 +286,9 @@ class Stream:
 
     def _count_received(self, rows: int, version: int | None) -> None:
         self.counts.received += rows
+        if self._keys:  # what came later isn't among them
+            self._keys = None
+            self._keys_are_stale = True
         if version is None:
             self.counts.versionless += rows
 
@@ -261,6 +300,12 @@ class Stream:
         self._table.check_equal(file.rows, f"in {file.path.name}", loaded, "loaded")
         staged.rows += loaded
         staged.size += file.size
+
+    def _stage_records(self, file: ParquetFile) -> None:
+        name = self._table.staging_table("staged")
+        self._staged.append(of_records(name, self.layout, self._plan.casts))
+        self._load(self._staged[-1], file)
+        file.path.unlink()
 
     def _ensure_table(self, size: int) -> None:
         if not self._table_exists:

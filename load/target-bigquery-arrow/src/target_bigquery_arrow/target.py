@@ -1,14 +1,16 @@
 """The Singer target: messages in, committed rows and then their state out."""
 
 import contextlib
+import logging
 import os
 import secrets
 import select
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, NoReturn, Self, override
@@ -17,26 +19,42 @@ import msgspec
 from singer_sdk import Target
 from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.helpers.capabilities import PluginCapabilities
-from singer_sdk.mapper import RemoveRecordTransform, StreamMap
 
-from target_bigquery_arrow.batches import BatchFile, TemporaryFiles, json_lines, local_paths
+from target_bigquery_arrow.batches import (
+    BatchFile,
+    TemporaryFiles,
+    UnreadableFileError,
+    json_lines,
+    local_paths,
+)
+from target_bigquery_arrow.completeness import Extraction, Vouched, listed
 from target_bigquery_arrow.drift import SchemaDrift
-from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.errors import LoadError, RunError, StreamsError
+from target_bigquery_arrow.json_schema import resolved
 from target_bigquery_arrow.layout import layout_of
 from target_bigquery_arrow.load_pool import LoadPool
+from target_bigquery_arrow.logs import SafeLogRecord
 from target_bigquery_arrow.messages import (
     ActivateVersion,
     Batch,
+    Completed,
     Keys,
     MessageReader,
     Record,
     Schema,
     State,
+    Unreadable,
 )
 from target_bigquery_arrow.names import dataset_name, table_name
+from target_bigquery_arrow.run_folder import RunFolder
 from target_bigquery_arrow.settings import MEBIBYTE, SETTINGS
 from target_bigquery_arrow.stream import LoadOptions, Stream
-from target_bigquery_arrow.stream_maps import check_key_is_kept, leaves_alone, mapped
+from target_bigquery_arrow.stream_maps import (
+    RecordMap,
+    check_key_is_kept,
+    record_maps,
+    without_flattening,
+)
 from target_bigquery_arrow.warehouse import Warehouse
 
 # A stream's records become a row group once they take this part of `batch_bytes`.
@@ -44,7 +62,7 @@ ROW_GROUPS_PER_BATCH = 16
 PARALLEL_LOADS = 4
 
 # Where the records of a stream go.
-type Routes = list[tuple[StreamMap, Stream]]
+type Routes = list[tuple[RecordMap, Stream]]
 
 
 class TargetBigQueryArrow(Target):
@@ -84,18 +102,19 @@ class TargetBigQueryArrow(Target):
         self._streams: dict[str, Stream] = {}
         self._schemas: dict[str, Schema] = {}
         # States that are not out yet, each with the streams that it waits for.
-        self._states: list[tuple[bytes, set[Stream]]] = []
-        self._failures: dict[Stream, LoadError] = {}
+        self._states: list[tuple[bytes, set[Stream | str]]] = []
+        # What failed: a stream by its table, or by its name where it has come to none.
+        self._failures: dict[Stream | str, LoadError] = {}
+        self._extraction = Extraction()
+        self._vouched = Vouched()
         self._pending_bytes = 0
         self._committed_at = time.monotonic()
-        # Those that the last message but STATE was for: the ones whose end a STATE may tell.
-        self._last_heard: Routes = []
         self._row_group_bytes = self.config["batch_bytes"] // ROW_GROUPS_PER_BATCH
-        self._directory = tempfile.TemporaryDirectory(prefix="target-bigquery-arrow-")
+        self._folder = RunFolder()
         self._temporary_files = TemporaryFiles()
         self._load_pool = LoadPool(PARALLEL_LOADS)
         self._options = LoadOptions(
-            directory=Path(self._directory.name),
+            directory=self._folder.path,
             run=secrets.token_hex(6),
             drift=SchemaDrift(self.config["schema_drift"]),
             hard_delete=self.config["hard_delete"],
@@ -144,46 +163,46 @@ class TargetBigQueryArrow(Target):
             for stream in self._streams.values():
                 stream.close()
             self._temporary_files.close()
-            self._directory.cleanup()
+            self._folder.close()
 
     # Messages
 
     @override
     def _process_schema_message(self, message: Any) -> None:
         schema: Schema = message
-        if self._schemas.get(schema.stream) == schema:
-            self._last_heard = self._routes[schema.stream]
+        name = schema.stream
+        self._extraction.hear(name)
+        if self._schemas.get(name) == schema or name in self._failures:
             return
         if not self._schemas:
             self._warehouse.ensure_dataset()
-        if schema.stream in self._schemas:
+        if name in self._schemas:
             self.commit()
-        else:
-            for _, stream in self._last_heard:
-                stream.completeness.next_stream()
-        self._schemas[schema.stream] = schema
-        self.mapper.register_raw_stream_schema(
-            schema.stream, schema.schema, schema.key_properties or []
-        )
-        self._routes[schema.stream] = [
-            (stream_map, self._stream_for(stream_map, schema.stream))
-            for stream_map in self.mapper.stream_maps[schema.stream]
-            if not isinstance(stream_map, RemoveRecordTransform)
-        ]
-        self._last_heard = self._routes[schema.stream]
+        with self._failing(name):
+            self._schemas[name] = schema
+            self._routes[name] = [
+                (record_map, self._stream_for(record_map, name))
+                for record_map in record_maps(self.mapper, schema, self._flattening)
+            ]
 
-    def _stream_for(self, stream_map: StreamMap, source: str) -> Stream:
+    @override
+    def setup_mapper(self) -> None:
+        super().setup_mapper()
+        self._flattening = self.mapper.flattening_options
+        self.mapper.flattening_options = without_flattening(self._flattening)
+
+    def _stream_for(self, record_map: RecordMap, source: str) -> Stream:
         """Begin to load a stream, or go on with it under its new schema.
 
         Raises:
             LoadError: another stream of this run goes to the same table.
         """
-        name = stream_map.stream_alias
+        name = record_map.stream
         layout = layout_of(
             name,
             table_name(name, self.config["drop_stream_prefixes"]),
-            stream_map.transformed_schema,
-            stream_map.transformed_key_properties,
+            record_map.schema,
+            record_map.keys,
         )
         stream = self._streams.get(layout.table.lower())
         if stream is None:
@@ -202,29 +221,42 @@ class TargetBigQueryArrow(Target):
 
     @override
     def _process_record_message(self, message: Any) -> None:
-        record: Record = message
-        self._append(record, self._streams_named(record.stream, "RECORD"))
+        record: Record | Unreadable = message
+        routes = self._streams_named(record.stream, "RECORD")
+        if isinstance(record, Unreadable):
+            with self._failing(record.stream):
+                message = (
+                    f"Stream '{record.stream}': {record.reason}. Leave the large property out in "
+                    f"the extractor's `select`, or correct it at the source."
+                )
+                raise LoadError(message)
+            return
+        self._append(record, routes)
 
     def _append(self, record: Record, routes: Routes) -> None:
-        for stream_map, stream in routes:
-            stream.completeness.records += 1
-            mapped_record = mapped(record, stream_map)
-            if mapped_record is None:
-                continue
-            buffer = stream.buffer
-            before = buffer.pending_bytes
-            stream.append(mapped_record)
-            self._pending_bytes += buffer.pending_bytes - before
-            if buffer.pending_bytes >= self._row_group_bytes:
-                self._spill(stream)
+        for record_map, stream in routes:
+            try:
+                stream.completeness.add(1, record.version)
+                mapped_record = record_map.mapped(record)
+                if mapped_record is None:
+                    continue
+                buffer = stream.buffer
+                before = buffer.pending_bytes
+                stream.append(mapped_record)
+                self._pending_bytes += buffer.pending_bytes - before
+                if buffer.pending_bytes >= self._row_group_bytes:
+                    self._spill(stream)
+            except LoadError as error:
+                self._fail(stream, error)
         if self._pending_bytes >= self.config["batch_bytes"]:
             for stream in self._streams.values():
-                self._spill(stream)
+                with self._failing(stream):
+                    self._spill(stream)
 
     def _spill(self, stream: Stream) -> None:
         """Write a stream's records to disk; load everything when that is worth it."""
         self._pending_bytes -= stream.buffer.pending_bytes
-        stream.buffer.spill()
+        stream.spill()
         written = sum(stream.buffer.written_bytes for stream in self._streams.values())
         if written >= self.config["load_bytes"]:
             self.commit()
@@ -232,50 +264,75 @@ class TargetBigQueryArrow(Target):
     @override
     def _process_state_message(self, message: Any) -> None:
         state: State = message
-        uncommitted = {stream for stream in self._streams.values() if stream.is_uncommitted}
+        self._extraction.state(bytes(state.value))
+        # What has failed will not be in the table: no later state may move past it.
+        waited_for: set[Stream | str] = {
+            stream for stream in self._streams.values() if stream.is_uncommitted
+        }
+        waited_for |= self._failures.keys()
         if self.config["emit_interim_state"] or not state.is_interim:
-            if self._states and self._states[-1][1] == uncommitted:
+            if self._states and self._states[-1][1] == waited_for:
                 self._states.pop()
-            self._states.append((bytes(state.value), uncommitted))
-        for _, stream in self._last_heard:
-            stream.completeness.state()
+            self._states.append((bytes(state.value), waited_for))
         if time.monotonic() - self._committed_at >= self.config["batch_wait_limit_seconds"]:
             self.commit()
 
     @override
     def _process_activate_version_message(self, message: Any) -> None:
-        activation: ActivateVersion = message
+        activation: ActivateVersion | Completed = message
+        if isinstance(activation, Completed):
+            self._extraction.complete(self._records)
+            return
         if not self.config["process_activate_version_messages"]:
             return
+        routes = self._streams_named(activation.stream, "ACTIVATE_VERSION")
+        self._extraction.hear(activation.stream, in_full=True)
         limit = activation.max_delete_fraction
-        for _, stream in self._streams_named(activation.stream, "ACTIVATE_VERSION"):
-            stream.max_delete_fraction = limit
-            stream.completeness.activate_version(
-                activation.version, follows_records=limit is not None
+        for _, stream in routes:
+            stream.max_delete_fraction = (
+                self.config["max_delete_fraction"] if limit is None else limit
             )
+            vouched = self.config["version_follows_records"] and self._vouched.counts(
+                activation.stream, stream.completeness.records
+            )
+            stream.completeness.activate_version(
+                activation.version, follows_records=vouched or limit is not None
+            )
+
+    @property
+    def _records(self) -> int:
+        return sum(stream.completeness.records for stream in self._streams.values())
 
     @override
     def _process_batch_message(self, message: Any) -> None:
         files: Batch | Keys = message
-        paths = local_paths(files)
-        if files.temporary:
-            self._temporary_files.add(paths)
+        routes = self._streams_named(files.stream, "BATCH" if isinstance(files, Batch) else "KEYS")
+        self._extraction.hear(files.stream)
         for stream in self._streams.values():
-            stream.check()
-        if isinstance(files, Keys):
-            self._process_keys(files, paths)
-            return
-        routes = self._streams_named(files.stream, "BATCH")
+            with self._failing(stream):
+                stream.check()
+        with self._failing(files.stream):
+            paths = local_paths(files)
+            if files.temporary:
+                self._temporary_files.add(paths)
+            if not routes:  # it has failed, or is wanted nowhere
+                self._temporary_files.remove(*paths)
+            elif isinstance(files, Keys):
+                self._process_keys(files, paths, routes)
+            else:
+                self._process_batch(files, paths, routes)
+
+    def _process_batch(self, batch: Batch, paths: Sequence[Path], routes: Routes) -> None:
         for path in paths:
-            if files.encoding.format == "parquet":
-                self._process_parquet(files, path, routes)
-            elif files.encoding.format == "jsonl":
-                for line in json_lines(files.stream, path, files.encoding.compression):
-                    record = Record(files.stream, msgspec.Raw(line), version=files.version)
+            if batch.encoding.format == "parquet":
+                self._process_parquet(batch, path, routes)
+            elif batch.encoding.format == "jsonl":
+                for line in json_lines(batch.stream, path, batch.encoding.compression):
+                    record = Record(batch.stream, msgspec.Raw(line), version=batch.version)
                     self._append(record, routes)
                 self._temporary_files.remove(path)
             else:
-                raise _unknown_format(files)
+                raise _unknown_format(batch)
 
     def _process_parquet(self, batch: Batch, path: Path, routes: Routes) -> None:
         """Begin to load a file as it is; where its rows have to be seen, read them as records."""
@@ -285,28 +342,26 @@ class TargetBigQueryArrow(Target):
             return
         loadable = [
             stream
-            for stream_map, stream in routes
-            if leaves_alone(stream_map) and stream.is_loadable(file)
+            for record_map, stream in routes
+            if record_map.leaves_alone and stream.is_loadable(file)
         ]
         if others := [(map_, stream) for map_, stream in routes if stream not in loadable]:
-            properties = self._schemas[batch.stream].schema["properties"]
+            properties = resolved(self._schemas[batch.stream].decoded)["properties"]
             for record in file.records(properties, batch.version):
                 self._append(record, others)
         if any(stream.buffer.pending_bytes or stream.buffer.written_bytes for stream in loadable):
             self.commit()  # what came as records came before
         works = []
         for stream in loadable:
-            stream.completeness.records += file.rows
+            stream.completeness.add(file.rows, batch.version)
             works.append(stream.stage(file, batch.version))
         self._start_staging(loadable, works, path)
 
-    def _process_keys(self, keys: Keys, paths: Sequence[Path]) -> None:
-        routes = self._streams_named(keys.stream, "KEYS")
+    def _process_keys(self, keys: Keys, paths: Sequence[Path], routes: Routes) -> None:
         if keys.encoding.format != "parquet":
             raise _unknown_format(keys)
         if not self.config["process_activate_version_messages"]:
-            for path in paths:
-                self._temporary_files.remove(path)
+            self._temporary_files.remove(*paths)
             return
         check_key_is_kept(
             keys.stream,
@@ -337,12 +392,37 @@ class TargetBigQueryArrow(Target):
 
     @override
     def process_endofpipe(self) -> None:
-        """Load what is left, say what was done, and let the tables go."""
+        """Load what is left, say what was done, and let the tables go.
+
+        Raises:
+            LoadError: a stream failed, or StreamsError: several.
+        """
         self._for_each_stream(Stream.commit)
-        self._for_each_stream(Stream.activate_version)
+        self._find_deletes()
         self._settle()
         for stream in self._streams.values():
             self._log_counts(stream)
+        failures = list(dict.fromkeys(self._failures.values()))
+        if failures:
+            raise failures[0] if len(failures) == 1 else StreamsError(failures)
+
+    def _find_deletes(self) -> None:
+        """Mark, or remove, what has gone from streams that were read in full; say of which not."""
+        waiting = [stream for stream in self._streams.values() if stream.has_open_version]
+        reason = self._extraction.objection(self._records)
+        if reason is None:
+            for stream in waiting:
+                stream.completeness.complete()
+            self._for_each_stream(Stream.activate_version)
+            waiting = [stream for stream in waiting if stream.has_open_version]
+            reason = "records came after the proof of their end, or with another version"
+        if waiting:
+            self.logger.warning(
+                "No row of %s counts as deleted: %s. What was read is loaded. See Deletes in the "
+                "README of target-bigquery-arrow.",
+                listed(stream.layout.stream for stream in waiting),
+                reason,
+            )
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:
@@ -356,7 +436,7 @@ class TargetBigQueryArrow(Target):
         """Load every stream's rows, then emit the newest state that they complete.
 
         Raises:
-            LoadError: a stream failed. The others' rows are in the warehouse all the same.
+            RunError: no stream can be loaded any more.
         """
         self._for_each_stream(Stream.commit)
         self._pending_bytes = 0
@@ -364,15 +444,20 @@ class TargetBigQueryArrow(Target):
         self._settle()
 
     def _settle(self) -> None:
-        """Emit the newest state that waits for no stream that failed; then raise the failure."""
-        for state, uncommitted in reversed(self._states):
-            if uncommitted.isdisjoint(self._failures):
+        """Emit the newest state that waits for no stream that failed.
+
+        Raises:
+            RunError: no stream can be loaded any more.
+        """
+        for state, waited_for in reversed(self._states):
+            if waited_for.isdisjoint(self._failures):
                 sys.stdout.buffer.write(state + b"\n")
                 sys.stdout.buffer.flush()
                 break
         self._states = []
         for failure in self._failures.values():
-            raise failure
+            if isinstance(failure, RunError):
+                raise failure
 
     def _for_each_stream(self, work: Callable[[Stream], None]) -> None:
         """Do some work for every stream that has not failed, several at a time."""
@@ -387,11 +472,52 @@ class TargetBigQueryArrow(Target):
                     try:
                         task.result()
                     except LoadError as error:
-                        self._failures[tasks[task]] = error
+                        self._fail(tasks[task], error)
             except BaseException:
                 self._warehouse.stop_retrying()
                 pool.shutdown(cancel_futures=True)
                 raise
+
+    # Failures
+
+    @contextmanager
+    def _failing(self, failing: Stream | str) -> Iterator[None]:
+        """Let an error fail one stream alone."""
+        try:
+            yield
+        except LoadError as error:
+            self._fail(failing, error)
+
+    def _fail(self, failed: Stream | str, error: LoadError) -> None:
+        """Take a stream out of the run: what has yet to come of it is skipped.
+
+        Args:
+            failed: one table's stream, or the name of one with all its tables.
+            error: what is wrong.
+
+        Raises:
+            RunError: no stream can be loaded any more.
+        """
+        if isinstance(error, UnreadableFileError):
+            self._temporary_files.keep(error.path)
+        if isinstance(failed, Stream):
+            streams = [failed]
+        else:
+            streams = [stream for _, stream in self._routes.get(failed, [])]
+            self._failures.setdefault(failed, error)
+            self._routes[failed] = []
+        for stream in streams:
+            self._failures.setdefault(stream, error)
+            self._pending_bytes -= stream.buffer.pending_bytes
+            stream.abandon()
+        for name, routes in self._routes.items():
+            self._routes[name] = [route for route in routes if route[1] not in streams]
+        if isinstance(error, RunError):
+            raise error
+        self.logger.info(
+            "Stream '%s' has failed: its messages are skipped from here on. Others go on.",
+            failed.layout.stream if isinstance(failed, Stream) else failed,
+        )
 
     def _log_counts(self, stream: Stream) -> None:
         counts = stream.counts
@@ -406,16 +532,15 @@ class TargetBigQueryArrow(Target):
         )
 
     def _streams_named(self, name: str, message_type: str) -> Routes:
-        """Return where a stream's messages go, and take note that it was heard of."""
-        try:
-            routes = self._routes[name]
-        except KeyError:
+        """Return where a stream's messages go: nowhere where it has failed."""
+        routes = self._routes.get(name)
+        if routes is None:
             message = (
                 f"{message_type} for stream '{name}' came before its SCHEMA. That is a fault of "
                 f"the extractor: report it there, or try another release of it."
             )
-            raise LoadError(message) from None
-        self._last_heard = routes
+            self._fail(name, LoadError(message))
+            routes = []
         return routes
 
 
@@ -427,17 +552,36 @@ def _unknown_format(message: Batch | Keys) -> LoadError:
 
 
 def main() -> None:
-    """Run the target; an expected error is one line, without a traceback."""
+    """Run the target; whatever goes wrong is a line a stream, without a traceback if expected."""
+    logging.setLogRecordFactory(SafeLogRecord)
+    logger = TargetBigQueryArrow.logger
     try:
+        if sys.stdout is None:
+            message = "Standard output is closed: there is nowhere for the state to go."
+            raise RunError(message)
         TargetBigQueryArrow.cli()
+    except StreamsError as error:
+        for failure in error.failures:
+            logger.critical("%s", failure)
     except (LoadError, StreamMapConfigError) as error:
-        TargetBigQueryArrow.logger.critical("%s", error)
-        discard_input(seconds=10)
-        sys.exit(1)
+        logger.critical("%s", error)
+    except MemoryError:
+        logger.critical(
+            "There is not enough memory. No state has moved past what isn't loaded. Lower the "
+            "loader's `batch_bytes`, leave large properties out in the extractor's `select`, or "
+            "give the process more memory."
+        )
+    except Exception as error:  # a fault of ours
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            logger.critical("%s", line)
+    discard_input(seconds=10)
+    sys.exit(1)
 
 
 def discard_input(seconds: float) -> None:
     """Read on for a while: Meltano answers a closed pipe with a traceback that buries the error."""
+    if sys.stdin is None:
+        return
     deadline = time.monotonic() + seconds
     # Where there is no file behind standard input, there is no pipe either.
     with contextlib.suppress(OSError):

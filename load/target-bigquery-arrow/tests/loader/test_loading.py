@@ -240,17 +240,42 @@ def test_a_table_follows_its_stream_as_it_changes(loader: Loader) -> None:
     }
 
 
-def test_properties_that_are_not_in_the_schema_are_reported_once_and_left_out(
+def test_properties_that_are_not_in_the_schema_are_kept_as_json_and_reported_once(
     loader: Loader, caplog: pytest.LogCaptureFixture
 ) -> None:
     loader.settings["batch_bytes"] = 2**20  # several row groups
-    rows = ({"id": number, "extra": "x" * 400, "_sdc_batched_at": None} for number in range(2000))
-    loader.load(schema("things", ID), *(record("things", row) for row in rows))
-    assert len(loader.rows("things")) == 2000
-    (warning,) = [text for text in caplog.messages if "'extra'" in text]
-    assert "Stream 'things'" in warning
-    assert "left out" in warning
-    assert "_sdc_" not in warning
+    rows = [{"id": number, "pad": "x" * 400, "_sdc_batched_at": None} for number in range(2000)]
+    rows[1000] |= {"a b": {"c": [1]}}
+    rows[1999] |= {"late": "text", "a b": None}
+    things = schema("things", ID | {"pad": {"type": "string"}})
+    for expected in (1, 1):  # a table that is new, and one that has the columns
+        caplog.clear()
+        loader.load(things, *(record("things", row) for row in rows))
+        (first, second) = [text for text in caplog.messages if "not in its SCHEMA" in text]
+        assert "Stream 'things'" in first
+        assert "'a b'. They are kept as JSON" in first
+        assert "'late'" in second
+        assert len(loader.by_id("things")) == 2000 * expected
+    assert loader.columns("things") == {
+        "id": "INTEGER",
+        "pad": "STRING",
+        "a_b": "JSON",
+        "late": "JSON",
+    }
+    found = loader.by_id("things")
+    assert found[1000]["a_b"] == {"c": [1]}
+    assert (found[1999]["late"], found[1999]["a_b"]) == ("text", None)
+    assert found[0]["a_b"] is None
+
+
+def test_a_frozen_table_leaves_properties_out_that_are_not_in_the_schema(
+    loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader.load(schema("things", ID))
+    loader.settings["schema_drift"] = "freeze"
+    loader.load(schema("things", ID), record("things", {"id": 1, "extra": 1}))
+    assert loader.rows("things") == [{"id": 1}]
+    assert "'extra'. Declare them" in caplog.text
 
 
 def test_stream_maps_and_flattening_keep_every_digit(loader: Loader) -> None:
