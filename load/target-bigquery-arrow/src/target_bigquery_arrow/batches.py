@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from target_bigquery_arrow.column_types import ColumnType, Kind, column_type
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import EXTRACTED_AT, SEQUENCE, TABLE_VERSION
-from target_bigquery_arrow.messages import LONGEST_LINE, Batch, Keys, Record, lines_of
+from target_bigquery_arrow.messages import Batch, Keys, Record, TooLong, lines_of
 from target_bigquery_arrow.staging import staged_type
 
 READ_ERRORS = (OSError, EOFError, zlib.error, ValueError, OverflowError, pa.ArrowException)
@@ -172,11 +172,11 @@ def json_lines(stream: str, path: Path, compression: str | None) -> Iterator[byt
         gzip.open(path) if compression == "gzip" else path.open("rb") as file,
     ):
         for number, line in enumerate(lines_of(file), start=1):
-            if len(line) > LONGEST_LINE:
+            if line.__class__ is TooLong:
                 message = (
-                    f"Stream '{stream}': line {number} of the BATCH file {path} is longer than the "
-                    f"{LONGEST_LINE:,} bytes of BigQuery's longest row. Leave the large property "
-                    f"out in the extractor's `select`, or correct it at the source."
+                    f"Stream '{stream}': line {number} of the BATCH file {path} {TooLong.REASON}. "
+                    f"Leave the large property out in the extractor's `select`, or correct it at "
+                    f"the source."
                 )
                 raise LoadError(message)
             if text := line.strip():

@@ -107,7 +107,11 @@ class StreamBuffer:
         with self._writing():
             if self._writer is None:
                 self._writer = pq.ParquetWriter(
-                    self._path, self._schema, compression="zstd", use_dictionary=False
+                    self._path,
+                    self._schema,
+                    compression="zstd",
+                    use_dictionary=False,
+                    write_statistics=False,  # copies of the largest values
                 )
             self._writer.write_batch(batch)
             self.written_bytes = self._path.stat().st_size

@@ -69,11 +69,11 @@ class RecordDecoder:
             LoadError: a value doesn't fit its type, or a record isn't an object.
             NewPropertiesError: the table may gain columns.
         """
-        raws = [bytes(record) for record in records]
+        raws = [memoryview(record) for record in records]
         rows = self._rows_together(raws) or map(self._decode_singly, self._objects(raws))
         return list(zip(*rows, strict=True))[: len(self._columns)]
 
-    def _rows_together(self, raws: Sequence[bytes]) -> Iterable[tuple[Any, ...]] | None:
+    def _rows_together(self, raws: Sequence[memoryview]) -> Iterable[tuple[Any, ...]] | None:
         if self._decode_together is None:
             return None
         try:
@@ -105,7 +105,7 @@ class RecordDecoder:
         )
         return msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
 
-    def _objects(self, raws: Sequence[bytes]) -> list[dict[str, msgspec.Raw]]:
+    def _objects(self, raws: Sequence[memoryview]) -> list[dict[str, msgspec.Raw]]:
         try:
             objects = [msgspec.json.decode(raw, type=dict[str, msgspec.Raw]) for raw in raws]
         except RecursionError as error:

@@ -205,20 +205,16 @@ class MessageReader(GenericSingerReader[bytes]):
         }
         counts: Counter[type] = Counter()
         for number, line in enumerate(lines_of(source), start=1):
-            try:
-                message = decode(line)
-            except RecursionError:
-                message = _unreadable(number, line, "is nested too deep to be read")
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                if len(line) > LONGEST_LINE:
-                    message = _unreadable(
-                        number,
-                        line,
-                        f"is longer than the {LONGEST_LINE:,} bytes of BigQuery's longest row",
-                    )
-                elif not line.strip():
-                    continue
-                else:
+            if line.__class__ is TooLong:
+                message = _unreadable(number, line, TooLong.REASON)
+            else:
+                try:
+                    message = decode(line)
+                except RecursionError:
+                    message = _unreadable(number, line, "is nested too deep to be read")
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    if not line.strip():
+                        continue
                     text = (
                         f"Line {number} of the input is not a Singer message: "
                         f"{shown(error, 200)}. Only messages, in valid Unicode, may come from the "
@@ -232,15 +228,22 @@ class MessageReader(GenericSingerReader[bytes]):
         return Counter({_message_type(kind): count for kind, count in counts.items()})
 
 
+class TooLong(bytes):
+    """The beginning and the end of a line that is longer than `LONGEST_LINE`."""
+
+    REASON = f"is longer than the {LONGEST_LINE:,} bytes of BigQuery's longest row"
+
+
 def lines_of(file: Lines) -> Iterator[bytes]:
-    """Read lines; of one that is longer than `LONGEST_LINE`, its beginning and its end."""
+    """Read lines; one that is too long is never in memory as a whole."""
     while line := file.readline(LONGEST_LINE + 1):
-        if len(line) > LONGEST_LINE and not line.endswith(b"\n"):
-            end = b""
-            while (more := file.readline(2**20)) and not more.endswith(b"\n"):
-                end = more
-            line += (end + more)[-ENDS:]
-        yield line
+        if len(line) <= LONGEST_LINE:
+            yield line
+            continue
+        end, chunk = b"", line
+        while not chunk.endswith(b"\n") and (chunk := file.readline(2**20)):
+            end = (end + chunk)[-ENDS:]
+        yield TooLong(line[:ENDS] + b"\0" + (end or line[-ENDS:]))
 
 
 def _unreadable(number: int, line: bytes, reason: str) -> "Unreadable":

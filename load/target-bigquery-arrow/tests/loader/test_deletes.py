@@ -86,8 +86,8 @@ def test_a_source_that_is_empty_deletes_all_only_when_told_to(
     assert str(error.value) == (
         f"Table local.{loader.dataset}.things: 2 of its 2 live rows are no longer in the source, "
         "more than `max_delete_fraction` (0.5) allows; none is marked as deleted. If they have "
-        "truly gone, run once with `max_delete_fraction: 1` on the extractor, or on the loader if the "
-        "extractor has no such setting."
+        "truly gone, run once with `max_delete_fraction: 1` on the extractor, or on the loader if "
+        "the extractor has no such setting."
     )
     assert ids(loader) == [1, 2]
     assert loader.load(SCHEMA, keys(tmp_path, limit=1), state(2)) == [2]
