@@ -17,7 +17,7 @@ def main() -> NoReturn:
     name = os.environ.get("SINGER_TAP", "")
     command = shutil.which(name)
     if not command:
-        sys.exit(f"SINGER_TAP is '{name}', which is no command. Set it to the tap's own, e.g. tap-x.")
+        sys.exit(f"SINGER_TAP is '{name}', which is no command. Set it to the tap's own.")
     sys.argv[0] = command
     is_sync = all(argument.partition("=")[0] in SYNC_OPTIONS for argument in _options())
     try:

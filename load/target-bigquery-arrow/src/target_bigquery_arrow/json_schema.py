@@ -13,6 +13,8 @@ JSONSchema = Mapping[str, Any]
 
 # Levels of objects inside each other that are looked into; deeper ones are JSON.
 DEEPEST = 50
+# Schemas that are looked at for one stream; references can make a short schema endless.
+MOST_STEPS = 100_000
 TYPES = {
     bool: "boolean",
     int: "integer",
@@ -38,12 +40,14 @@ class _Resolver:
     def __init__(self, root: JSONSchema, depth: int) -> None:
         self._root = root
         self._depth = depth
+        self._steps = 0
 
     def resolve(
         self, schema: object, *, level: int, following: frozenset[str] = frozenset()
     ) -> dict[str, Any]:
         """Resolve a schema; one that refers to itself says nothing where it does."""
-        if not isinstance(schema, Mapping):
+        self._steps += 1
+        if not isinstance(schema, Mapping) or self._steps > MOST_STEPS:
             return {}
         rules = dict(schema)
         reference = rules.pop("$ref", None)

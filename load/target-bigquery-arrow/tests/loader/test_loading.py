@@ -302,6 +302,78 @@ def test_stream_maps_and_flattening_keep_every_digit(loader: Loader) -> None:
     ]
 
 
+def test_flattening_drops_nothing(loader: Loader) -> None:
+    loader.settings |= {
+        "flattening_enabled": True,
+        "flattening_max_depth": 2,
+        "schema_drift": "fail",
+    }
+    point = {"type": ["null", "object"], "properties": {"lat": {"type": "number"}}}
+    place = {"type": "object", "properties": {"city": {"type": "string"}, "geo": point}}
+    properties = ID | {
+        "place": {"anyOf": [place, {"type": "null"}]},
+        "referred": {"$ref": "#/definitions/place"},
+        "mixed": {"type": ["object", "string", "null"], "properties": {"a": {"type": "string"}}},
+        "free": {"type": ["null", "object"]},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "list": {"type": "array", "items": place},
+        "any": {},
+    }
+    things = schema("things", properties)
+    things["schema"]["definitions"] = {"place": place}
+    rows: list[dict[str, Any]] = [
+        {
+            "place": {"city": "c", "geo": {"lat": 1.5}},
+            "referred": {"geo": {"lat": 2.5}},
+            "mixed": {"a": "b"},
+            "free": {"k": {"l": 1}},
+            "tags": ["a"],
+            "list": [{"city": "d"}],
+            "any": {"x": [1]},
+        },
+        {"place": None, "referred": {"geo": None}, "mixed": "plain", "free": {}, "any": "text"},
+        {"place": {"city": None}, "mixed": None},
+    ]
+    loader.load(
+        things, *(record("things", {"id": number} | row) for number, row in enumerate(rows))
+    )
+    assert loader.columns("things") == {
+        "id": "INTEGER",
+        "place__city": "STRING",
+        "place__geo__lat": "FLOAT",
+        "referred__city": "STRING",
+        "referred__geo__lat": "FLOAT",
+        "mixed": "JSON",
+        "free": "JSON",
+        "tags": "STRING REPEATED",
+        "list": "JSON",
+        "any": "JSON",
+    }
+    found = loader.by_id("things")
+    nothing = dict.fromkeys(loader.columns("things")) | {"tags": []}
+    assert found == {
+        0: {
+            "id": 0,
+            "place__city": "c",
+            "place__geo__lat": 1.5,
+            "referred__city": None,
+            "referred__geo__lat": 2.5,
+            "mixed": {"a": "b"},
+            "free": {"k": {"l": 1}},
+            "tags": ["a"],
+            "list": [{"city": "d"}],
+            "any": {"x": [1]},
+        },
+        1: nothing | {"id": 1, "mixed": "plain", "free": {}, "any": "text"},
+        2: nothing | {"id": 2},
+    }
+    loader.settings["schema_drift"] = "evolve"
+    loader.load(things, record("things", {"id": 3, "place": "somewhere", "referred": {"new": 1}}))
+    assert loader.query("select place, referred__new from things where id = 3") == [
+        {"place": "somewhere", "referred__new": 1}
+    ]
+
+
 def test_runs_that_are_killed_at_any_moment_end_in_the_same_table(loader: Loader) -> None:
     """`kill -9` at random moments of runs that read ever further; in the end, one whole run."""
     rows = [{"id": number % 3000, "note": f"note {number}"} for number in range(9000)]
