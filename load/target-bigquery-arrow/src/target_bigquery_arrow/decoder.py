@@ -69,11 +69,14 @@ class RecordDecoder:
             LoadError: a value doesn't fit its type, or a record isn't an object.
             NewPropertiesError: the table may gain columns.
         """
-        raws = [memoryview(record) for record in records]
+        # A large one comes alone: it isn't copied.
+        raws = [bytes(record) for record in records] if len(records) > 1 else list(records)
         rows = self._rows_together(raws) or map(self._decode_singly, self._objects(raws))
         return list(zip(*rows, strict=True))[: len(self._columns)]
 
-    def _rows_together(self, raws: Sequence[memoryview]) -> Iterable[tuple[Any, ...]] | None:
+    def _rows_together(
+        self, raws: Sequence[bytes | msgspec.Raw]
+    ) -> Iterable[tuple[Any, ...]] | None:
         if self._decode_together is None:
             return None
         try:
@@ -105,7 +108,7 @@ class RecordDecoder:
         )
         return msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
 
-    def _objects(self, raws: Sequence[memoryview]) -> list[dict[str, msgspec.Raw]]:
+    def _objects(self, raws: Sequence[bytes | msgspec.Raw]) -> list[dict[str, msgspec.Raw]]:
         try:
             objects = [msgspec.json.decode(raw, type=dict[str, msgspec.Raw]) for raw in raws]
         except RecursionError as error:

@@ -9,7 +9,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import IO, Annotated, Any, Protocol
+from typing import IO, Annotated, Any, BinaryIO, Protocol
 
 import msgspec
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
@@ -22,7 +22,8 @@ from target_bigquery_arrow.logs import shown
 LONGEST_LINE = 100_000_000
 # What is looked at of a line that can't be read. The stream's name stands before the record, as
 # the SDK and singer-python write it, or after it; one inside the record is another.
-ENDS = 100_000
+ENDS = 2**16
+READ_AT_ONCE = 2**18
 _TEXT = rb'"(?:[^"\\]|\\.)*+"'
 _PAIR = rb"\s*" + _TEXT + rb"\s*:\s*(?:" + _TEXT + rb"|[\w.+-]+)\s*"
 _STREAM = rb'\s*"stream"\s*:\s*(' + _TEXT + rb")\s*"
@@ -148,11 +149,11 @@ class Unreadable(msgspec.Struct, tag_field="type", tag="UNREADABLE"):
 Message = Record | Schema | State | ActivateVersion | Batch | Keys | Completed
 
 
-class Lines(Protocol):
+class Readable(Protocol):
     """What lines can be read from."""
 
-    def readline(self, limit: int, /) -> bytes:
-        """Read a line, but no more than so many bytes."""
+    def read1(self, limit: int, /) -> bytes:
+        """Read what is there, but no more than so many bytes; nothing at the end."""
 
 
 class MessageReader(GenericSingerReader[bytes]):
@@ -165,11 +166,11 @@ class MessageReader(GenericSingerReader[bytes]):
 
     @property
     def default_input(self) -> IO[bytes]:
-        """Return the pipe.
+        """Return the pipe, as the SDK asks for it."""
+        return self._pipe
 
-        Raises:
-            RunError: there is none.
-        """
+    @property
+    def _pipe(self) -> BinaryIO:
         if sys.stdin is None:
             message = "Standard input is closed: there are no messages to load."
             raise RunError(message)
@@ -190,7 +191,9 @@ class MessageReader(GenericSingerReader[bytes]):
             RunError: a line isn't a Singer message, or too long. Its text is kept out of the
                 error, since it may hold a secret.
         """
-        source: IO[bytes] = getattr(file_input, "buffer", file_input) or self.default_input
+        source: Readable = (
+            self._pipe if file_input is None else getattr(file_input, "buffer", file_input)
+        )
         decode = self._decode
         handlers: dict[object, Callable[[Any], None]] = {
             Record: callbacks["RECORD"],
@@ -200,7 +203,7 @@ class MessageReader(GenericSingerReader[bytes]):
             Batch: callbacks["BATCH"],
             # The SDK knows of no more types than these.
             Keys: callbacks["BATCH"],
-            Unreadable: callbacks["RECORD"],
+            Unreadable: callbacks["BATCH"],
             Completed: callbacks["ACTIVATE_VERSION"],
         }
         counts: Counter[type] = Counter()
@@ -234,16 +237,28 @@ class TooLong(bytes):
     REASON = f"is longer than the {LONGEST_LINE:,} bytes of BigQuery's longest row"
 
 
-def lines_of(file: Lines) -> Iterator[bytes]:
-    """Read lines; one that is too long is never in memory as a whole."""
-    while line := file.readline(LONGEST_LINE + 1):
-        if len(line) <= LONGEST_LINE:
-            yield line
-            continue
-        end, chunk = b"", line
-        while not chunk.endswith(b"\n") and (chunk := file.readline(2**20)):
-            end = (end + chunk)[-ENDS:]
-        yield TooLong(line[:ENDS] + b"\0" + (end or line[-ENDS:]))
+def lines_of(file: Readable) -> Iterator[bytes]:
+    """Read lines, without their ends; one that is too long is never in memory as a whole."""
+    parts: list[bytes] = []
+    size = 0
+    while chunk := file.read1(READ_AT_ONCE):
+        first, *others = chunk.split(b"\n")
+        parts.append(first)
+        size += len(first)
+        if size > LONGEST_LINE:
+            text = b"".join(parts)
+            parts = [text[:ENDS], text[-ENDS:]]
+        if others:
+            yield _line(parts, size)
+            *whole, last = others
+            yield from whole
+            parts, size = [last], len(last)
+    if size:
+        yield _line(parts, size)
+
+
+def _line(parts: list[bytes], size: int) -> bytes:
+    return b"".join(parts) if size <= LONGEST_LINE else TooLong(b"\0".join(parts))
 
 
 def _unreadable(number: int, line: bytes, reason: str) -> "Unreadable":

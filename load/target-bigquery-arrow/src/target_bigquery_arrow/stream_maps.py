@@ -54,8 +54,6 @@ class RecordMap:
         Raises:
             LoadError: it can't be read, or an expression fails on it.
         """
-        if self.leaves_alone:
-            return record
         try:
             values = _decode(record.record)
         except DECODE_ERRORS as error:

@@ -109,7 +109,8 @@ class TargetBigQueryArrow(Target):
         self._vouched = Vouched()
         self._pending_bytes = 0
         self._committed_at = time.monotonic()
-        self._row_group_bytes = self.config["batch_bytes"] // ROW_GROUPS_PER_BATCH
+        self._batch_bytes: int = self.config["batch_bytes"]
+        self._row_group_bytes = self._batch_bytes // ROW_GROUPS_PER_BATCH
         self._folder = RunFolder()
         self._temporary_files = TemporaryFiles()
         self._load_pool = LoadPool(PARALLEL_LOADS)
@@ -221,34 +222,35 @@ class TargetBigQueryArrow(Target):
 
     @override
     def _process_record_message(self, message: Any) -> None:
-        record: Record | Unreadable = message
-        routes = self._streams_named(record.stream, "RECORD")
-        if isinstance(record, Unreadable):
-            with self._failing(record.stream):
-                message = (
-                    f"Stream '{record.stream}': {record.reason}. Leave the large property out in "
-                    f"the extractor's `select`, or correct it at the source."
-                )
-                raise LoadError(message)
-            return
-        self._append(record, routes)
+        record: Record = message
+        self._append(record, self._streams_named(record.stream, "RECORD"))
+
+    def _process_unreadable(self, message: Unreadable) -> None:
+        with self._failing(message.stream):
+            text = (
+                f"Stream '{message.stream}': {message.reason}. Leave the property out in the "
+                f"extractor's `select`, or correct it at the source."
+            )
+            raise LoadError(text)
 
     def _append(self, record: Record, routes: Routes) -> None:
         for record_map, stream in routes:
             try:
-                stream.completeness.add(1, record.version)
-                mapped_record = record_map.mapped(record)
-                if mapped_record is None:
+                completeness = stream.completeness
+                completeness.records += 1
+                completeness.versions.add(record.version)
+                mapped = record if record_map.leaves_alone else record_map.mapped(record)
+                if mapped is None:
                     continue
                 buffer = stream.buffer
                 before = buffer.pending_bytes
-                stream.append(mapped_record)
+                stream.append(mapped)
                 self._pending_bytes += buffer.pending_bytes - before
                 if buffer.pending_bytes >= self._row_group_bytes:
                     self._spill(stream)
             except LoadError as error:
                 self._fail(stream, error)
-        if self._pending_bytes >= self.config["batch_bytes"]:
+        if self._pending_bytes >= self._batch_bytes:
             for stream in self._streams.values():
                 with self._failing(stream):
                     self._spill(stream)
@@ -305,7 +307,10 @@ class TargetBigQueryArrow(Target):
 
     @override
     def _process_batch_message(self, message: Any) -> None:
-        files: Batch | Keys = message
+        files: Batch | Keys | Unreadable = message
+        if isinstance(files, Unreadable):
+            self._process_unreadable(files)
+            return
         routes = self._streams_named(files.stream, "BATCH" if isinstance(files, Batch) else "KEYS")
         self._extraction.hear(files.stream)
         for stream in self._streams.values():

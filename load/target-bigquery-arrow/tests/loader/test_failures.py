@@ -347,6 +347,7 @@ def test_a_message_without_bounds_fails_its_stream_alone(
     if error == "longer than the":
         monkeypatch.setattr("target_bigquery_arrow.messages.LONGEST_LINE", 10_000)
         monkeypatch.setattr("target_bigquery_arrow.messages.ENDS", 5_000)
+        monkeypatch.setattr("target_bigquery_arrow.messages.READ_AT_ONCE", 1_000)
     assert loader.invoke(THINGS, ONE, schema("bad", ID), *bad) == 1
     _, log = capfd.readouterr()
     (line,) = [line for line in log.splitlines() if "CRITICAL" in line]
