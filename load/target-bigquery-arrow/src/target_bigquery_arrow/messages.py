@@ -191,9 +191,8 @@ class MessageReader(GenericSingerReader[bytes]):
             RunError: a line isn't a Singer message, or too long. Its text is kept out of the
                 error, since it may hold a secret.
         """
-        source: Readable = (
-            self._pipe if file_input is None else getattr(file_input, "buffer", file_input)
-        )
+        given: Any = self._pipe if file_input is None else file_input
+        source: Readable = getattr(given, "buffer", given)
         decode = self._decode
         handlers: dict[object, Callable[[Any], None]] = {
             Record: callbacks["RECORD"],
