@@ -1,7 +1,7 @@
 """What a stream's SCHEMA message makes of its table."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,17 @@ def layout_of(
     columns = tuple(Column(names[name], name, column_type(rule)) for name, rule in own.items())
     keys = _keys(stream, columns, key_properties or ())
     return Layout(stream, table, columns, keys, reports_deletes=DELETED_AT in properties)
+
+
+def new_columns(layout: Layout, properties: Collection[str]) -> list[Column]:
+    """Return a JSON column for each property that a layout doesn't have.
+
+    Raises:
+        LoadError: two properties share a column's name.
+    """
+    own = [column.property for column in layout.columns]
+    names = valid_names(layout.stream, [*own, *sorted(properties)], reserved=METADATA)
+    return [Column(names[name], name, ColumnType(Kind.JSON)) for name in sorted(properties)]
 
 
 def _keys(stream: str, columns: Sequence[Column], key_properties: Sequence[str]) -> tuple[str, ...]:

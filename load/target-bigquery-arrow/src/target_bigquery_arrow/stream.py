@@ -2,9 +2,9 @@
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from target_bigquery_arrow import statements
 from target_bigquery_arrow.batches import BatchFile, reading
 from target_bigquery_arrow.buffer import ParquetFile, StreamBuffer
 from target_bigquery_arrow.column_types import ColumnType
-from target_bigquery_arrow.completeness import Completeness
-from target_bigquery_arrow.decoder import RecordDecoder
+from target_bigquery_arrow.completeness import Completeness, listed
+from target_bigquery_arrow.decoder import NewPropertiesError, RecordDecoder
 from target_bigquery_arrow.deletes import (
     SourceKeys,
     delete_older_versions,
@@ -23,7 +23,7 @@ from target_bigquery_arrow.deletes import (
 from target_bigquery_arrow.drift import SchemaDrift, reconcile
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.file_mapping import FileMapping
-from target_bigquery_arrow.layout import SEQUENCE, Layout
+from target_bigquery_arrow.layout import SEQUENCE, Layout, new_columns
 from target_bigquery_arrow.messages import Record
 from target_bigquery_arrow.partitioning import (
     MAXIMUM_PARTITIONS,
@@ -36,7 +36,7 @@ from target_bigquery_arrow.partitioning import (
     candidates,
     partitioning_for,
 )
-from target_bigquery_arrow.staging import StagingTable, of_records
+from target_bigquery_arrow.staging import StagingTable, absent, of_records
 from target_bigquery_arrow.table import Dataset, Table
 from target_bigquery_arrow.warehouse import TableInfo
 
@@ -78,7 +78,6 @@ class Counts:
     merged: int = 0
     deleted: int = 0
     versionless: int = 0
-    versions: set[int] = field(default_factory=set)
 
 
 class Stream:
@@ -88,7 +87,7 @@ class Stream:
         layout: the columns that its rows have now.
         staging: the load job of its that is under way, or was the last.
         is_awaited: whether a STATE waits for what it has had so far.
-        max_delete_fraction: how much of the table ACTIVATE_VERSION may delete; None for all of it.
+        max_delete_fraction: how much of the table ACTIVATE_VERSION may delete.
     """
 
     def __init__(self, layout: Layout, dataset: Dataset, options: LoadOptions) -> None:
@@ -101,13 +100,14 @@ class Stream:
         self.completeness = Completeness()
         self.staging: Future[None] | None = None
         self.is_awaited = False
-        self.max_delete_fraction: float | None = None
+        self.max_delete_fraction = 1.0
         self._options = options
         self._dataset = dataset
         self._warehouse = dataset.warehouse
         self._table = Table(layout.table, dataset, options.run)
         self._staged: list[StagingTable] = []
         self._keys: SourceKeys | None = None
+        self._keys_are_stale = False
         self._table_exists = self._table_is_new = self._table_is_empty = False
         self.adopt(layout)
 
@@ -139,6 +139,11 @@ class Stream:
             or self._keys is not None
             or self.completeness.version is not None
         )
+
+    @property
+    def is_unprepared(self) -> bool:
+        """Return whether its layout has yet to be fitted to its table."""
+        return self._asked is not None
 
     def adopt(self, layout: Layout) -> None:
         """Go on with another layout. There must be no rows left of the one before."""
@@ -184,7 +189,38 @@ class Stream:
         Raises:
             LoadError: a value doesn't fit its type, a key is null, or the disk is full.
         """
-        self._buffer.spill()
+        try:
+            self._buffer.spill()
+        except NewPropertiesError as found:
+            self._gain(found.names)
+            self._buffer.spill()
+
+    def _gain(self, properties: Collection[str]) -> None:
+        """Go on with a column more for each property that records have and the SCHEMA doesn't.
+
+        Raises:
+            LoadError: a property can't have a column.
+        """
+        added = new_columns(self.layout, properties)
+        logger.warning(
+            "Stream '%s': properties of its records are not in its SCHEMA message: %s. They are "
+            "kept as JSON. Declare them in the extractor's `schema` to give them a type.",
+            self.layout.stream,
+            listed(sorted(properties)),
+        )
+        records = self._buffer.take_pending()
+        if load := self.stage_records():
+            self.wait()
+            load()
+        self.adopt(replace(self.layout, columns=(*self.layout.columns, *added)))
+        self.prepare()
+        for staged in self._staged:
+            staged.expressions = {
+                name: staged.expressions.get(name, absent(kind))
+                for name, kind in self.layout.types.items()
+            }
+        for record in records:
+            self._buffer.append(record)
 
     def is_loadable(self, file: BatchFile) -> bool:
         """Return whether a load job takes a file of the tap's as it is.
@@ -246,6 +282,7 @@ class Stream:
         Raises:
             LoadError: a value doesn't fit its type, or the disk is full.
         """
+        self.spill()
         file = self._buffer.close()
         self._buffer = self._new_buffer()
         if file is None:
@@ -287,24 +324,21 @@ class Stream:
                 self._table, self.layout, self._keys, hard_delete=self._options.hard_delete
             )
             self._keys = None
-        if self.max_delete_fraction is not None:
-            # The extractor that sets it sends the version after the records, and then the state:
-            # which stands for the deletes too.
-            self.activate_version()
-            self.completeness.version = None
+        # Where the version came after the records, the state that follows stands for the deletes.
+        self.activate_version()
         self.is_awaited = False
 
     def activate_version(self) -> None:
         """Mark, or remove, the rows that a complete read of the source didn't have.
 
-        All that was read must be in the table.
+        Without proof that it was complete, nothing happens. All that was read must be in the table.
 
         Raises:
             LoadError: a record came without its version, so old and new can't be told apart, or
                 more rows have gone than `max_delete_fraction` allows.
         """
         version = self.completeness.version
-        if version is None:
+        if version is None or not self.completeness.is_complete:
             return
         if self.counts.versionless:
             message = (
@@ -314,24 +348,28 @@ class Stream:
                 f"the extractor that sends versions."
             )
             raise LoadError(message)
-        if not self.completeness.is_complete:
-            logger.warning(
-                "Stream '%s' ended without a sign that it was read to its end, so no row of %s "
-                "counts as deleted. If the extractor broke down, the next run makes up for it; if "
-                "it didn't, select another stream after this one.",
-                self.layout.stream,
-                self.target,
+        # Where this run has made the table and nothing else has come, nothing can be older.
+        if not self._table_is_new or self.completeness.versions != {version}:
+            self.counts.deleted += delete_older_versions(
+                self._table,
+                self.layout,
+                version,
+                max_delete_fraction=self.max_delete_fraction,
+                hard_delete=self._options.hard_delete,
             )
-            return
-        if self._table_is_new and self.counts.versions == {version}:
-            return  # nothing can be older
-        self.counts.deleted += delete_older_versions(
-            self._table,
-            self.layout,
-            version,
-            max_delete_fraction=self.max_delete_fraction,
-            hard_delete=self._options.hard_delete,
-        )
+        self.completeness.version = None
+
+    @property
+    def has_open_version(self) -> bool:
+        """Return whether rows may have gone that are not marked, for want of proof."""
+        return self.completeness.version is not None or self._keys_are_stale
+
+    def abandon(self) -> None:
+        """Let go of the rows at hand: the stream has failed."""
+        if not self.is_unprepared:
+            self._buffer.discard()
+        self._staged = []
+        self._keys = None
 
     def close(self) -> None:
         """Let the next run have the table."""
@@ -339,10 +377,11 @@ class Stream:
 
     def _count_received(self, rows: int, version: int | None) -> None:
         self.counts.received += rows
+        if self._keys:  # what came later isn't among them
+            self._keys = None
+            self._keys_are_stale = True
         if version is None:
             self.counts.versionless += rows
-        else:
-            self.counts.versions.add(version)
 
     def _load(self, staged: StagingTable, file: ParquetFile | BatchFile) -> None:
         if not staged.rows:

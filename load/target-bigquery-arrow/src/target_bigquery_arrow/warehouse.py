@@ -26,7 +26,7 @@ from google.cloud.exceptions import GoogleCloudError
 from google.oauth2 import service_account
 
 from target_bigquery_arrow.column_types import ColumnType, Kind
-from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.errors import LoadError, RunError
 from target_bigquery_arrow.layout import Layout
 from target_bigquery_arrow.partitioning import Partitioning, RangePartitioning, TimePartitioning
 from target_bigquery_arrow.staging import STAGING_DAYS
@@ -557,13 +557,13 @@ class Warehouse:
                 f"BigQuery at {self.address} can't be asked ({_reason(error)}). Check "
                 f"`api_endpoint`: it should read like http://127.0.0.1:9050, or be left out."
             )
-            raise LoadError(message) from error
+            raise RunError(message) from error
 
     def _unreachable(self, what: str, error: BaseException) -> LoadError:
         # It has had its time: whatever else waits for it need not wait as long again.
         self.stop_retrying()
         host = urlsplit(self.address).netloc
-        return LoadError(
+        return RunError(
             f"BigQuery at {host} did not answer within {self._retry_seconds:g} s ({what}: "
             f"{_reason(error)}). Rows not yet committed are read again by the next run. Locally, "
             f"`meltano invoke sandbox up` starts it; otherwise check `api_endpoint` and the "
@@ -593,7 +593,7 @@ def _too_many_bytes(what: str, error: BaseException) -> LoadError:
 
 
 def _refused_credentials(error: GoogleAuthError) -> LoadError:
-    return LoadError(
+    return RunError(
         f"BigQuery: no usable credentials ({_reason(error)}). Run `gcloud auth "
         f"application-default login`, or set `credentials_path` to a service account's key."
     )
