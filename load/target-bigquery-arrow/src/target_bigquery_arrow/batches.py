@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from target_bigquery_arrow.column_types import ColumnType, Kind, column_type
 from target_bigquery_arrow.errors import LoadError
-from target_bigquery_arrow.layout import EXTRACTED_AT, SEQUENCE, TABLE_VERSION
+from target_bigquery_arrow.layout import EXTRACTED_AT, METADATA, SEQUENCE, TABLE_VERSION
 from target_bigquery_arrow.messages import Batch, Keys, Record, TooLong, lines_of
 from target_bigquery_arrow.staging import staged_type
 
@@ -84,6 +84,7 @@ class BatchFile:
             if column_type(rule).kind is Kind.JSON
             and staged_type(self.types.get(name, pa.null())) == ColumnType(Kind.STRING)
         ]
+        left_out = {*ENVELOPE, *(self.types.keys() - properties.keys() - METADATA.keys())}
         with reading(self._stream, self.path), pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE):
                 self._require_finite(batch)
@@ -91,7 +92,7 @@ class BatchFile:
                     extracted_at = row.get(EXTRACTED_AT)
                     for name in json_texts:
                         row[name] = None if row[name] is None else msgspec.Raw(row[name].encode())
-                    for name in ENVELOPE:
+                    for name in left_out:
                         row.pop(name, None)
                     yield Record(
                         self._stream,

@@ -56,10 +56,14 @@ class FileMapping:
             if staged_type(arrow) is None:
                 if pa.types.is_nested(arrow) and column.type.kind is not Kind.JSON:
                     raise self._misfit(column, arrow)
+                self._report_unknown(file)
                 return False
         # Of every column: BigQuery checks a file's names before it leaves columns out. Source:
         # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#ColumnNameCharacterMap
-        return not any(map(REFUSED_NAME.search, file.types))
+        if any(map(REFUSED_NAME.search, file.types)):
+            self._report_unknown(file)
+            return False
+        return True
 
     def rows(self, name: str, file: BatchFile, version: int | None) -> StagingTable:
         """Return a staging table for rows; equal but for its name where it can be shared.

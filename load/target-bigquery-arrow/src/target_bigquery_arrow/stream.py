@@ -23,7 +23,7 @@ from target_bigquery_arrow.deletes import (
 from target_bigquery_arrow.drift import SchemaDrift, reconcile
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.file_mapping import FileMapping
-from target_bigquery_arrow.layout import SEQUENCE, Layout, new_columns
+from target_bigquery_arrow.layout import DELETED_AT, SEQUENCE, Layout, new_columns
 from target_bigquery_arrow.messages import Record
 from target_bigquery_arrow.partitioning import (
     MAXIMUM_PARTITIONS,
@@ -420,6 +420,8 @@ class Stream:
         Raises:
             LoadError: the rows that are there couldn't be told from those that come.
         """
+        if DELETED_AT not in info.types:
+            return  # another tool's table
         if not self.layout.keys:
             # Rows of a version take the place of all others once they are whole.
             if self.counts.versionless:

@@ -114,11 +114,11 @@ class Table:
 
     def execute(self, sql: str, step: str) -> int:
         """Run one statement and return the rows that it changed."""
-        return self.warehouse.execute(sql, self.job(step), self.bill)
+        return self.warehouse.execute(sql, self._what(step), self.job(step), self.bill)
 
     def rows(self, sql: str, step: str) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
-        return self.warehouse.fetch_rows(sql, self.job(step), self.bill)
+        return self.warehouse.fetch_rows(sql, self._what(step), self.job(step), self.bill)
 
     def job(self, step: str) -> str:
         """Return an identifier for the next job."""
@@ -185,7 +185,14 @@ class Table:
             dataset.add(self.name)
 
     def _rename(self, table: str, name: str) -> None:
-        self.execute(statements.rename_table(self.qualified(table), name), "rename")
+        sql = statements.rename_table(self.qualified(table), name)
+        # The local emulator looks for the new name in no dataset where the job has a default one.
+        self.warehouse.execute(
+            sql, self._what("rename"), self.job("rename"), self.bill, names_in_full=True
+        )
+
+    def _what(self, step: str) -> str:
+        return f"table {self.target}, step '{step}'"
 
     @property
     def _whole_copy(self) -> str:

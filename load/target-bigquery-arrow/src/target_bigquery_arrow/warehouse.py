@@ -412,20 +412,36 @@ class Warehouse:
         finished = self._run(f"load of {path} into {self.dataset}.{table}", job, submit)
         return int(finished.output_rows or 0), int(finished.output_bytes or 0)
 
-    def execute(self, sql: str, job: str, bill: Bill) -> int:
-        """Run one statement and return the rows that it changed."""
-        return int(self._query(sql, job, bill).num_dml_affected_rows or 0)
+    def execute(
+        self, sql: str, what: str, job: str, bill: Bill, *, names_in_full: bool = False
+    ) -> int:
+        """Run one statement and return the rows that it changed.
 
-    def fetch_rows(self, sql: str, job: str, bill: Bill) -> list[tuple[Any, ...]]:
+        Args:
+            sql: the statement.
+            what: what it is for, in words, for errors.
+            job: the job's identifier, less the number of the attempt.
+            bill: what it may cost.
+            names_in_full: whether its tables are named with their project and dataset; else those
+                without are in this dataset.
+        """
+        finished = self._query(sql, what, job, bill, names_in_full=names_in_full)
+        return int(finished.num_dml_affected_rows or 0)
+
+    def fetch_rows(self, sql: str, what: str, job: str, bill: Bill) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
-        finished = self._query(sql, job, bill)
+        finished = self._query(sql, what, job, bill)
         return self._call(
-            sql.partition("\n")[0],
+            what,
             lambda: [row.values() for row in finished.result(retry=ONCE, timeout=REQUEST_SECONDS)],
         )
 
-    def _query(self, sql: str, job: str, bill: Bill) -> QueryJob:
-        options = bigquery.QueryJobConfig(default_dataset=self.dataset)
+    def _query(
+        self, sql: str, what: str, job: str, bill: Bill, *, names_in_full: bool = False
+    ) -> QueryJob:
+        options = bigquery.QueryJobConfig()
+        if not names_in_full:
+            options.default_dataset = self.dataset
         if self._maximum_bytes_billed:
             # A statement reads its table and writes it anew, at most: that is never a slip.
             options.maximum_bytes_billed = max(self._maximum_bytes_billed, 2 * bill.size)
@@ -440,7 +456,7 @@ class Warehouse:
                 timeout=REQUEST_SECONDS,
             )
 
-        finished = self._run(sql.partition("\n")[0], job, submit)
+        finished = self._run(what, job, submit)
         bill.billed += int(finished.total_bytes_billed or 0)
         return finished
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sandbox.testing import free_port
 from sandbox.testing.emulator import running_emulator
+from target_bigquery_arrow import table
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.target import TargetBigQueryArrow
 
@@ -208,7 +209,7 @@ def test_a_warehouse_that_goes_away_keeps_the_state_back_and_the_next_run_mends_
         assert run.stdin
         run.stdin.write(lines([THINGS, record("things", {"id": 2})]))
         run.stdin.flush()
-        wait_until(lambda: any(tmp_path.glob("target-bigquery-arrow-*/*.lock")))
+        wait_until(lambda: is_locked(f"{emulator.endpoint}/local.lost.things"))
         emulator.stop()
         output, log = run.communicate(lines([state({"row": 2})]), timeout=60)
         assert (run.returncode, output) == (1, b"")
@@ -435,6 +436,14 @@ def test_files_of_a_run_that_was_killed_go_with_the_next_and_of_no_other(loader:
     living.communicate(timeout=30)
     assert living.returncode == 0
     assert not has_files(loader.directory)
+
+
+def is_locked(resource: str) -> bool:
+    try:
+        table._locked(resource).release()
+    except LoadError:
+        return True
+    return False
 
 
 def directories(parent: Path) -> list[Path]:

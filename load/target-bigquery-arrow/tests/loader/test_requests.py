@@ -12,7 +12,7 @@ from target_bigquery_arrow.bookmarks import Bookmarks
 from target_bigquery_arrow.messages import State
 from target_bigquery_arrow.table import STAGING_PREFIX
 
-from .driver import Loader, files, parquet, record, schema, state
+from .driver import Loader, Message, files, parquet, read_states, record, schema, state
 from .flaky_proxy import Fault, Request, flaky_proxy
 
 ID = {"id": {"type": "integer"}}
@@ -118,6 +118,40 @@ def test_a_state_speaks_of_the_streams_whose_bookmarks_have_moved(
     states: list[Any], expected: list[str]
 ) -> None:
     assert moved(*states)[-1] == expected
+
+
+def mark(independent: bool, **bookmarks: int) -> Message:
+    return state({"bookmarks": bookmarks}) | {"independent": independent}
+
+
+@pytest.mark.parametrize("fails", ["by its schema", "by a record"])
+def test_a_stream_that_fails_keeps_its_bookmark_and_holds_no_independent_one_back(
+    loader: Loader, capfd: pytest.CaptureFixture[str], fails: str
+) -> None:
+    bad = schema(
+        "bad", {"Name": ID["id"], "name": ID["id"]} if fails == "by its schema" else ID, ()
+    )
+    for independent in (True, False):
+        pipe = [
+            mark(independent, bad=1, good=1),
+            *(bad, record("bad", {"id": "x", "Name": 1}), mark(independent, bad=2, good=1)),
+            *(schema("good", ID), record("good", {"id": 1}), mark(independent, bad=2, good=2)),
+        ]
+        assert loader.invoke(*pipe) == 1
+        output, _ = capfd.readouterr()
+        kept = {"bad": 1, "good": 2 if independent else 1}
+        assert read_states(output.encode()) == [{"bookmarks": kept}]
+        assert [row["id"] for row in loader.rows("good")] == [1]
+
+
+def test_a_stream_that_fails_in_its_first_run_has_no_bookmark(
+    loader: Loader, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipe = [mark(True), schema("bad", ID), record("bad", {"id": "x"}), mark(True, bad=2)]
+    pipe += [schema("good", ID), record("good", {"id": 1}), mark(True, bad=2, good=1)]
+    assert loader.invoke(*pipe) == 1
+    output, _ = capfd.readouterr()
+    assert read_states(output.encode()) == [{"bookmarks": {"good": 1}}]
 
 
 # Values and names
