@@ -188,7 +188,7 @@ def _width(item: tuple[str, Spread]) -> int:
 def _ranges(column: str, lowest: int, highest: int, size: int) -> RangePartitioning:
     count = max(FEWEST_AT_FIRST, min(size // PARTITION_BYTES, MOST_AT_FIRST))
     interval = max(1, -(-(highest - lowest + 1) // count))
-    start = max(-LAST_INT64, lowest // interval * interval)
+    start = max(-LAST_INT64, min(lowest // interval * interval, LAST_INT64 - interval))
     count = min(MAXIMUM_PARTITIONS_A_JOB, (LAST_INT64 - start) // interval)
     return RangePartitioning(column, start, start + count * interval, interval)
 

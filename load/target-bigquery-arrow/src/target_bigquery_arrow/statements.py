@@ -108,12 +108,11 @@ def merge(
     columns = [*layout.types, *superseded]
     names = _quoted(layout.types)
     old, new = _alias("target", columns), _alias("source", columns)
-    matches = " and ".join(f"{old}.{key} = {new}.{key}" for key in _quoted(layout.keys))
     updates = [f"{name} = {new}.{name}" for name in names]
     updates += [f"`{name}` = cast(null as {column})" for name, column in superseded.items()]
     return f"""merge `{target}` as {old}
 using `{typed}` as {new}
-on {matches}{_and(where, old)}
+on {_same_key(old, new, layout)}{_and(where, old)}
 when matched then update set {", ".join(updates)}
 when not matched then insert ({", ".join(names)})
 values ({", ".join(f"{new}.{name}" for name in names)})"""
@@ -143,29 +142,50 @@ def spread(column: str, kind: Kind, tables: Iterable[tuple[str, str, Iterable[st
     return f"select min({value}), max({value}), {days}\nfrom ({union})"
 
 
-def touched(target: str, typed: str, layout: Layout, partitioning: Partitioning) -> str:
+def touched(
+    target: str, typed: str, layout: Layout, partitioning: Partitioning, *, by_key: bool
+) -> str:
     """Ask which part of each partition a MERGE has to touch: the lowest and the highest value.
 
-    Where the key doesn't hold the partitioning column, the rows that are there already may lie in
-    other partitions than those that replace them: they are looked up by key. The third column says
-    how many partitions the table will have; 0 where no data can make them too many.
+    The third column says how many partitions the table will have; 0 where no data can make them too
+    many, or where that isn't asked.
+
+    Args:
+        target: the table.
+        typed: the rows that are to come.
+        layout: the stream's columns and key.
+        partitioning: the table's partitions.
+        by_key: whether to look by key where the rows are that they replace, and to count.
     """
     old, new = _alias("target", layout.types), _alias("source", layout.types)
     column, kind = f"`{partitioning.column}`", layout.types[partitioning.column].kind
     bucket = partitioning.bucket("value", kind)
     typed_values = f"select {new}.{column} as value from `{typed}` as {new}"
-    values = typed_values
-    if partitioning.column not in layout.keys:
-        matches = " and ".join(f"{old}.{key} = {new}.{key}" for key in _quoted(layout.keys))
+    values, count = typed_values, "0"
+    if by_key:
         values += f"""
-union all select {old}.{column} from `{target}` as {old} join `{typed}` as {new} on {matches}"""
-    count = "0"
-    if not partitioning.is_bounded:
+union all select {old}.{column} from `{target}` as {old} join `{typed}` as {new}
+on {_same_key(old, new, layout)}"""
+    if by_key and not partitioning.is_bounded:
         count = f"""(select count(distinct {bucket}) from ({typed_values}
 union all select {old}.{column} from `{target}` as {old}))"""
     return f"""select min(value), max(value), {count}
 from ({values})
 group by {bucket}"""
+
+
+def count_replaced(target: str, typed: str, layout: Layout, where: PartitionFilter) -> str:
+    """Count the keys of typed rows that are in some partitions of the table."""
+    old, new = _alias("target", layout.types), _alias("source", layout.types)
+    keys = ", ".join(f"{old}.{key}" for key in _quoted(layout.keys))
+    return f"""select count(*) from (
+select distinct {keys} from `{target}` as {old} join `{typed}` as {new}
+on {_same_key(old, new, layout)} where {where.sql(old)}
+)"""
+
+
+def _same_key(old: str, new: str, layout: Layout) -> str:
+    return " and ".join(f"{old}.{key} = {new}.{key}" for key in _quoted(layout.keys))
 
 
 def count_older(

@@ -579,7 +579,7 @@ class Stream:
         self._table.execute(sql, "type")
         distinct = self._warehouse.row_count(typed)
         self._check_order(staged, distinct)
-        where = self._touched(typed)
+        where = self._touched(typed, distinct)
         sql = statements.merge(self.target, typed, self.layout, self._plan.superseded, where)
         merged = self._table.execute(sql, "merge")
         if merged > distinct:
@@ -589,18 +589,42 @@ class Stream:
         self._warehouse.drop_table(typed)
         return merged
 
-    def _touched(self, typed: str) -> PartitionFilter | None:
-        """Return which parts of the table typed rows go to; None where it has no partitions."""
+    def _touched(self, typed: str, rows: int) -> PartitionFilter | None:
+        """Return which parts of the table typed rows go to; None where it has no partitions.
+
+        Where the key doesn't hold the partitioning column, a row may lie elsewhere than the one
+        that replaces it. That takes a look at every key, unless all are found where the new rows
+        go.
+
+        Args:
+            typed: the table of the rows, one for each key.
+            rows: how many there are.
+        """
         partitioning = self._table.partitioning
         if partitioning is None:
             return None
-        sql = statements.touched(self.target, typed, self.layout, partitioning)
-        parts = self._table.rows(sql, "touched")
-        count = parts[0][2] if parts else 0
-        too_many = len(parts) > MAXIMUM_PARTITIONS_A_JOB or count > MAXIMUM_PARTITIONS
+        where, _ = self._parts(typed, partitioning, by_key=False)
+        if partitioning.column not in self.layout.keys:
+            sql = statements.count_replaced(self.target, typed, self.layout, where)
+            ((found,),) = self._table.rows(sql, "count_replaced")
+            if found == rows:
+                return where
+        elif partitioning.is_bounded:
+            return where
+        where, count = self._parts(typed, partitioning, by_key=True)
+        too_many = len(where.intervals) > MAXIMUM_PARTITIONS_A_JOB or count > MAXIMUM_PARTITIONS
         if too_many and (info := self._warehouse.table_info(self._table.name)):
             self._make_anew(info, TimePartitioning(partitioning.column, "MONTH"))
-        return PartitionFilter(partitioning.column, [(low, high) for low, high, _ in parts])
+        return where
+
+    def _parts(
+        self, typed: str, partitioning: Partitioning, *, by_key: bool
+    ) -> tuple[PartitionFilter, int]:
+        """Return what typed rows touch, and how many partitions the table will have."""
+        sql = statements.touched(self.target, typed, self.layout, partitioning, by_key=by_key)
+        parts = self._table.rows(sql, "touched")
+        where = PartitionFilter(partitioning.column, [(low, high) for low, high, _ in parts])
+        return where, parts[0][2] if parts else 0
 
     def _check_order(self, staged: StagingTable, distinct: int) -> None:
         """Say so where nothing tells which of two rows with one key is the later."""

@@ -140,9 +140,15 @@ BUILDERS: Mapping[str, Callable[[Case], Iterable[str]]] = {
         if column.kind in (Kind.INT64, Kind.DATE, Kind.TIMESTAMP) and not column.repeated
     ],
     "touched": lambda of: [
-        statements.touched(of.target, of.typed, of.layout, partitioning)
+        statements.touched(of.target, of.typed, of.layout, partitioning, by_key=by_key)
         for partitioning in of.partitionings
+        for by_key in (True, False)
         if partitioning
+    ],
+    "count_replaced": lambda of: [
+        statements.count_replaced(of.target, of.typed, of.layout, where)
+        for where in of.filters
+        if where
     ],
     "listed_keys": lambda of: [of.listed, of.none_listed],
     "count_unlisted": lambda of: [
