@@ -55,8 +55,9 @@ MANY_STREAMS = 200
 # What no promise can be made of.
 EXCEPTIONS = """\
 Nothing is promised of changes everywhere, which touch every partition; of a table whose key has no
-integer and which has no date of creation: it has no partitions; of deletes by a UUID, since all keys
-are compared, 38 bytes each on both sides; of rows far smaller than 1 kB: keys are more of them."""
+integer and which has no date of creation: it has no partitions; of deletes by a UUID, for which
+all keys are compared, 38 bytes each on both sides; of rows far smaller than 1 kB, of which keys
+are a larger part."""
 
 FIRST = "first load"
 NOTHING = "nothing changed"
