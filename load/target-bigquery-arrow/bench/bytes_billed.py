@@ -328,7 +328,7 @@ def report(console: Console, title: str, costs: dict[tuple[str, str], Cost]) -> 
             f"{cost.requests['job']}",
             f"{cost.requests.total()}",
             f"{total / 10**9:,.2f}",
-            f"{cost.percent:,.1f}",
+            f"{cost.percent:,.1f}" if cost.table_bytes > total / 10 else "",
             f"{dollars(total):.3f}",
             ", ".join(f"{step} {size / 10**9:,.2f}" for step, size in cost.billed.items() if size),
         )

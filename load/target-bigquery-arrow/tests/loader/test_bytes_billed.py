@@ -39,6 +39,16 @@ when not matched then insert (`id`, `name`) values (source.`id`, source.`name`)"
         # Constants leave partitions out, nothing else does
         ("select max(name) from `p.d.things` where id between 150 and 160", {"things": 1016}),
         ("select max(name) from `p.d.things` where id + 0 between 1 and 2", {"things": 111148}),
+        (
+            "select 1 from `p.d.things` as t join `p.d.new` as n on t.id = n.id "
+            "and t.id between 0 and 9",
+            [8, 5],
+        ),
+        (
+            "select 1 from `p.d.things` as t left join `p.d.new` as n on t.id = n.id "
+            "and t.id between 0 and 9",
+            [48, 5],
+        ),
         # What is written is billed for what it reads
         ("insert into `p.d.things` (id) select id from `p.d.new`", {"new": 5}),
         ("create table `p.d.more` as select * from `p.d.new`", {"new": 65}),

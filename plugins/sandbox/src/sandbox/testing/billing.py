@@ -238,7 +238,9 @@ def _conditions(query: exp.Expr, alias: str) -> Iterator[exp.Expr]:
     if where := query.args.get("where"):
         yield where.this
     for join in query.args.get("joins") or ():
-        if join.this.alias_or_name == alias and (on := join.args.get("on")):
+        # An outer join gives all rows of its one side, whatever the condition says.
+        holds = not join.side or (join.side == "LEFT" and join.this.alias_or_name == alias)
+        if holds and (on := join.args.get("on")):
             yield on
 
 
