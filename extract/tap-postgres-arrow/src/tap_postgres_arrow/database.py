@@ -10,25 +10,13 @@ import adbc_driver_manager
 import pyarrow as pa
 from adbc_driver_postgresql import StatementOptions, dbapi
 
+from tap_postgres_arrow.connection import Connector
 from tap_postgres_arrow.errors import TapError
 
 OLDEST_VERSION = 13
-CONNECT_SECONDS = 30
 # A table that somebody else has locked for longer than this isn't waited for: whoever comes
 # after us would wait too.
 LOCK_SECONDS = 60
-# What a setting of the tap is called by libpq.
-PARAMETERS = {
-    "host": "host",
-    "port": "port",
-    "user": "user",
-    "password": "password",
-    "database": "dbname",
-    "ssl_mode": "sslmode",
-    "ssl_certificate_authority": "sslrootcert",
-    "ssl_client_certificate": "sslcert",
-    "ssl_client_private_key": "sslkey",
-}
 # How Postgres writes what travels as text.
 SESSION = {
     "timezone": "UTC",
@@ -72,39 +60,22 @@ class Database:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """Take the settings; nothing is sent yet."""
-        self.user = settings.get("user")
+        self._connector = Connector(settings)
+        self.user = self._connector.user
         self._statement_timeout = str(settings["statement_timeout"])
-        parameters = {
-            parameter: settings[name]
-            for name, parameter in PARAMETERS.items()
-            if settings.get(name) is not None
-        }
-        self._conninfo = " ".join(
-            f"{name}={_conninfo_value(value)}"
-            for name, value in {
-                **parameters,
-                "connect_timeout": CONNECT_SECONDS,
-                "application_name": "tap-postgres-arrow",
-            }.items()
-        )
 
     def connect(self) -> "Connection":
         """Open a connection.
 
         Raises:
-            TapError: Postgres can't be reached, or lets nobody in by these settings.
+            ConnectError: Postgres can't be reached, or lets nobody in by these settings.
         """
-        try:
-            raw = dbapi.connect(self._conninfo)
-        except ERRORS as error:
-            message = (
-                f"Can't connect to Postgres: {reason(error)}. Check `host`, `port`, `database`, "
-                f"`user`, `password` and `ssl_mode`; locally, `meltano invoke sandbox up` starts "
-                f"it."
-            )
-            # Not chained: what the driver says of its arguments is nobody's business.
-            raise TapError(message) from None
+        raw = self._connector.connect(dbapi.connect, ERRORS)
         return Connection(raw, self.user)
+
+    def close(self) -> None:
+        """Leave the way to it: a tunnel, files with certificates."""
+        self._connector.close()
 
     def begin(self, connection: "Connection", snapshot: str | None = None) -> None:
         """Begin to read what the database held at one moment, and nothing else.
@@ -293,7 +264,3 @@ def require_version(number: int) -> None:
             f"extractor for it (`meltanolabs-tap-postgres`)."
         )
         raise TapError(message)
-
-
-def _conninfo_value(value: object) -> str:
-    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -20,6 +20,7 @@ class Bookmarks:
     """Compare each STATE with the one before it."""
 
     def __init__(self) -> None:
+        self._first: Mapping[str, bytes] | None = None
         self._before: tuple[Mapping[str, bytes], Mapping[str, bytes]] | None = None
 
     def moved(self, state: State, streams: Collection[str]) -> Collection[str]:
@@ -30,12 +31,28 @@ class Bookmarks:
             streams: the streams of this run so far, by their names in messages.
         """
         before, self._before = self._before, _parts(state)
+        if self._first is None:
+            self._first = self._before[0] if self._before else {}
         if before is None or self._before is None or before[1] != self._before[1]:
             return streams
         old, new = before[0], self._before[0]
         moved = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
         # Some taps call a stream otherwise in their state than in their messages.
         return moved if moved <= set(streams) else streams
+
+    def kept_back(self, state: State, streams: Collection[str]) -> bytes | None:
+        """Return a STATE in which some streams have the bookmarks of the run's first STATE.
+
+        None where it has no bookmarks, or is itself the first.
+        """
+        parts = _parts(state)
+        if parts is None or self._first is None:
+            return None
+        value = _decode(state.value)
+        bookmarks = {name: mark for name, mark in parts[0].items() if name not in streams}
+        bookmarks |= {name: mark for name, mark in self._first.items() if name in streams}
+        raw = {name: msgspec.Raw(mark) for name, mark in bookmarks.items()}
+        return msgspec.json.encode(value | {"bookmarks": raw})
 
 
 def _parts(state: State) -> tuple[Mapping[str, bytes], Mapping[str, bytes]] | None:

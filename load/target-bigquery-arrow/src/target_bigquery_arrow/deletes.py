@@ -1,7 +1,8 @@
 """Rows that have left the source: marked, or removed, once it is known which they are.
 
-A guard stands before both ways: an extractor's `max_delete_fraction` says how much of a table may
-go in one run. Past it, nothing is marked: more likely than not, something else is amiss.
+A guard stands before both ways: `max_delete_fraction`, of the extractor or else of the loader, says
+how much of a table may go in one run. Past it, nothing is marked: more likely than not, something
+else is amiss.
 """
 
 import itertools
@@ -42,7 +43,7 @@ def delete_unlisted(table: Table, layout: Layout, keys: SourceKeys, *, hard_dele
         LoadError: they are more than `max_delete_fraction` allows, or not all keys are there.
     """
     table.check_equal(keys.rows, "in the files of KEYS", keys.staging.rows, "loaded")
-    staged = table.qualified(keys.staging.name) if keys.rows else None
+    staged = keys.staging.name if keys.rows else None
     listed = statements.listed_keys(staged, keys.staging.expressions, keys.staging.columns)
     sql = statements.count_unlisted(table.target, listed, layout, table.partitioning)
     parts = table.rows(sql, "count_deletes")
@@ -73,7 +74,7 @@ def delete_older_versions(
     layout: Layout,
     version: int,
     *,
-    max_delete_fraction: float | None,
+    max_delete_fraction: float,
     hard_delete: bool,
 ) -> int:
     """Mark, or remove, what isn't of a stream's newest version; return how many rows.
@@ -84,11 +85,10 @@ def delete_older_versions(
     sql = statements.count_older(table.target, version, layout, table.partitioning)
     parts = table.rows(sql, "count_deletes")
     live, gone = (_total(parts, column) for column in range(2))
-    if max_delete_fraction is not None:
-        if layout.keys:
-            _guard(table, gone, live, max_delete_fraction)
-        else:  # each version is a copy of the whole: has it shrunk?
-            _guard(table, max(0, gone - (live - gone)), gone, max_delete_fraction)
+    if layout.keys:
+        _guard(table, gone, live, max_delete_fraction)
+    else:  # each version is a copy of the whole: has it shrunk?
+        _guard(table, max(0, gone - (live - gone)), gone, max_delete_fraction)
     if gone:
         deleted = 0
         for where in _where(table, [part[2:] for part in parts if part[1]]):
@@ -133,6 +133,7 @@ def _guard(table: Table, gone: int, live: int, max_delete_fraction: float) -> No
     message = (
         f"Table {table.target}: {gone:,} of its {live:,} live rows are no longer in the source, "
         f"more than `max_delete_fraction` ({max_delete_fraction:g}) allows; none is marked as "
-        f"deleted. If they have truly gone, run once with the extractor's `max_delete_fraction: 1`."
+        f"deleted. If they have truly gone, run once with `max_delete_fraction: 1` on the "
+        f"extractor, or on the loader if the extractor has no such setting."
     )
     raise LoadError(message)

@@ -67,6 +67,24 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         description="Mark, or remove, the rows that the source no longer has.",
     ),
     th.Property(
+        "max_delete_fraction",
+        th.NumberType(minimum=0, maximum=1),
+        default=0.5,
+        description=(
+            "How much of a table's live rows may go in one run; if more would, none does and the "
+            "stream fails. An extractor that sends its own limit goes by that."
+        ),
+    ),
+    th.Property(
+        "version_follows_records",
+        th.BooleanType,
+        default=False,
+        description=(
+            "You vouch for the extractor: it sends a stream's ACTIVATE_VERSION only after its last "
+            "record. No extractor of the Singer SDK does."
+        ),
+    ),
+    th.Property(
         "hard_delete",
         th.BooleanType,
         default=False,

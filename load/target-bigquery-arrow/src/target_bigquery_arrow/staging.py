@@ -1,6 +1,6 @@
 """From a Parquet file to a staging table, and from there, in SQL, to the types of a layout.
 
-On the RECORD road the files are the loader's own. On the BATCH road they are the tap's: their
+On the RECORD path the files are the loader's own. On the BATCH path they are the tap's: their
 types are whatever Parquet has, and columns may be missing.
 """
 
@@ -132,12 +132,12 @@ def absent(column: ColumnType) -> str:
 
 
 def of_records(name: str, layout: Layout, casts: Mapping[str, ColumnType]) -> StagingTable:
-    """Return a staging table for the RECORD road's own files."""
+    """Return a staging table for the RECORD path's own files."""
     columns, expressions = {}, {}
     for column, wanted in layout.types.items():
         staged = staged_type(wanted.arrow)
         sql = staged and converted(f"`{column}`", staged, wanted)
-        assert staged and sql, wanted  # noqa: S101  the road's files are made for this
+        assert staged and sql, wanted  # noqa: S101  the path's files are made for this
         columns[column] = staged
         expressions[column] = f"cast({sql} as {casts[column]})" if column in casts else sql
     return StagingTable(name, columns, expressions)

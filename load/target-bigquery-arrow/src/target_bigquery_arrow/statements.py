@@ -1,7 +1,9 @@
 """The SQL that the loader runs: pure functions from names to GoogleSQL.
 
 A name from a source is always quoted and, where a table has an alias, qualified by it. An alias is
-never the name of a column: a column hides behind an alias of its name, or the other way round.
+never the name of a column: a column hides behind an alias of its name, or the other way round. So
+does a project behind a column of its name, beside a table or below it: staging tables are named
+without project and dataset, which are the job's.
 """
 
 from collections.abc import Iterable, Mapping
@@ -199,8 +201,9 @@ def activate_version(
 
 
 def _older(alias: str, version: int) -> str:
+    # Versions are times of a clock that may have gone back: any other version is an older one.
     column = f"{alias}.`{TABLE_VERSION}`"
-    return f"({column} is null or {column} < {version})"
+    return f"({column} is null or {column} != {version})"
 
 
 def listed_keys(staged: str | None, expressions: Mapping[str, str], columns: Iterable[str]) -> str:
@@ -313,12 +316,58 @@ def count_rows(target: str) -> str:
     return f"select count(*) from `{target}`"
 
 
+def count_keys(target: str, layout: Layout) -> str:
+    """Count the rows without a whole key, those of them that are live, and the keys."""
+    alias = _alias("target", layout.types)
+    missing = _misses_key(alias, layout)
+    keys = ", ".join(f"{alias}.{key}" for key in _quoted(layout.keys))
+    return f"""select missing.all_rows, missing.live_rows, present.keys
+from (select countif({missing}) as all_rows,
+countif({missing} and {alias}.`{DELETED_AT}` is null) as live_rows
+from `{target}` as {alias}) as missing
+cross join (select count(*) as keys from (
+select distinct {keys} from `{target}` as {alias} where not {missing}
+)) as present"""
+
+
+def count_live(target: str, layout: Layout) -> str:
+    """Count the rows that have not been deleted."""
+    alias = _alias("target", layout.types)
+    return f"select countif({alias}.`{DELETED_AT}` is null) from `{target}` as {alias}"
+
+
 def copy_rows(target: str, source: str, columns: Iterable[str]) -> str:
     """Copy all rows of a table into another that has the same columns."""
     names = list(columns)
     alias = _alias("source", names)
     return f"""insert into `{target}` ({", ".join(_quoted(names))})
 select {", ".join(f"{alias}.{name}" for name in _quoted(names))} from `{source}` as {alias}"""
+
+
+def copy_one_row_a_key(target: str, source: str, columns: Iterable[str], layout: Layout) -> str:
+    """Copy the best row of each key: a live one before a deleted one, then the latest.
+
+    Rows without a whole key are copied as they are.
+    """
+    names = list(columns)
+    alias = _alias("source", names)
+    keys = ", ".join(f"{alias}.{key}" for key in _quoted(layout.keys))
+    return f"""{copy_rows(target, source, names)}
+where true
+qualify {_misses_key(alias, layout)} or row_number() over (
+    partition by {keys}
+    order by if({alias}.`{DELETED_AT}` is null, 0, 1), {alias}.`{SEQUENCE}` desc
+) = 1"""
+
+
+def _misses_key(alias: str, layout: Layout) -> str:
+    return f"({' or '.join(f'{alias}.{key} is null' for key in _quoted(layout.keys))})"
+
+
+def greatest_sequence(target: str, staged: str, expression: str, columns: Iterable[str]) -> str:
+    """Ask for the greatest `_sdc_sequence` of a table, and the least that is to come."""
+    return f"""select (select max(target.`{SEQUENCE}`) from `{target}` as target),
+(select min({expression}) {_from_staged(staged, columns)})"""
 
 
 def rename_table(target: str, name: str) -> str:

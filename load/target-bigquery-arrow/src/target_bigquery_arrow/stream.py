@@ -2,9 +2,9 @@
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from target_bigquery_arrow import statements
 from target_bigquery_arrow.batches import BatchFile, reading
 from target_bigquery_arrow.buffer import ParquetFile, StreamBuffer
 from target_bigquery_arrow.column_types import ColumnType
-from target_bigquery_arrow.completeness import Completeness
-from target_bigquery_arrow.decoder import RecordDecoder
+from target_bigquery_arrow.completeness import Completeness, listed
+from target_bigquery_arrow.decoder import NewPropertiesError, RecordDecoder
 from target_bigquery_arrow.deletes import (
     SourceKeys,
     delete_older_versions,
@@ -23,7 +23,7 @@ from target_bigquery_arrow.deletes import (
 from target_bigquery_arrow.drift import SchemaDrift, reconcile
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.file_mapping import FileMapping
-from target_bigquery_arrow.layout import Layout
+from target_bigquery_arrow.layout import SEQUENCE, Layout, new_columns
 from target_bigquery_arrow.messages import Record
 from target_bigquery_arrow.partitioning import (
     MAXIMUM_PARTITIONS,
@@ -36,7 +36,7 @@ from target_bigquery_arrow.partitioning import (
     candidates,
     partitioning_for,
 )
-from target_bigquery_arrow.staging import StagingTable, of_records
+from target_bigquery_arrow.staging import StagingTable, absent, of_records
 from target_bigquery_arrow.table import Dataset, Table
 from target_bigquery_arrow.warehouse import TableInfo
 
@@ -78,7 +78,6 @@ class Counts:
     merged: int = 0
     deleted: int = 0
     versionless: int = 0
-    versions: set[int] = field(default_factory=set)
 
 
 class Stream:
@@ -88,7 +87,7 @@ class Stream:
         layout: the columns that its rows have now.
         staging: the load job of its that is under way, or was the last.
         is_awaited: whether a STATE waits for what it has had so far.
-        max_delete_fraction: how much of the table ACTIVATE_VERSION may delete; None for all of it.
+        max_delete_fraction: how much of the table ACTIVATE_VERSION may delete.
     """
 
     def __init__(self, layout: Layout, dataset: Dataset, options: LoadOptions) -> None:
@@ -101,13 +100,14 @@ class Stream:
         self.completeness = Completeness()
         self.staging: Future[None] | None = None
         self.is_awaited = False
-        self.max_delete_fraction: float | None = None
+        self.max_delete_fraction = 1.0
         self._options = options
         self._dataset = dataset
         self._warehouse = dataset.warehouse
         self._table = Table(layout.table, dataset, options.run)
         self._staged: list[StagingTable] = []
         self._keys: SourceKeys | None = None
+        self._keys_are_stale = False
         self._table_exists = self._table_is_new = self._table_is_empty = False
         self.adopt(layout)
 
@@ -139,6 +139,11 @@ class Stream:
             or self._keys is not None
             or self.completeness.version is not None
         )
+
+    @property
+    def is_unprepared(self) -> bool:
+        """Return whether its layout has yet to be fitted to its table."""
+        return self._asked is not None
 
     def adopt(self, layout: Layout) -> None:
         """Go on with another layout. There must be no rows left of the one before."""
@@ -184,7 +189,38 @@ class Stream:
         Raises:
             LoadError: a value doesn't fit its type, a key is null, or the disk is full.
         """
-        self._buffer.spill()
+        try:
+            self._buffer.spill()
+        except NewPropertiesError as found:
+            self._gain(found.names)
+            self._buffer.spill()
+
+    def _gain(self, properties: Collection[str]) -> None:
+        """Go on with a column more for each property that records have and the SCHEMA doesn't.
+
+        Raises:
+            LoadError: a property can't have a column.
+        """
+        added = new_columns(self.layout, properties)
+        logger.warning(
+            "Stream '%s': properties of its records are not in its SCHEMA message: %s. They are "
+            "kept as JSON. Declare them in the extractor's `schema` to give them a type.",
+            self.layout.stream,
+            listed(sorted(properties)),
+        )
+        records = self._buffer.take_pending()
+        if load := self.stage_records():
+            self.wait()
+            load()
+        self.adopt(replace(self.layout, columns=(*self.layout.columns, *added)))
+        self.prepare()
+        for staged in self._staged:
+            staged.expressions = {
+                name: staged.expressions.get(name, absent(kind))
+                for name, kind in self.layout.types.items()
+            }
+        for record in records:
+            self._buffer.append(record)
 
     def is_loadable(self, file: BatchFile) -> bool:
         """Return whether a load job takes a file of the tap's as it is.
@@ -246,6 +282,7 @@ class Stream:
         Raises:
             LoadError: a value doesn't fit its type, or the disk is full.
         """
+        self.spill()
         file = self._buffer.close()
         self._buffer = self._new_buffer()
         if file is None:
@@ -287,24 +324,21 @@ class Stream:
                 self._table, self.layout, self._keys, hard_delete=self._options.hard_delete
             )
             self._keys = None
-        if self.max_delete_fraction is not None:
-            # The extractor that sets it sends the version after the records, and then the state:
-            # which stands for the deletes too.
-            self.activate_version()
-            self.completeness.version = None
+        # Where the version came after the records, the state that follows stands for the deletes.
+        self.activate_version()
         self.is_awaited = False
 
     def activate_version(self) -> None:
         """Mark, or remove, the rows that a complete read of the source didn't have.
 
-        All that was read must be in the table.
+        Without proof that it was complete, nothing happens. All that was read must be in the table.
 
         Raises:
             LoadError: a record came without its version, so old and new can't be told apart, or
                 more rows have gone than `max_delete_fraction` allows.
         """
         version = self.completeness.version
-        if version is None:
+        if version is None or not self.completeness.is_complete:
             return
         if self.counts.versionless:
             message = (
@@ -314,24 +348,28 @@ class Stream:
                 f"the extractor that sends versions."
             )
             raise LoadError(message)
-        if not self.completeness.is_complete:
-            logger.warning(
-                "Stream '%s' ended without a sign that it was read to its end, so no row of %s "
-                "counts as deleted. If the extractor broke down, the next run makes up for it; if "
-                "it didn't, select another stream after this one.",
-                self.layout.stream,
-                self.target,
+        # Where this run has made the table and nothing else has come, nothing can be older.
+        if not self._table_is_new or self.completeness.versions != {version}:
+            self.counts.deleted += delete_older_versions(
+                self._table,
+                self.layout,
+                version,
+                max_delete_fraction=self.max_delete_fraction,
+                hard_delete=self._options.hard_delete,
             )
-            return
-        if self._table_is_new and self.counts.versions == {version}:
-            return  # nothing can be older
-        self.counts.deleted += delete_older_versions(
-            self._table,
-            self.layout,
-            version,
-            max_delete_fraction=self.max_delete_fraction,
-            hard_delete=self._options.hard_delete,
-        )
+        self.completeness.version = None
+
+    @property
+    def has_open_version(self) -> bool:
+        """Return whether rows may have gone that are not marked, for want of proof."""
+        return self.completeness.version is not None or self._keys_are_stale
+
+    def abandon(self) -> None:
+        """Let go of the rows at hand: the stream has failed."""
+        if not self.is_unprepared:
+            self._buffer.discard()
+        self._staged = []
+        self._keys = None
 
     def close(self) -> None:
         """Let the next run have the table."""
@@ -339,10 +377,11 @@ class Stream:
 
     def _count_received(self, rows: int, version: int | None) -> None:
         self.counts.received += rows
+        if self._keys:  # what came later isn't among them
+            self._keys = None
+            self._keys_are_stale = True
         if version is None:
             self.counts.versionless += rows
-        else:
-            self.counts.versions.add(version)
 
     def _load(self, staged: StagingTable, file: ParquetFile | BatchFile) -> None:
         if not staged.rows:
@@ -361,8 +400,12 @@ class Stream:
             self._warehouse.create_table(self.layout, self._partitioning_at_first())
             self._dataset.add(self._table.name)
             self._table_exists = self._table_is_new = self._table_is_empty = True
-        elif self._info and self._options.repartition:
-            self._repartition(self._info)
+        elif self._info:
+            self._table.wait_for_others()
+            if not self._info.has_key(self.layout):
+                self._adopt_key(self._info)
+            if self._options.repartition:
+                self._repartition(self._info)
         self._info = None
         if self._plan.added:
             sql = statements.add_columns(self.target, self._plan.added)
@@ -370,6 +413,62 @@ class Stream:
             self._plan.added.clear()
         while self._plan.widened:
             self._widen(*self._plan.widened.popitem())
+
+    def _adopt_key(self, info: TableInfo) -> None:
+        """Go on by another key than the table's rows have, if there is one row a key.
+
+        Raises:
+            LoadError: the rows that are there couldn't be told from those that come.
+        """
+        if not self.layout.keys:
+            # Rows of a version take the place of all others once they are whole.
+            if self.counts.versionless:
+                raise self._other_key(info, "no key, so that its rows would be there twice")
+            return
+        if missing := set(self.layout.keys) - info.types.keys():
+            ((live,),) = self._table.rows(
+                statements.count_live(self.target, self.layout), "count_live"
+            )
+            if live:
+                names = ", ".join(sorted(missing))
+                reason = f"key '{names}', which none of the table's {live:,} live rows has"
+                raise self._other_key(info, reason)
+            return
+        ((_, live_without, keys),) = self._table.rows(
+            statements.count_keys(self.target, self.layout), "count_keys"
+        )
+        if live_without:
+            names = ", ".join(self.layout.keys)
+            reason = f"key '{names}', which {live_without:,} of the table's live rows don't have"
+            raise self._other_key(info, reason)
+        ((rows,),) = self._table.rows(statements.count_rows(self.target), "count_rows")
+        if rows > keys:
+            self._leave_one_row_a_key(info)
+        self._warehouse.note_key(self.layout)
+
+    def _other_key(self, info: TableInfo, reason: str) -> LoadError:
+        old = f" (clustered by '{', '.join(info.clustering)}')" if info.clustering else ""
+        return LoadError(
+            f"Stream '{self.layout.stream}': table {self.target} was loaded by another key{old}, "
+            f"and now the stream has {reason}. Nothing was written. Keep the old key by "
+            f"`table-key-properties` in the extractor's `metadata`; or rename or drop the table, "
+            f"and read the stream in full with `meltano invoke stack resync`."
+        )
+
+    def _leave_one_row_a_key(self, info: TableInfo | None = None) -> None:
+        """Repair a table in which rows share a key: of each, the latest live row stays.
+
+        Raises:
+            LoadError: BigQuery failed.
+        """
+        info = info or self._warehouse.table_info(self._table.name)
+        if info is None:
+            return
+        logger.warning(
+            "Table %s has several rows for some keys: it is made anew with the latest row of each",
+            self.target,
+        )
+        self._table.rebuild(self.layout, info.schema, info.partitioning, one_row_a_key=True)
 
     def _widen(self, name: str, column: ColumnType) -> None:
         partitioning = self._table.partitioning
@@ -386,10 +485,7 @@ class Stream:
         if size < self._options.partition_bytes:
             return None
         spreads = self._spreads(
-            [
-                (self._table.qualified(staged.name), staged.expressions, staged.columns)
-                for staged in self._staged
-            ]
+            [(staged.name, staged.expressions, staged.columns) for staged in self._staged]
         )
         self._table.partitioning = partitioning_for(spreads, size)
         return self._table.partitioning
@@ -433,7 +529,7 @@ class Stream:
             info.partitioning or "by nothing",
             partitioning or "by nothing",
         )
-        self._table.repartition(self.layout, info.schema_with(widened or {}), partitioning)
+        self._table.rebuild(self.layout, info.schema_with(widened or {}), partitioning)
 
     def _write(self, staged: StagingTable) -> int:
         """Put staged rows into the table; return how many it came to."""
@@ -444,30 +540,36 @@ class Stream:
         return written
 
     def _insert(self, staged: StagingTable) -> int:
-        sql = statements.insert(
-            self.target, self._table.qualified(staged.name), staged.expressions, staged.columns
-        )
+        source = staged.name
+        expressions = dict(staged.expressions)
+        if not self._table_is_new:
+            # The clock may have gone back since the last run.
+            sql = statements.greatest_sequence(
+                self.target, source, expressions[SEQUENCE], staged.columns
+            )
+            ((greatest, least),) = self._table.rows(sql, "sequence")
+            if greatest is not None and least is not None and least <= greatest:
+                expressions[SEQUENCE] += f" + {greatest - least + 1}"
+        sql = statements.insert(self.target, source, expressions, staged.columns)
         inserted = self._table.execute(sql, "insert")
         self._table.check_equal(staged.rows, "loaded", inserted, "inserted")
         return inserted
 
     def _fill(self, staged: StagingTable) -> int:
         """Put the first rows into a table that this run has made: it takes one statement."""
-        source = self._table.qualified(staged.name)
+        source = staged.name
         sql = statements.fill(self.target, source, self.layout, staged.expressions, staged.columns)
         filled = self._table.execute(sql, "fill")
-        self._table.check_equal(
-            filled, "inserted", self._warehouse.row_count(self._table.name), "in the table"
-        )
+        if self._warehouse.row_count(self._table.name) > filled:
+            self._leave_one_row_a_key()
         self._check_order(staged, filled)
         return filled
 
     def _merge(self, staged: StagingTable) -> int:
         typed = self._table.staging_table("typed")
-        source = self._table.qualified(typed)
         sql = statements.type_and_deduplicate(
-            source,
-            self._table.qualified(staged.name),
+            typed,
+            staged.name,
             self.layout,
             staged.expressions,
             staged.columns,
@@ -475,9 +577,12 @@ class Stream:
         self._table.execute(sql, "type")
         distinct = self._warehouse.row_count(typed)
         self._check_order(staged, distinct)
-        where = self._touched(source)
-        sql = statements.merge(self.target, source, self.layout, self._plan.superseded, where)
+        where = self._touched(typed)
+        sql = statements.merge(self.target, typed, self.layout, self._plan.superseded, where)
         merged = self._table.execute(sql, "merge")
+        if merged > distinct:
+            self._leave_one_row_a_key()
+            merged = distinct
         self._table.check_equal(distinct, "distinct by key", merged, "merged")
         self._warehouse.drop_table(typed)
         return merged

@@ -1,9 +1,11 @@
 """A table of the dataset, held by one run: its lock, its jobs and its staging tables."""
 
+import contextlib
 import hashlib
 import itertools
 import os
 import platform
+import pwd
 import re
 import tempfile
 from collections import defaultdict
@@ -19,13 +21,13 @@ from target_bigquery_arrow import statements
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import Layout
 from target_bigquery_arrow.partitioning import Partitioning
-from target_bigquery_arrow.warehouse import Bill, TableInfo, Warehouse
+from target_bigquery_arrow.warehouse import JOB_PREFIX, Bill, TableInfo, Warehouse
 
 STAGING_PREFIX = "_sdc_staging__"
 # As `Table.staging_table` makes it: table, machine, run, number, step.
 STAGING_NAME = re.compile(rf"{STAGING_PREFIX}(.+)__([0-9a-f]{{8}})_[0-9a-f]+_\d+_\w+")
 # A copy of a table, known to be whole, that is to take its place.
-WHOLE_COPY_PREFIX = "_sdc_repartitioned__"
+WHOLE_COPY_PREFIX = "_sdc_rebuilt__"
 STAGING_MAXIMUM_AGE_HOURS = 24
 METADATA_REQUESTS = 8
 
@@ -108,7 +110,7 @@ class Table:
         self._lock = _locked(f"{self.warehouse.namespace}.{name}")
         self._machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
         dataset.drop_leftovers(name, self._machine)
-        self._finish_repartitioning(dataset)
+        self._finish_rebuilding(dataset)
 
     def execute(self, sql: str, step: str) -> int:
         """Run one statement and return the rows that it changed."""
@@ -127,10 +129,19 @@ class Table:
         run = f"{self._machine}_{self._run}_{next(self._numbers)}"
         return f"{STAGING_PREFIX}{self.name}__{run}_{step}"
 
-    def repartition(
-        self, layout: Layout, schema: Sequence[SchemaField], wanted: Partitioning | None
+    def wait_for_others(self) -> None:
+        """Wait for what a run that was killed has left running on this table."""
+        self.warehouse.wait_for_others(self.name)
+
+    def rebuild(
+        self,
+        layout: Layout,
+        schema: Sequence[SchemaField],
+        wanted: Partitioning | None,
+        *,
+        one_row_a_key: bool = False,
     ) -> None:
-        """Make the table anew, with other partitions and the same rows.
+        """Make the table anew: with other partitions, or with one row a key.
 
         BigQuery can't change the partitions of a table. A copy takes its place once it is known to
         be whole; a run that breaks off leaves the table, or a copy that the next run puts there.
@@ -139,23 +150,31 @@ class Table:
             layout: the stream's columns and key, to cluster by.
             schema: the table's columns, with the types that they are to have.
             wanted: its partitions; None for none.
+            one_row_a_key: leave out all rows but one of those that share a key.
 
         Raises:
             LoadError: BigQuery failed, or the copy hasn't as many rows.
         """
-        copy = self.staging_table("repartition")
+        copy = self.staging_table("rebuild")
         self.warehouse.create_table(layout, wanted, name=copy, schema=schema)
         columns = [column.name for column in schema]
-        sql = statements.copy_rows(self.qualified(copy), self.target, columns)
-        copied = self.execute(sql, "repartition")
-        ((count,),) = self.rows(statements.count_rows(self.target), "count_rows")
-        self.check_equal(count, "in the table", copied, "copied")
+        if one_row_a_key:
+            sql = statements.copy_one_row_a_key(self.qualified(copy), self.target, columns, layout)
+            ((keyless, _, keys),) = self.rows(
+                statements.count_keys(self.target, layout), "count_keys"
+            )
+            count = keyless + keys
+        else:
+            sql = statements.copy_rows(self.qualified(copy), self.target, columns)
+            ((count,),) = self.rows(statements.count_rows(self.target), "count_rows")
+        copied = self.execute(sql, "rebuild")
+        self.check_equal(count, "to be copied", copied, "copied")
         self._rename(copy, self._whole_copy)
         self.warehouse.drop_table(self.name)
         self._rename(self._whole_copy, self.name)
         self.partitioning = wanted
 
-    def _finish_repartitioning(self, dataset: Dataset) -> None:
+    def _finish_rebuilding(self, dataset: Dataset) -> None:
         """Put a whole copy in the place of its table, or drop it if the table is still there."""
         if self._whole_copy not in dataset:
             return
@@ -197,15 +216,14 @@ class Table:
 
     @property
     def _job_prefix(self) -> str:
-        return f"target_bigquery_arrow_{self._run}_{self.name}_"
+        return f"{JOB_PREFIX}{self._run}_{self.name}_"
 
 
 def _locked(resource: str) -> filelock.FileLock:
-    """Lock a table against other processes of this machine, for as long as this one lives."""
-    directory = Path(tempfile.gettempdir()) / f"target-bigquery-arrow-{os.getuid()}"
+    """Lock a table against other processes of this user, for as long as this one lives."""
+    directory = _lock_directory()
     lock = filelock.FileLock(directory / f"{hashlib.sha256(resource.encode()).hexdigest()}.lock")
     try:
-        directory.mkdir(mode=0o700, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
         message = (
@@ -214,9 +232,35 @@ def _locked(resource: str) -> filelock.FileLock:
         )
         raise LoadError(message) from error
     except OSError as error:
-        message = (
-            f"Can't write the lock of {resource} into {directory} ({error.strerror}). Give that "
-            f"folder to user {os.getuid()}, or set TMPDIR to another."
-        )
-        raise LoadError(message) from error
+        raise _unlockable(directory, error) from error
     return lock
+
+
+def _lock_directory() -> Path:
+    """Make the folder of locks.
+
+    It is in the user's home, by the system's list of users: services and cron have a temporary
+    folder and an environment of their own. Where there is no home, it is in the temporary folder.
+
+    Raises:
+        LoadError: it can't be made there either.
+    """
+    homeless = Path(tempfile.gettempdir()) / f"target-bigquery-arrow-{os.getuid()}"
+    with contextlib.suppress(OSError, KeyError):
+        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+        directory = home / ".local" / "state" / "target-bigquery-arrow"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(directory, os.W_OK):
+            return directory
+    try:
+        homeless.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unlockable(homeless, error) from error
+    return homeless
+
+
+def _unlockable(directory: Path, error: OSError) -> LoadError:
+    return LoadError(
+        f"Can't write a lock into {directory} ({error.strerror}). Give that folder to user "
+        f"{os.getuid()}, or set TMPDIR to another."
+    )

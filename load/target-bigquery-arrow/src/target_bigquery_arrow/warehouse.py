@@ -4,11 +4,13 @@ Every call is retried on what may pass (429, 5xx, a lost connection), and every 
 id of its own, so that a retry finds the job that ran instead of running it twice.
 """
 
+import concurrent.futures
 import datetime
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -24,7 +26,7 @@ from google.cloud.exceptions import GoogleCloudError
 from google.oauth2 import service_account
 
 from target_bigquery_arrow.column_types import ColumnType, Kind
-from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.errors import LoadError, RunError
 from target_bigquery_arrow.layout import Layout
 from target_bigquery_arrow.partitioning import Partitioning, RangePartitioning, TimePartitioning
 from target_bigquery_arrow.staging import STAGING_DAYS
@@ -35,6 +37,10 @@ logger = logging.getLogger(__name__)
 ONCE: Any = None
 # How long one request may take before it counts as lost; a job may take longer.
 REQUEST_SECONDS = 120
+# How each job of this loader is called, whatever its run.
+JOB_PREFIX = "target_bigquery_arrow_"
+# A job of which nothing has changed for so long is given up.
+PATIENCE_SECONDS: float = 600
 # The most that the API takes; its own default is 50.
 TABLES_A_PAGE = 1000
 SECONDS_AN_HOUR = 3600
@@ -71,6 +77,8 @@ KINDS = {kind.value: kind for kind in Kind} | {
     "BOOLEAN": Kind.BOOL,
 }
 MAXIMUM_CLUSTERING_COLUMNS = 4
+# A label of each table says what key its rows have.
+KEY_LABEL = "target_bigquery_arrow_key"
 CLUSTERABLE = {
     Kind.BIGNUMERIC,
     Kind.BOOL,
@@ -90,15 +98,26 @@ class TableInfo:
         types: its columns by name; None for a type that this loader never writes.
         partitioning: how it is partitioned; None where it isn't, or by no column.
         size: its logical bytes.
-        rows: its rows.
         schema: its columns as BigQuery describes them.
+        clustering: the columns that it is clustered by.
+        key_label: what this loader noted of the key that its rows have.
     """
 
     types: Mapping[str, ColumnType | None]
     partitioning: Partitioning | None
     size: int
-    rows: int
-    schema: Sequence[bigquery.SchemaField] = ()
+    schema: Sequence[bigquery.SchemaField]
+    clustering: Sequence[str]
+    key_label: str | None
+
+    def has_key(self, layout: Layout) -> bool:
+        """Return whether the table's rows have a layout's key.
+
+        Older releases noted nothing: then what the table is clustered by tells it.
+        """
+        if self.key_label:
+            return self.key_label == layout.key_label
+        return list(self.clustering) == _clustering(layout)
 
     def schema_with(self, types: Mapping[str, ColumnType]) -> list[bigquery.SchemaField]:
         """Return the columns as BigQuery describes them, some of another type."""
@@ -169,6 +188,7 @@ class Warehouse:
         self._maximum_bytes_billed = maximum_bytes_billed
         self._retry_seconds = retry_seconds
         self._retrying = True
+        self._left_running: list[LoadJob | QueryJob] = []
         try:
             self._client = bigquery.Client(
                 project=project,
@@ -194,10 +214,50 @@ class Warehouse:
         Raises:
             LoadError: the dataset is in another location.
         """
-        with ThreadPoolExecutor(1) as pool:
-            listed = pool.submit(self._tables)
+        with ThreadPoolExecutor(2) as pool:
+            tables, jobs = pool.submit(self._tables), pool.submit(self._jobs_under_way)
             self._ensure_dataset()
-            return listed.result()
+            self._left_running = jobs.result()
+            return tables.result()
+
+    def wait_for_others(self, table: str) -> None:
+        """Wait for what a run that was killed has left running on a table.
+
+        BigQuery goes on with a statement when the process that sent it is gone, and runs an INSERT
+        beside a MERGE: the rows would be there twice.
+
+        Raises:
+            LoadError: a job makes no progress.
+        """
+        target = f"{self.dataset}.{table}"
+        for job in self._left_running:
+            if not _writes(job, target):
+                continue
+            logger.warning("Table %s: waiting for job %s of a run that ended", target, job.job_id)
+            self._call(f"job {job.job_id}", partial(self._finish, job))
+
+    def _jobs_under_way(self) -> list[LoadJob | QueryJob]:
+        """Return the jobs of this loader, of whatever run, that have not ended."""
+        try:
+            return [
+                job
+                for state in ("pending", "running")
+                for job in self._call(
+                    "the list of jobs under way",
+                    partial(self._jobs, state),
+                    passing=exceptions.Forbidden,
+                )
+                if str(job.job_id).startswith(JOB_PREFIX)
+            ]
+        except exceptions.Forbidden:
+            logger.warning(
+                "BigQuery lets this account see no list of jobs, so that nothing waits for what a "
+                "run that was killed may have left running. Grant it `roles/bigquery.user`."
+            )
+            return []
+
+    def _jobs(self, state: str) -> list[LoadJob | QueryJob]:
+        return list(self._client.list_jobs(state_filter=state, retry=ONCE, timeout=REQUEST_SECONDS))
 
     def _ensure_dataset(self) -> None:
         what = f"dataset {self.dataset}"
@@ -261,8 +321,9 @@ class Warehouse:
             types={column.name: _column_type(column) for column in found.schema},
             partitioning=_partitioning(found),
             size=int(found.num_bytes or 0),
-            rows=int(found.num_rows or 0),
             schema=found.schema,
+            clustering=found.clustering_fields or (),
+            key_label=found.labels.get(KEY_LABEL),
         )
 
     def create_table(
@@ -283,8 +344,8 @@ class Warehouse:
         """
         name = name or layout.table
         table = bigquery.Table(f"{self.dataset}.{name}", schema=schema or _fields(layout.types))
-        clustering = [key for key in layout.keys if layout.types[key].kind in CLUSTERABLE]
-        table.clustering_fields = clustering[:MAXIMUM_CLUSTERING_COLUMNS] or None
+        table.clustering_fields = _clustering(layout) or None
+        table.labels = {KEY_LABEL: layout.key_label}
         match partitioning:
             case TimePartitioning(column, unit):
                 table.time_partitioning = bigquery.TimePartitioning(unit, field=column)
@@ -293,6 +354,17 @@ class Warehouse:
                     bigquery.PartitionRange(start=start, end=end, interval=interval), field=column
                 )
         self._create(table)
+
+    def note_key(self, layout: Layout) -> None:
+        """Note that a table's rows have a layout's key."""
+        table = bigquery.Table(f"{self.dataset}.{layout.table}")
+        table.labels = {KEY_LABEL: layout.key_label}
+        self._call(
+            f"table {self.dataset}.{layout.table}",
+            lambda: self._client.update_table(
+                table, ["labels"], retry=ONCE, timeout=REQUEST_SECONDS
+            ),
+        )
 
     def create_staging_table(self, name: str, columns: Mapping[str, ColumnType]) -> None:
         """Make a staging table, which goes by itself if nobody drops it."""
@@ -353,7 +425,7 @@ class Warehouse:
         )
 
     def _query(self, sql: str, job: str, bill: Bill) -> QueryJob:
-        options = bigquery.QueryJobConfig()
+        options = bigquery.QueryJobConfig(default_dataset=self.dataset)
         if self._maximum_bytes_billed:
             # A statement reads its table and writes it anew, at most: that is never a slip.
             options.maximum_bytes_billed = max(self._maximum_bytes_billed, 2 * bill.size)
@@ -413,7 +485,7 @@ class Warehouse:
                 found = self._client.get_job(job_id, location=self.location, retry=ONCE)
                 running = cast("Job", found)
             try:
-                running.result(retry=ONCE)
+                self._finish(running)
             except GoogleCloudError:
                 if running.error_result:
                     attempt += 1
@@ -421,6 +493,31 @@ class Warehouse:
             return running
 
         return self._call(what, once)
+
+    def _finish(self, job: LoadJob | QueryJob) -> None:
+        """Wait for the end of a job, as long as it makes progress.
+
+        Raises:
+            LoadError: nothing of it has changed for `PATIENCE_SECONDS`.
+            GoogleCloudError: the job has failed.
+        """
+        before = None
+        while True:
+            try:
+                job.result(retry=ONCE, timeout=PATIENCE_SECONDS)
+            except concurrent.futures.TimeoutError:
+                job.reload(retry=ONCE, timeout=REQUEST_SECONDS)
+            else:
+                return
+            now = _progress(job)
+            if now == before:
+                self.stop_retrying()
+                raise LoadError(
+                    f"BigQuery, job {job.job_id}: it is {job.state} and has made no progress for "
+                    f"{PATIENCE_SECONDS:g} s. Cancel it in BigQuery's job history (locally, "
+                    f"`meltano invoke sandbox down` and `up` end it), then run again."
+                )
+            before = now
 
     def _call[Result](
         self,
@@ -460,18 +557,31 @@ class Warehouse:
                 f"BigQuery at {self.address} can't be asked ({_reason(error)}). Check "
                 f"`api_endpoint`: it should read like http://127.0.0.1:9050, or be left out."
             )
-            raise LoadError(message) from error
+            raise RunError(message) from error
 
     def _unreachable(self, what: str, error: BaseException) -> LoadError:
         # It has had its time: whatever else waits for it need not wait as long again.
         self.stop_retrying()
         host = urlsplit(self.address).netloc
-        return LoadError(
+        return RunError(
             f"BigQuery at {host} did not answer within {self._retry_seconds:g} s ({what}: "
             f"{_reason(error)}). Rows not yet committed are read again by the next run. Locally, "
             f"`meltano invoke sandbox up` starts it; otherwise check `api_endpoint` and the "
             f"network."
         )
+
+
+def _writes(job: LoadJob | QueryJob, target: str) -> bool:
+    """Return whether a job of this loader changes a table, or its staging tables."""
+    if isinstance(job, QueryJob):
+        return f"`{target}`" in job.query
+    return False  # load jobs only fill staging tables of their own run
+
+
+def _progress(job: LoadJob | QueryJob) -> object:
+    """Return what changes while BigQuery works at a job."""
+    statistics = job._properties.get("statistics", {})
+    return job.state, statistics
 
 
 def _too_many_bytes(what: str, error: BaseException) -> LoadError:
@@ -483,7 +593,7 @@ def _too_many_bytes(what: str, error: BaseException) -> LoadError:
 
 
 def _refused_credentials(error: GoogleAuthError) -> LoadError:
-    return LoadError(
+    return RunError(
         f"BigQuery: no usable credentials ({_reason(error)}). Run `gcloud auth "
         f"application-default login`, or set `credentials_path` to a service account's key."
     )
@@ -520,6 +630,11 @@ def _credentials(
 
 def _fields(columns: Mapping[str, ColumnType]) -> list[bigquery.SchemaField]:
     return [_field(name, column) for name, column in columns.items()]
+
+
+def _clustering(layout: Layout) -> list[str]:
+    clusterable = [key for key in layout.keys if layout.types[key].kind in CLUSTERABLE]
+    return clusterable[:MAXIMUM_CLUSTERING_COLUMNS]
 
 
 def _partitioning(table: bigquery.Table) -> Partitioning | None:
