@@ -35,6 +35,7 @@ when not matched then insert (`id`, `name`) values (source.`id`, source.`name`)"
         ("select max(id) from `p.d.things`", {"things": 48}),
         ("select t.* from (select * from `p.d.new`) as t where true", {"new": 65}),
         ("select 1 from `p.d.things` as t join `p.d.new` as n on t.id = n.id", [48, 5]),
+        ("with old as (select * from things) select id from old", {"things": 48}),
         ("select max(id) from `p.d.new` union all select min(id) from `p.d.new`", {"new": 5}),
         # Constants leave partitions out, nothing else does
         ("select max(name) from `p.d.things` where id between 150 and 160", {"things": 1016}),
@@ -71,7 +72,7 @@ when not matched then insert (`id`, `name`) values (source.`id`, source.`name`)"
 def test_what_a_statement_processes(sql: str, expected: Any) -> None:
     if isinstance(expected, list):
         expected = dict(zip(("things", "new"), expected, strict=True))
-    found = processed(sql, SIZES.__getitem__)
+    found = processed(sql, SIZES.__getitem__, "p.d")
     assert {name.removeprefix("p.d."): size for name, size in found.items()} == expected
 
 

@@ -30,6 +30,7 @@ from google.cloud import bigquery
 from sqlglot import exp
 from sqlglot.optimizer.pushdown_projections import pushdown_projections
 from sqlglot.optimizer.qualify import qualify
+from sqlglot.optimizer.qualify_tables import qualify_tables
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
 MEBIBYTE = 2**20
@@ -93,12 +94,15 @@ type Values = list[tuple[Any, Any] | None]
 type Part = tuple[int, str | None]
 
 
-def processed(sql: str, sizes: Callable[[str], TableSizes]) -> dict[str, int]:
+def processed(
+    sql: str, sizes: Callable[[str], TableSizes], dataset: str | None = None
+) -> dict[str, int]:
     """Return the bytes that a statement processes, of each table from which it reads any.
 
     Args:
         sql: a statement in GoogleSQL.
         sizes: called with the full name of each table that is read.
+        dataset: the project and dataset of tables that are named without.
 
     Raises:
         ValueError: there are no rules for such a statement.
@@ -107,13 +111,15 @@ def processed(sql: str, sizes: Callable[[str], TableSizes]) -> dict[str, int]:
     query = _as_query(statement)
     if query is None:
         return {}
+    project, _, default = (dataset or "").partition(".")
+    query = qualify_tables(query, db=default or None, catalog=project or None, dialect="bigquery")
     names = {_name(table): table for table in query.find_all(exp.Table) if table.catalog}
     found = {name: sizes(name) for name in names}
     schema: dict[str, Any] = {}
     for name, table in names.items():
-        dataset = schema.setdefault(table.catalog, {}).setdefault(table.db, {})
+        tables = schema.setdefault(table.catalog, {}).setdefault(table.db, {})
         # Types decide nothing here.
-        dataset[table.name] = dict.fromkeys(found[name].columns, "INT64")
+        tables[table.name] = dict.fromkeys(found[name].columns, "INT64")
     query = qualify(query, dialect="bigquery", schema=schema, validate_qualify_columns=True)
     query = pushdown_projections(query)
     parts: dict[str, set[Part]] = {name: set() for name in names}
