@@ -46,7 +46,8 @@ check: ## Say what the next run lacks, even if Meltano can't start; SOURCES="clo
 	@.meltano/utilities/stack/venv/bin/stack check $(SOURCES)
 
 .PHONY: bench
-bench: .venv/.setup-dev ## Measure: CPU seconds and peak memory, beside others
+bench: .venv/.setup-dev ## Measure: bytes billed, CPU seconds and peak memory, beside others
+	@.venv/bin/python load/target-bigquery-arrow/bench/bytes_billed.py
 	@.venv/bin/python load/target-bigquery-arrow/bench/record_road.py
 	@.venv/bin/python extract/tap-postgres-arrow/bench/postgres_road.py
 
