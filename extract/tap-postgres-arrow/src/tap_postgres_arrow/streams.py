@@ -83,7 +83,8 @@ class PostgresStream(Stream):
     def fields(self) -> tuple[Field, ...]:
         """Return how the selected columns travel."""
         return tuple(
-            field_of(column.name, column.type, self._declared(column)) for column in self.columns
+            field_of(column.name, column.source, column.type, self._declared(column))
+            for column in self.columns
         )
 
     @property
@@ -111,6 +112,12 @@ class PostgresStream(Stream):
         own = self._tap.stream_metadata.get(self.name, {}).get("detect-deletes")
         wanted = self.config["detect_deletes"] if own is None else own
         return bool(wanted and self.primary_keys)
+
+    @property
+    def replication_key_overlap(self) -> str | None:
+        """Return how far before the last run's greatest value to read, as the user says it."""
+        overlap = self._tap.stream_metadata.get(self.name, {}).get("replication-key-overlap")
+        return None if overlap is None else str(overlap)
 
     def select(self, fields: Sequence[Field], condition: str | None = None) -> str:
         """Return the query for some of its columns."""

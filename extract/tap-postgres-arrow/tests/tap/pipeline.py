@@ -106,7 +106,7 @@ class Pipeline:
             ) as tap,
             redirect_stdout(written),
         ):
-            tap.sync_all()
+            tap.run()
         return written.getvalue()
 
     # Both
