@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from singer_sdk.singerlib.messages import StateMessage
 
+from tap_postgres_arrow.column_types import Field
 from tap_postgres_arrow.database import (
     STOPPED,
     Connection,
@@ -26,6 +27,8 @@ from tap_postgres_arrow.replication import Bookmark
 from tap_postgres_arrow.snapshot import export_snapshot
 from tap_postgres_arrow.streams import PostgresStream
 
+# Each query of a search for the column that fails.
+SEARCH_SECONDS = 60
 # How long a stream that is being read may take to stop.
 STOP_SECONDS = 20
 
@@ -155,10 +158,30 @@ class Extraction:
             self._run.output.write(*outcome.messages, StateMessage(value=self._tap.state))
 
     def _failing_column(self, stream: PostgresStream) -> str | None:
-        """Return which column Postgres can't read; None where it is none, or takes long to find."""
+        """Return which column Postgres can't read in some row; None where it is none alone.
+
+        By halves, each a query that transfers nothing.
+        """
+
+        def fails(fields: Sequence[Field]) -> bool:
+            try:
+                with self._connected(stream) as connection:
+                    connection.execute(f"set local statement_timeout = '{SEARCH_SECONDS}s'")
+                    connection.rows(stream.count(fields))
+            except PostgresError as error:
+                if not error.is_of_a_value:
+                    raise
+                return True
+            return False
+
+        fields: Sequence[Field] = stream.fields
         try:
-            with self._connected(stream) as connection:
-                return StreamReader(stream, self._run, connection).failing_column()
+            if fails([]):
+                return None
+            while len(fields) > 1:
+                half = fields[: len(fields) // 2]
+                fields = half if fails(half) else fields[len(half) :]
+            return fields[0].name if fails(fields) else None
         except TapError:
             return None
 

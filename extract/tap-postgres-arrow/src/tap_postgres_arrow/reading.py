@@ -8,7 +8,7 @@ from typing import Any
 from singer_sdk.singerlib.messages import Message, SchemaMessage
 
 from tap_postgres_arrow.column_types import Field
-from tap_postgres_arrow.database import Connection, PostgresError
+from tap_postgres_arrow.database import Connection
 from tap_postgres_arrow.discovery import XMIN
 from tap_postgres_arrow.emit import (
     EXTRACTED_AT,
@@ -35,8 +35,6 @@ from tap_postgres_arrow.snapshot import Snapshot
 from tap_postgres_arrow.streams import PostgresStream
 
 PROGRESS_SECONDS = 15
-# Each query of a search for the column that fails.
-SEARCH_SECONDS = 60
 # A table that was truncated or rewritten after the snapshot looks empty in it. Source:
 # https://www.postgresql.org/docs/current/mvcc-caveats.html
 REWRITTEN = """
@@ -120,38 +118,6 @@ class StreamReader:
         if stream.ABORT_AT_RECORD_COUNT:
             return Outcome([], None)
         return self._deletes(reading, rows, last)
-
-    def failing_column(self) -> str | None:
-        """Return the column that Postgres can't read in some row; None where it is none alone.
-
-        By halves, each a query that transfers nothing; on a connection that is for this only.
-        """
-        self._connection.execute(f"set local statement_timeout = '{SEARCH_SECONDS}s'")
-
-        def fails(fields: Sequence[Field]) -> bool:
-            counts = ", ".join(
-                f"count(pg_catalog.convert_to(({field.expression})::text, 'UTF8'))"
-                for field in fields
-            )
-            self._connection.execute("savepoint search")
-            try:
-                self._connection.rows(
-                    f"select {counts or 'count(*)'} from {self._stream.relation.source}"
-                )
-            except PostgresError as error:
-                if not error.is_of_a_value:
-                    raise
-                self._connection.execute("rollback to savepoint search")
-                return True
-            return False
-
-        fields = self._stream.fields
-        if fails([]):
-            return None
-        while len(fields) > 1:
-            half = fields[: len(fields) // 2]
-            fields = half if fails(half) else fields[len(half) :]
-        return fields[0].name if fails(fields) else None
 
     def _say_what_is_renamed(self, last: Mapping[str, Any]) -> None:
         renamed = [column for column in self._stream.columns if column.name != column.source]

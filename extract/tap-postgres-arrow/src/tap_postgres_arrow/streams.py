@@ -128,6 +128,13 @@ class PostgresStream(Stream):
             f"{f' where {condition}' if condition else ''}{limited}"
         )
 
+    def count(self, fields: Sequence[Field]) -> str:
+        """Return the query that reads some of its columns as `select` does, and returns one row."""
+        values = (
+            f"count(pg_catalog.convert_to(({field.expression})::text, 'UTF8'))" for field in fields
+        )
+        return f"select {', '.join(values) or 'count(*)'} from {self.relation.source}"
+
     @override  # type: ignore[misc]
     def sync(self, context: Any = None) -> None:
         # Final in the SDK, whose way is a dictionary a row.

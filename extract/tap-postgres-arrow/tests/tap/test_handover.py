@@ -25,7 +25,7 @@ def new_handover(batch_bytes: int = 2**20) -> Handover:
 def sent(files: Handover, size: int = 1) -> Path:
     path = files.new_path()
     path.write_bytes(b"x" * size)
-    files.send(path)
+    files.announce([path.as_uri()])
     return path
 
 
