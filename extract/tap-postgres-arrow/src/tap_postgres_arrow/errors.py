@@ -34,6 +34,8 @@ class SafeLines(logging.Filter):
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
+        # A stream's logger is called as the stream.
+        record.name = printable(record.name)
         record.msg = printable(shortened(record.getMessage(), LINE_CHARACTERS))
         record.args = ()
         return True

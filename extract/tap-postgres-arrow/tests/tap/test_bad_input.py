@@ -2,11 +2,8 @@
 
 import datetime
 import json
-import os
 import resource
 import signal
-import socket
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
