@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tap_postgres_arrow.column_types import PostgresType
-from tap_postgres_arrow.database import Connection, identifier, literal
+from tap_postgres_arrow.database import Connection, PostgresError, identifier, literal
 from tap_postgres_arrow.discovery import XMIN, Column, Relation
 from tap_postgres_arrow.errors import TapError
 from tap_postgres_arrow.snapshot import Snapshot
@@ -158,7 +158,7 @@ def by_column(
             doesn't go with its type.
     """
     key = next(column for column in relation.columns if column.name == replication_key)
-    overlap_type = _overlap_type(relation, key, overlap)
+    overlap_type = _overlap_type(relation, key, overlap, connection)
     greatest = _greatest(relation, key.source, key.type, connection, snapshot)
     if greatest["nulls"]:
         message = (
@@ -199,16 +199,26 @@ def by_column(
     return Reading(bookmark, condition, since, tuple(warnings))
 
 
-def _overlap_type(relation: Relation, key: Column, overlap: str | None) -> str:
-    if key.type.name in TIMES:
-        return "interval"
-    if overlap is not None and key.type.name not in NUMBERS:
+def _overlap_type(
+    relation: Relation, key: Column, overlap: str | None, connection: Connection
+) -> str:
+    kind = "interval" if key.type.name in TIMES else "numeric"
+    if overlap is None:
+        return kind
+    problem = f"'{key.name}' is neither" if key.type.name not in (*TIMES, *NUMBERS) else None
+    if not problem:
+        try:
+            connection.rows(f"select {literal(overlap)}::{kind} >= '0' as is_overlap")
+        except PostgresError:
+            problem = f"'{overlap}' is no {kind}"
+    if problem:
         message = (
-            f"Stream '{relation.stream}': `replication-key-overlap` is for times and numbers, and "
-            f"'{key.name}' is neither. Leave it out of the extractor's `metadata`."
+            f"Stream '{relation.stream}': `replication-key-overlap` is an interval (`10 minutes`) "
+            f"for times, and a number for numbers; {problem}. Correct it in the extractor's "
+            f"`metadata`."
         )
         raise TapError(message)
-    return "numeric"
+    return kind
 
 
 def _greatest(
