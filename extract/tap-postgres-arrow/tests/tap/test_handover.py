@@ -118,6 +118,8 @@ class Run:
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        assert self.process.stderr
+        self.process.stderr.read()  # until both are gone
 
     def stop_reading(self) -> None:
         if self.process.stdout:
