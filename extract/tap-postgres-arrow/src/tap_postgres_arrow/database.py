@@ -18,10 +18,11 @@ from tap_postgres_arrow.errors import TapError, shortened
 OLDEST_VERSION = 13
 CONNECT_SECONDS = 30
 # The driver asks for the types once it is connected: that much for both.
-ANSWER_SECONDS = 60
+ANSWER_SECONDS = 40
 # A statement may take any time. After this much of silence, the tap asks on another connection
-# whether it is still at work.
-SILENT_SECONDS = 120
+# whether it is still at work, and once more if that gets no answer.
+SILENT_SECONDS = 60
+ASKS = 2
 LOOK_SECONDS = 5
 STOPPED = "Stopped, since the run has ended."
 # A table that somebody else has locked for longer than this isn't waited for: whoever comes
@@ -249,16 +250,18 @@ class Database:
             with self.connect() as other:
                 return int(other.rows(query)[0]["count"])
 
-        try:
-            found = in_background(ask).result(2 * ANSWER_SECONDS)
-        except TooManyConnectionsError:
-            return
-        except (TapError, TimeoutError) as error:
-            problem = str(error) or "A new connection gets no answer either."
-        else:
-            if found == len(set(ids.split(", "))):
+        for _ in range(ASKS):
+            try:
+                found = in_background(ask).result(ANSWER_SECONDS + LOOK_SECONDS)
+            except TooManyConnectionsError:
                 return
-            problem = "The server has no such session any more: something on the way dropped it."
+            except (TapError, TimeoutError) as error:
+                problem = str(error) or "A new connection gets no answer either."
+            else:
+                if found == len(connections):
+                    return
+                problem = "The server has no such session any more: something on the way lost it."
+                break
         message = (
             f"Postgres has been silent for more than {SILENT_SECONDS} s. {problem} Run again: what "
             f"is complete is not read twice."
@@ -409,8 +412,11 @@ def explained(error: BaseException, place: Place | None, user: str | None) -> Po
     text = reason(error)
     match state:
         case "42501":
+            reader = (
+                user if re.fullmatch("[a-z_][a-z0-9_]*", user or "") else identifier(user or "…")
+            )
             mend = (
-                f"Let the tap read it (`grant select on {relation} to {user or '…'}`, and `grant "
+                f"Let the tap read it (`grant select on {relation} to {reader}`, and `grant "
                 f"usage on schema …`), or {left_out}; one column with `select: "
                 f"['!<stream>.<column>']`"
             )
