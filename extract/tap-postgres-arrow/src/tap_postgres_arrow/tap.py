@@ -239,7 +239,8 @@ class TapPostgresArrow(Tap):
         """Stop what is under way and leave the database."""
         if "extraction" in self.__dict__:
             self.extraction.close()
-        if "connection" in self.__dict__:
+        # One that waits for an answer can't be closed; it goes with the process.
+        if "connection" in self.__dict__ and not self.connection.is_waiting:
             self.connection.close()
 
     @cached_property
