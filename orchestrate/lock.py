@@ -24,7 +24,7 @@ def main() -> None:
     # The tests use what the utilities use; taps and dbt stay in environments of their own.
     beside = [pin for kind, _, pins, _ in plugins if kind == "utilities" for pin in pins]
     packages = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/*/pyproject.toml"))]
-    development = ["pyproject.toml", *packages, "--group", "dev", *upgrade]
+    development = ["pyproject.toml", *packages, "--all-extras", "--group", "dev", *upgrade]
     lock(development, beside, ROOT / "requirements-dev.txt")
     # The same versions, so that the second installs on top of the first.
     lock(["pyproject.toml", "--constraint", "requirements-dev.txt"], [], ROOT / "requirements.txt")
@@ -49,7 +49,9 @@ def split(pip_url: str) -> tuple[list[str], list[str], Path | None]:
     for argument in arguments:
         match argument:
             case "-e":
-                packages.append(f"{next(arguments)}/pyproject.toml")
+                folder, _, extras = next(arguments).removesuffix("]").partition("[")
+                packages.append(f"{folder}/pyproject.toml")
+                packages += [f"--extra={extra}" for extra in extras.split(",") if extra]
             case "--constraint":
                 output = ROOT / next(arguments)
             case "--requirement":

@@ -52,10 +52,14 @@ install --require-hashes -r requirements.txt
 if [ "${1:-}" = dev ]; then
     say "Installing what the tests need"
     install --require-hashes -r requirements-dev.txt
-    install --no-deps -e extract/tap-postgres-arrow -e load/target-bigquery-arrow -e plugins/sandbox -e plugins/stack
+    install --no-deps -e extract/singer-completed -e extract/tap-postgres-arrow -e load/target-bigquery-arrow -e plugins/sandbox -e plugins/stack
 fi
 
-[ -f .env ] || cp .env.example .env
+# Nobody else on this machine reads passwords: .env holds them, and so does what Meltano keeps of its runs.
+[ -f .env ] || (umask 077 && cp .env.example .env)
+mkdir -p .meltano
+chmod 600 .env
+chmod 700 .meltano
 if ! grep -q '^DBT_DATASET=' .env; then
     user=$({ id -un 2>/dev/null || id -u; } | tr '[:upper:]' '[:lower:]' | LC_ALL=C tr -c 'a-z0-9\n' '_')
     printf '\n# Your own datasets in dev: dbt builds here, and your loads go to %s_product and so on.\nDBT_DATASET=dbt_%s\n' \

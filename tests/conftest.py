@@ -8,9 +8,12 @@ from secrets import token_hex
 import pytest
 from sandbox.settings import TOOLS
 from sandbox.testing import free_ports
+from sandbox.testing.fixtures import googlesql_of_the_session
 
 from .stack import EXTRACT_LOAD, TABLES, Keyed, Row, Stack, copy_of_the_project
 from .world import Contacts, World
+
+__all__ = ["googlesql_of_the_session"]
 
 SCALE = "0.05"
 SECRETS = {

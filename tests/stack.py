@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -35,6 +36,8 @@ EXTRACT_LOAD = (
     *("tap-stripe", "target-bigquery"),
 )
 """What `meltano run` is told to load every tool."""
+DBT_COMMENT = re.compile(r"/\* (\{.*?\}) \*/")
+"""What dbt writes before a statement: https://docs.getdbt.com/reference/project-configs/query-comment"""
 Row = dict[str, Any]
 Keyed = dict[tuple[Any, ...], Row]
 
@@ -86,15 +89,59 @@ class Stack:
     def postgres(self, **changed: Any) -> psycopg.Connection[Row]:
         return psycopg.connect(self.status["postgres"]["dsn"], row_factory=dict_row, **changed)
 
-    def query(self, sql: str) -> list[Row]:
-        """Ask the warehouse."""
-        client = bigquery.Client(
+    @cached_property
+    def warehouse(self) -> bigquery.Client:
+        return bigquery.Client(
             project=self.status["bigquery"]["project"],
             location=self.status["bigquery"]["location"],
             credentials=AnonymousCredentials(),
             client_options={"api_endpoint": self.status["bigquery"]["endpoint"]},
         )
-        return [dict(row) for row in client.query(sql).result()]
+
+    def query(self, sql: str) -> list[Row]:
+        """Ask the warehouse."""
+        return [dict(row) for row in self.warehouse.query(sql).result()]
+
+    def manifest(self, dataset: str = "dbt") -> dict[str, Any]:
+        """Return what dbt knew of the project when it last built into a dataset."""
+        variables = self.environment if dataset == "dbt" else self.elsewhere(dataset)
+        found: dict[str, Any] = json.loads(
+            (Path(variables["DBT_TARGET_PATH"]) / "manifest.json").read_text()
+        )
+        return found
+
+    def tables(self, dataset: str = "dbt") -> dict[str, dict[str, str]]:
+        """Return the types that YAML files declare: of raw tables' and models' columns."""
+        found = self.manifest(dataset)
+        project = self.status["bigquery"]["project"]
+        raw = [(one["source_name"], one["name"], one) for one in found["sources"].values()]
+        models = [
+            (dataset, one["alias"], one)
+            for one in found["nodes"].values()
+            if one["resource_type"] == "model"
+        ]
+        return {
+            f"{project}.{folder}.{name}": {
+                column: rule["data_type"] for column, rule in node["columns"].items()
+            }
+            for folder, name, node in [*raw, *models]
+        }
+
+    def statements_of_dbt(self, dataset: str = "dbt") -> dict[str, str]:
+        """Return what dbt has sent to the warehouse about a dataset, and what each was sent for.
+
+        Models, tests, unit tests, hooks and whatever macros ask; dbt-bigquery's own questions about
+        INFORMATION_SCHEMA aside.
+        """
+        found = {}
+        for job in self.warehouse.list_jobs():
+            comment = DBT_COMMENT.match(getattr(job, "query", ""))
+            if comment and f"`{dataset}`" in job.query:
+                sent_for = json.loads(comment[1])
+                name = sent_for.get("node_id") or sent_for["connection_name"]
+                if not name.endswith(".information_schema"):
+                    found[job.query[comment.end() :].strip()] = name
+        return found
 
     def elsewhere(self, dataset: str) -> dict[str, str]:
         """The variables by which dbt builds into another dataset, and keeps its files apart."""
@@ -191,8 +238,9 @@ def copy_of_the_project(folder: Path) -> Path:
         ignore=shutil.ignore_patterns(".*", "__pycache__", "target", "logs", "node_modules"),
     )
     (folder / ".venv").symlink_to(ROOT / ".venv")
+    (folder / ".env").touch(mode=0o600)
     (folder / ".env").write_text((ROOT / ".env").read_text())
-    (folder / ".meltano").mkdir()
+    (folder / ".meltano").mkdir(mode=0o700)
     for kind in ("extractors", "loaders", "transformers", "utilities"):
         (folder / ".meltano" / kind).symlink_to(ROOT / ".meltano" / kind)
     return folder

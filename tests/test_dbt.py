@@ -2,42 +2,53 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from sandbox.testing.googlesql import GoogleSQL
 
 from .stack import Stack
 
 pytestmark = pytest.mark.usefixtures("every_source")
 
 
-def manifest(stack: Stack) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(
-        (Path(stack.environment["DBT_TARGET_PATH"]) / "manifest.json").read_text()
-    )
-    return found
+@pytest.fixture(scope="module")
+def unit_tests(stack: Stack) -> str:
+    """What dbt says of the unit tests."""
+    return stack.meltano("invoke", "dbt-bigquery", "test", "--select", "test_type:unit")
 
 
-def test_the_logic_that_can_be_wrong_is_right(stack: Stack) -> None:
-    output = stack.meltano("invoke", "dbt-bigquery", "test", "--select", "test_type:unit")
-    found = manifest(stack)
+def test_the_logic_that_can_be_wrong_is_right(stack: Stack, unit_tests: str) -> None:
+    found = stack.manifest()
     hooks = [node for node in found["nodes"].values() if node["resource_type"] == "operation"]
     passed = len(found["unit_tests"]) + len(hooks)
-    assert f"PASS={passed} WARN=0 ERROR=0 SKIP=0" in output
+    assert f"PASS={passed} WARN=0 ERROR=0 SKIP=0" in unit_tests
+
+
+@pytest.mark.usefixtures("unit_tests")
+def test_bigquery_takes_every_statement_that_dbt_sends(stack: Stack, googlesql: GoogleSQL) -> None:
+    """The emulator takes more than BigQuery does."""
+    found = stack.manifest()
+    sent = stack.statements_of_dbt()
+    every_node = {key for key in found["nodes"] if not key.startswith("operation.")}
+    assert every_node | found["unit_tests"].keys() <= set(sent.values())
+
+    catalog = googlesql.catalog(stack.tables())
+    rejected = {f"{name}: {why}" for sql, name in sent.items() if (why := catalog.rejection(sql))}
+    assert rejected == set()
 
 
 def test_docs_have_a_catalog_of_every_model(stack: Stack) -> None:
     stack.meltano("invoke", "dbt-bigquery:docs-generate")
     target = Path(stack.environment["DBT_TARGET_PATH"])
     catalog = json.loads((target / "catalog.json").read_text())
-    nodes = manifest(stack)["nodes"]
+    nodes = stack.manifest()["nodes"]
     models = {key for key, node in nodes.items() if node["resource_type"] == "model"}
     assert catalog["errors"] is None
     assert catalog["nodes"].keys() == models
 
 
 def test_every_model_and_column_is_described_for_people(stack: Stack) -> None:
-    nodes = manifest(stack)["nodes"].values()
+    nodes = stack.manifest()["nodes"].values()
     models = [node for node in nodes if node["resource_type"] == "model"]
     undescribed = [
         f"{model['name']}.{name}"
@@ -57,7 +68,7 @@ def test_every_column_has_the_type_that_its_description_says(stack: Stack) -> No
         found.setdefault(row["table_name"], {})[row["column_name"]] = row["data_type"].lower()
     declared = {
         node["name"]: {name: column["data_type"] for name, column in node["columns"].items()}
-        for node in manifest(stack)["nodes"].values()
+        for node in stack.manifest()["nodes"].values()
         if node["resource_type"] == "model"
     }
     assert found == declared

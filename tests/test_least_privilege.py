@@ -26,7 +26,9 @@ PRODUCTION, PULL_REQUESTS, METABASE = (
     for name in ("production", "pull-requests", "metabase")
 )
 POOL = "principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools"
+AUTHORIZE_VIEWS = "projects/acme/roles/dataStackAuthorizeViews"
 RAW = {path.name.removesuffix(".meltano.yml") for path in (ROOT / "extract").glob("*.meltano.yml")}
+TABLE = re.compile(r"^\| who \|.+?\n\n", re.MULTILINE | re.DOTALL)
 # Stands for gcloud and bq: writes down what it is asked, and keeps who has access to a dataset.
 STAND_IN = r"""#!/usr/bin/env bash
 folder=${0%/*}
@@ -110,7 +112,8 @@ def test_each_gets_what_is_listed_and_no_more(granted: Cloud) -> None:
     assert sorted(granted.grants()) == sorted(
         [
             (PRODUCTION, "roles/bigquery.user", "acme"),
-            *((PRODUCTION, "roles/bigquery.dataOwner", f"acme.{name}") for name in RAW),
+            *((PRODUCTION, "roles/bigquery.dataEditor", f"acme.{name}") for name in RAW),
+            *((PRODUCTION, AUTHORIZE_VIEWS, f"acme.{name}") for name in RAW),
             (PRODUCTION, "roles/bigquery.dataEditor", "acme.dbt"),
             (PRODUCTION, "roles/storage.objectUser", "gs://acme-meltano-state"),
             (PRODUCTION, "roles/storage.objectUser", "gs://acme-dbt-manifest"),
@@ -130,7 +133,16 @@ def test_each_gets_what_is_listed_and_no_more(granted: Cloud) -> None:
         ]
     )
     listed = (FOLDER / "README.md").read_text()
-    assert {role for _, role, _ in granted.grants()} == set(re.findall(r"roles/[\w.]+", listed))
+    roles = {role.removeprefix("projects/acme/") for _, role, _ in granted.grants()}
+    assert roles == set(re.findall(r"roles/[\w.]+", TABLE.search(listed)[0]))
+
+
+def test_the_role_of_ones_own_holds_what_a_view_of_an_authorized_dataset_takes(
+    granted: Cloud,
+) -> None:
+    (made,) = (command for command in granted.asked if command[1:4] == ["iam", "roles", "create"])
+    assert made[4] == AUTHORIZE_VIEWS.rpartition("/")[2]
+    assert "--permissions=bigquery.datasets.get,bigquery.datasets.update" in made
 
 
 def test_only_this_repository_can_sign_in(granted: Cloud) -> None:

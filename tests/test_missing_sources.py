@@ -2,6 +2,7 @@
 
 import pytest
 from sandbox.settings import TOOLS
+from sandbox.testing.googlesql import GoogleSQL
 
 from .conftest import EverySource
 from .stack import Row, Stack
@@ -33,6 +34,20 @@ def test_what_a_missing_source_would_fill_is_empty_and_the_rest_is_as_with_it(
             else [dict.fromkeys(columns)] * len(complete)
         )
         assert [{column: row[column] for column in columns} for row in found] == expected
+
+
+@pytest.mark.usefixtures("product_alone")
+def test_bigquery_takes_what_is_built_in_place_of_missing_tables(
+    stack: Stack, googlesql: GoogleSQL
+) -> None:
+    """In the builds of this file: what is other than where every source is there."""
+    elsewhere = stack.statements_of_dbt(DATASET)
+    known = {sql.replace("`dbt`", f"`{DATASET}`") for sql in stack.statements_of_dbt()}
+    sent = {sql: name for sql, name in elsewhere.items() if sql not in known}
+    assert sent
+    catalog = googlesql.catalog(stack.tables(DATASET))
+    rejected = {f"{name}: {why}" for sql, name in sent.items() if (why := catalog.rejection(sql))}
+    assert rejected == set()
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,42 @@ def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack) -> None:
     assert set(stack.raw_tables()) == set(TABLES), "a killed run's staging tables are still there"
 
 
+def test_a_killed_meltano_does_not_keep_the_next_run_waiting(stack: Stack) -> None:
+    job = ("run", "stack:guard", "tap-product", "target-bigquery")
+    stack.sandbox("tick")
+    run = stack.start(*job)
+    wait_for_loader(run)
+    run.kill()
+    run.wait()
+
+    output = stack.meltano(*job)
+
+    assert "The run of local:tap-product-to-target-bigquery that began at" in output
+    assert "was killed: recorded as failed." in output
+    assert stack.differences() == {}
+
+
+def test_a_run_that_is_under_way_is_left_alone(stack: Stack) -> None:
+    job = ("run", "stack:guard", "tap-product", "target-bigquery")
+    stack.sandbox("tick")
+    run = stack.start(*job)
+    loader = psutil.Process(wait_for_loader(run))
+    # It has stopped, and Meltano with it: no heartbeat, and not dead.
+    for process in (psutil.Process(run.pid), loader):
+        process.suspend()
+    try:
+        time.sleep(3)
+        output = stack.meltano(*job, fails=True)
+    finally:
+        for process in (loader, psutil.Process(run.pid)):
+            process.resume()
+    assert "pipeline is already running" in output
+    assert "was killed" not in output
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, output
+    assert stack.differences() == {}
+
+
 def test_a_warehouse_that_goes_away_is_a_clear_error_and_the_next_run_mends_it(
     stack: Stack,
 ) -> None:

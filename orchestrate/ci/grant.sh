@@ -36,6 +36,7 @@ account() { printf '%s@%s.iam.gserviceaccount.com' "$1" "$project"; }
 production=$(account data-stack-production)
 pull_requests=$(account data-stack-pull-requests)
 metabase=$(account data-stack-metabase)
+authorize_views=projects/$project/roles/dataStackAuthorizeViews
 
 # A source's file, its raw dataset and itself have one name.
 raw=()
@@ -70,6 +71,11 @@ on_bucket() { # who, role, bucket
 make_account() { # name, what it is for
     there gcloud iam service-accounts describe "$(account "$1")" --project="$project" ||
         run gcloud iam service-accounts create "$1" --display-name="$2" --project="$project"
+}
+
+make_role() { # name, what it is for, permissions
+    there gcloud iam roles describe "${1##*/}" --project="$project" ||
+        run gcloud iam roles create "${1##*/}" --title="$2" --permissions="$3" --stage=GA --project="$project"
 }
 
 make_dataset() {
@@ -119,10 +125,16 @@ for dataset in "${raw[@]}" dbt; do make_dataset "$dataset"; done
 make_bucket "$state_bucket"
 make_bucket "$manifest_bucket"
 
-printf '\n# Production: runs jobs, makes the dataset of a new source; owns the raw datasets, writes to dbt\n'
+printf '\n# Production: runs jobs, makes the dataset of a new source; writes to the raw datasets and to dbt\n'
 on_project "serviceAccount:$production" roles/bigquery.user
-# Owner, since dbt may make a view that reads an authorizing dataset only with the right to authorize.
-for dataset in "${raw[@]}"; do on_dataset "serviceAccount:$production" roles/bigquery.dataOwner "$dataset"; done
+# Whoever makes a view in an authorized dataset needs the right to update the dataset that it reads
+# (https://docs.cloud.google.com/bigquery/docs/authorized-datasets). Of the predefined roles only
+# Data Owner and Admin have it, and may delete the dataset too.
+make_role "$authorize_views" 'Data stack: views of dbt read raw datasets' bigquery.datasets.get,bigquery.datasets.update
+for dataset in "${raw[@]}"; do
+    on_dataset "serviceAccount:$production" roles/bigquery.dataEditor "$dataset"
+    on_dataset "serviceAccount:$production" "$authorize_views" "$dataset"
+done
 on_dataset "serviceAccount:$production" roles/bigquery.dataEditor dbt
 on_bucket "serviceAccount:$production" roles/storage.objectUser "$state_bucket"
 on_bucket "serviceAccount:$production" roles/storage.objectUser "$manifest_bucket"

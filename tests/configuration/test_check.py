@@ -185,7 +185,7 @@ FAULTS = {
     "a host that there isn't": Fault("host", "there is no such host", "`host` of tap-host"),
     "a wrong password": Fault("password", "the password is wrong", "Correct `NOTES_WRONG` in .env"),
     "a database that isn't open to the user": Fault(
-        "database", "by its pg_hba.conf (127.0.0.1:", "correct `user` or `database`"
+        "database", "by its pg_hba.conf (127.0.0.1:", "`database` of tap-database"
     ),
     "encryption that the server hasn't": Fault(
         "encryption", "the server has no encryption", "`ssl_mode: disable`"

@@ -13,6 +13,7 @@ import yaml
 from ..stack import ROOT, Row, Stack, copy_of_the_project
 
 DATASET = "dbt_shop"
+PRICE_LIST = "stg_shop__price_list"
 SOURCE = """
 plugins:
   extractors:
@@ -140,7 +141,7 @@ RECORDS: dict[str, list[Row]] = {
                 "city": "Łódź",
                 "zip.code": "90-001",
                 "lat": 51.75,
-                "since": "2020-01-31",
+                "since": "2020-01-31T00:00:00+02:00",
                 "checked_at": "2020-01-31T10:00:00Z",
                 "current": True,
                 "aliases": ["Lodz", "Litzmannstadt"],
@@ -162,9 +163,9 @@ RECORDS: dict[str, list[Row]] = {
                 {
                     "id": "l1",
                     "sku": "apple",
-                    "quantity": 2,
-                    "price": {"amount": 0.5, "currency": "EUR"},
-                    "gift": False,
+                    "quantity": 2.0,
+                    "price": {"amount": "5e-1", "currency": "EUR"},
+                    "gift": 0,
                 },
                 {"id": "l2", "sku": "pear"},
             ],
@@ -325,6 +326,18 @@ def test_a_list_of_objects_is_a_model_with_all_its_items(shop: Stack) -> None:
         {"line_count": 2},
         {"line_count": 0},
     ]
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_row_that_breaks_a_rule_is_named(shop: Stack) -> None:
+    shop.query("insert into shop.price_list (code) select 'a' union all select null")
+    try:
+        output = shop.meltano("invoke", "dbt-bigquery", "test", "-s", PRICE_LIST, fails=True)
+    finally:
+        shop.query("delete from shop.price_list where code is null or `order` is null")
+    assert f"FAIL integrity_{PRICE_LIST}_code, 2 rows:" in output
+    assert "column_name=code, problem=not unique, value=a, row_key=a, row_count=2" in output
+    assert "column_name=code, problem=null, row_count=1" in output
 
 
 def test_what_is_written_passes_the_project_s_own_checks(shop: Stack) -> None:

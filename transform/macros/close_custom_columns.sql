@@ -21,7 +21,13 @@
     {%- set field = column.field | replace("\\", "\\\\") | replace("'", "\\'") -%}
     {%- set text = "max(if(" ~ field_name ~ " = '" ~ field ~ "', " ~ field_value ~ ", null))" -%}
     {%- if column.data_type == "string" -%} {{ text }}
-    {%- elif column.data_type == "bool" -%} lower({{ text }}) in ('yes', 'true')
+    {%- elif column.data_type == "bool" -%}
+        case
+            when lower({{ text }}) in ('yes', 'true', '1') then true
+            when lower({{ text }}) in ('no', 'false', '0') then false
+        end
+    {%- elif column.data_type == "int64" -%} lax_int64(to_json({{ text }}))
+    {%- elif column.data_type == "date" -%} {{ written_day(text) }}
     {%- else -%} safe_cast({{ text }} as {{ column.data_type }})
     {%- endif -%}
 {%- endmacro %}

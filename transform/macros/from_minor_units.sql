@@ -1,10 +1,12 @@
 {#-
     An amount in a currency's smallest unit, as NUMERIC in its normal denomination. Which currencies
     have no hundredths: https://docs.stripe.com/currencies
+    Null from 10^18 on: no money, and adding up or multiplying such numbers would overflow NUMERIC, which
+    fails the whole query.
 -#}
 {% macro from_minor_units(amount, currency) -%}
     cast(
-        cast({{ amount }} as numeric) * case
+        if(abs(cast({{ amount }} as numeric)) < numeric '1e18', cast({{ amount }} as numeric), null) * case
             when upper({{ currency }}) in (
                 'BIF', 'CLP', 'DJF', 'GNF', 'JPY', 'KMF', 'KRW', 'MGA', 'PYG', 'RWF', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'
             ) then numeric '1'

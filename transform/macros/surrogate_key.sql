@@ -1,4 +1,11 @@
-{#- One text key out of several text columns, none of them null. -#}
+{#-
+    One text key out of several text columns, none of them null.
+
+    The values are joined by `/`. In all but the last, which ends with the text, a backslash goes
+    before each `/` and backslash of their own: ('a', 'b/c') and ('a/b', 'c') have different keys.
+-#}
 {% macro surrogate_key(columns) -%}
-    to_hex(md5(concat({{ columns | join(", '/', ") }})))
+    to_hex(md5(concat(
+        {%- for column in columns[:-1] %}replace(replace({{ column }}, '\\', '\\\\'), '/', '\\/'), '/', {% endfor -%}
+        {{ columns[-1] }})))
 {%- endmacro %}

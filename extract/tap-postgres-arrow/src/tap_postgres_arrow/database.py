@@ -7,16 +7,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import adbc_driver_manager
 import pyarrow as pa
 from adbc_driver_postgresql import StatementOptions, dbapi
 
+from tap_postgres_arrow.connection import ENCODING, Connector
 from tap_postgres_arrow.errors import TapError, shortened
 
 OLDEST_VERSION = 13
-CONNECT_SECONDS = 30
 # The driver asks for the types once it is connected: that much for both.
 ANSWER_SECONDS = 40
 # A statement may take any time. After this much of silence, the tap asks on another connection
@@ -28,24 +29,6 @@ STOPPED = "Stopped, since the run has ended."
 # A table that somebody else has locked for longer than this isn't waited for: whoever comes
 # after us would wait too.
 LOCK_SECONDS = 60
-# What a setting of the tap is called by libpq.
-PARAMETERS = {
-    "host": "host",
-    "port": "port",
-    "user": "user",
-    "password": "password",
-    "database": "dbname",
-    "ssl_mode": "sslmode",
-    "ssl_certificate_authority": "sslrootcert",
-    "ssl_client_certificate": "sslcert",
-    "ssl_client_private_key": "sslkey",
-    "keepalives_idle": "keepalives_idle",
-    "keepalives_interval": "keepalives_interval",
-    "keepalives_count": "keepalives_count",
-    "tcp_user_timeout": "tcp_user_timeout",
-}
-# Whatever the database's encoding or the role's `client_encoding`, text arrives as UTF-8.
-ENCODING = "UTF8"
 # In a database of this encoding, a text is any bytes: nothing can convert them, or vouch for them.
 ANY_BYTES = "SQL_ASCII"
 # How Postgres writes what travels as text.
@@ -156,60 +139,22 @@ class Database:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """Take the settings; nothing is sent yet."""
-        self.user = settings.get("user")
+        self._connector = Connector(settings)
+        self.user = self._connector.user
         self._statement_timeout = str(settings["statement_timeout"])
-        parameters = {
-            parameter: settings[name]
-            for name, parameter in PARAMETERS.items()
-            if settings.get(name) is not None
-        }
-        self._conninfo = " ".join(
-            f"{name}={_conninfo_value(value)}"
-            for name, value in {
-                **parameters,
-                "connect_timeout": CONNECT_SECONDS,
-                "application_name": "tap-postgres-arrow",
-                "client_encoding": ENCODING,
-            }.items()
-        )
 
     def connect(self) -> "Connection":
         """Open a connection.
 
         Raises:
             TooManyConnectionsError: there are as many as there may be.
-            TapError: Postgres can't be reached, or lets nobody in by these settings.
+            ConnectError: Postgres can't be reached, or lets nobody in by these settings.
         """
-        try:
-            raw = in_background(self._open).result(ANSWER_SECONDS)
-        except TimeoutError:
-            message = f"Can't connect to Postgres: no answer within {ANSWER_SECONDS} s."
-            raise TapError(message) from None
-        except ERRORS as error:
-            if said := TOO_MANY_CONNECTIONS.search(str(error)):
-                message = (
-                    f"Can't connect to Postgres: {said[0]}. Lower the extractor's "
-                    f"`max_parallel_streams` (it needs one connection more than that), or raise "
-                    f"the limit."
-                )
-                raise TooManyConnectionsError(message) from None
-            message = (
-                f"Can't connect to Postgres: {reason(error)}. Check `host`, `port`, `database`, "
-                f"`user`, `password` and `ssl_mode`; locally, `meltano invoke sandbox up` starts "
-                f"it."
-            )
-            # Not chained: what the driver says of its arguments is nobody's business.
-            raise TapError(message) from None
-        return Connection(raw, self.user)
+        return Connection(self._connector.connect(_opened, ERRORS), self.user)
 
-    def _open(self) -> dbapi.Connection:
-        try:
-            return dbapi.connect(self._conninfo)
-        except ERRORS as error:
-            # The driver reads the names of all types, and one of them isn't UTF-8.
-            if getattr(error, "sqlstate", None) != "22021":
-                raise
-        return dbapi.connect(f"{self._conninfo} client_encoding={ANY_BYTES}")
+    def close(self) -> None:
+        """Leave the way to it: a tunnel, files with certificates."""
+        self._connector.close()
 
     def wait[Result](
         self, work: "Future[Result]", connections: Callable[[], Collection["Connection"]]
@@ -513,5 +458,35 @@ def _decoded(value: Any) -> Any:
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
-def _conninfo_value(value: object) -> str:
-    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+def _opened(conninfo: str) -> dbapi.Connection:
+    """Open a connection by libpq's connection string.
+
+    Raises:
+        TooManyConnectionsError: there are as many as there may be.
+        adbc_driver_manager.Error: there is none.
+        OSError: there was no answer in time.
+    """
+    try:
+        return in_background(partial(_open, conninfo)).result(ANSWER_SECONDS)
+    except TimeoutError:
+        message = f"timeout expired: no answer within {ANSWER_SECONDS} s"
+        raise OSError(message) from None
+    except ERRORS as error:
+        if said := TOO_MANY_CONNECTIONS.search(str(error)):
+            message = (
+                f"Can't connect to Postgres: {said[0]}. Lower the extractor's "
+                f"`max_parallel_streams` (it needs one connection more than that), or raise "
+                f"the limit."
+            )
+            raise TooManyConnectionsError(message) from None
+        raise
+
+
+def _open(conninfo: str) -> dbapi.Connection:
+    try:
+        return dbapi.connect(conninfo)
+    except ERRORS as error:
+        # The driver reads the names of all types, and one of them isn't UTF-8.
+        if getattr(error, "sqlstate", None) != "22021":
+            raise
+    return dbapi.connect(f"{conninfo} client_encoding={ANY_BYTES}")

@@ -8,7 +8,6 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from singer_sdk.singerlib.messages import StateMessage
 
 from tap_postgres_arrow.column_types import Field
 from tap_postgres_arrow.database import (
@@ -20,7 +19,7 @@ from tap_postgres_arrow.database import (
 )
 from tap_postgres_arrow.errors import TapError
 from tap_postgres_arrow.handover import Handover
-from tap_postgres_arrow.messages import KeysMessage
+from tap_postgres_arrow.messages import IndependentStateMessage, KeysMessage
 from tap_postgres_arrow.output import Output
 from tap_postgres_arrow.reading import Run, StreamReader
 from tap_postgres_arrow.replication import Bookmark
@@ -155,7 +154,8 @@ class Extraction:
                 if self._run.handover and isinstance(message, KeysMessage):
                     self._run.handover.announce(message.manifest)
             # Together: a STATE speaks of the stream that was last heard of before it.
-            self._run.output.write(*outcome.messages, StateMessage(value=self._tap.state))
+            state = IndependentStateMessage(value=self._tap.state)
+            self._run.output.write(*outcome.messages, state)
 
     def _failing_column(self, stream: PostgresStream) -> str | None:
         """Return which column Postgres can't read in some row; None where it is none alone.

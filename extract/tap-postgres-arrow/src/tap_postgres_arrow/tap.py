@@ -19,12 +19,14 @@ from tap_postgres_arrow.discovery import discover
 from tap_postgres_arrow.errors import SafeLines, TapError
 from tap_postgres_arrow.extraction import Extraction
 from tap_postgres_arrow.streams import PostgresStream
+from tap_postgres_arrow.tokens import BY_PASSWORD, LOGINS
 
 MEBIBYTE = 2**20
 # What libpq takes, and what files can have.
 MAXIMUM = 2**31 - 1
 # What shells add to a signal's number.
 SIGNALLED = 128
+TARGETS = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # Meltano can't hand on a decimal; a variable of the environment comes as text.
 FRACTION = th.CustomType(
@@ -54,12 +56,25 @@ class TapPostgresArrow(Tap):
         TapCapabilities.STATE,
     ]
     config_jsonschema = th.PropertiesList(
-        th.Property("host", th.StringType, description="Where Postgres is."),
+        th.Property(
+            "url",
+            th.StringType,
+            secret=True,
+            description=(
+                "Where Postgres is, and all else that libpq takes: "
+                "`postgresql://user:password@host:5432/database?sslmode=require`. What is set "
+                "beside it overrides it."
+            ),
+        ),
+        th.Property(
+            "host",
+            th.StringType,
+            description="Where Postgres is; or several servers with commas between.",
+        ),
         th.Property(
             "port",
             th.IntegerType(minimum=1, maximum=65535),
-            default=5432,
-            description="Its port.",
+            description="Its port; 5432 if nothing says another.",
         ),
         th.Property("user", th.StringType, description="Who reads; only SELECT is needed."),
         th.Property("password", th.StringType, secret=True, description="The user's password."),
@@ -67,50 +82,100 @@ class TapPostgresArrow(Tap):
         th.Property(
             "ssl_mode",
             th.StringType(allowed_values=list(SSL_MODES)),
-            default="prefer",
             description=(
-                "Encryption: `require` insists on it, `verify-full` also checks who answers."
+                "Encryption: `require` insists on it, `verify-full` also checks who answers; "
+                "`prefer` if nothing says another."
             ),
         ),
         th.Property(
             "ssl_certificate_authority",
             th.StringType,
-            description="A file with the certificates that `verify-full` trusts.",
+            description="The certificates that `verify-full` trusts: a file, or its text.",
         ),
         th.Property(
-            "ssl_client_certificate", th.StringType, description="A file with our certificate."
+            "ssl_client_certificate",
+            th.StringType,
+            description="Our certificate: a file, or its text.",
         ),
         th.Property(
-            "ssl_client_private_key", th.StringType, description="A file with its private key."
+            "ssl_client_private_key",
+            th.StringType,
+            secret=True,
+            description="Its private key: a file, or its text.",
+        ),
+        th.Property(
+            "target_session_attrs",
+            th.StringType(allowed_values=list(TARGETS)),
+            description="Which of several servers: `prefer-standby` takes a replica if it can.",
+        ),
+        th.Property(
+            "auth_method",
+            th.StringType(allowed_values=list(LOGINS)),
+            default=BY_PASSWORD,
+            description="`rds_iam` and `cloud_sql_iam` log in by a token of AWS' or Google's.",
+        ),
+        th.Property(
+            "aws_region",
+            th.StringType,
+            description="For `rds_iam`, where the host isn't called as RDS calls it.",
+        ),
+        th.Property(
+            "ssh_host",
+            th.StringType,
+            description="An SSH server through which Postgres is reached.",
+        ),
+        th.Property("ssh_port", th.IntegerType, default=22, description="Its port."),
+        th.Property("ssh_user", th.StringType, description="Who logs in there."),
+        th.Property(
+            "ssh_private_key",
+            th.StringType,
+            secret=True,
+            description="By which key: a file, or its text; else as `ssh` does.",
+        ),
+        th.Property(
+            "ssh_private_key_passphrase",
+            th.StringType,
+            secret=True,
+            description="What opens the key, if it is protected.",
+        ),
+        th.Property(
+            "ssh_known_hosts",
+            th.StringType,
+            description=(
+                "The SSH server's own key: lines as `ssh-keyscan` prints them, or a file; else "
+                "`~/.ssh/known_hosts`."
+            ),
         ),
         th.Property(
             "keepalives_idle",
             th.IntegerType(minimum=0, maximum=MAXIMUM),
-            default=60,
             description=(
                 "After so many seconds of silence the connection is probed, so that no router "
-                "forgets it; `0` for the system's default."
+                "forgets it; 60 if nothing says another, `0` for the system's default."
             ),
         ),
         th.Property(
             "keepalives_interval",
             th.IntegerType(minimum=0, maximum=MAXIMUM),
-            default=10,
-            description="Seconds until a probe without an answer is repeated.",
+            description=(
+                "Seconds until a probe without an answer is repeated; 10 if nothing says another."
+            ),
         ),
         th.Property(
             "keepalives_count",
             th.IntegerType(minimum=0, maximum=MAXIMUM),
-            default=6,
-            description="After so many probes without an answer the connection counts as lost.",
+            description=(
+                "After so many probes without an answer the connection counts as lost; 6 if "
+                "nothing says another."
+            ),
         ),
         th.Property(
             "tcp_user_timeout",
             th.IntegerType(minimum=0, maximum=MAXIMUM),
-            default=120_000,
             description=(
                 "Milliseconds for which what was sent may stay unacknowledged before the "
-                "connection counts as lost; `0` for the system's default."
+                "connection counts as lost; 120000 if nothing says another, `0` for the system's "
+                "default."
             ),
         ),
         th.Property(
@@ -242,6 +307,7 @@ class TapPostgresArrow(Tap):
         # One that waits for an answer can't be closed; it goes with the process.
         if "connection" in self.__dict__ and not self.connection.is_waiting:
             self.connection.close()
+        self.database.close()
 
     @cached_property
     def connection(self) -> Connection:
@@ -276,7 +342,7 @@ class TapPostgresArrow(Tap):
             if name not in found and entry.metadata.resolve_selection()[()]:
                 message = (
                     f"Stream '{name}' is selected, but the database has no such table or view, or "
-                    f"`{self.config.get('user')}` may not use its schema. Leave it out with "
+                    f"`{self.database.user}` may not use its schema. Leave it out with "
                     f"`select: ['*.*', '!{name}.*']`, or bring it back."
                 )
                 self.failures.append(TapError(message))

@@ -439,3 +439,11 @@ def is_held(lock: Path) -> bool:
 
 def line(message: Row) -> bytes:
     return json.dumps(message).encode() + b"\n"
+
+
+def test_each_state_says_that_no_stream_depends_on_another(pipeline: Pipeline) -> None:
+    """So that one that fails in the loader keeps its bookmark, and holds no other's back."""
+    pipeline.sql("create table one (id int primary key)", "create table two (id int primary key)")
+    first, *others = [m for m in pipeline.extract() if m["type"] == "STATE"]
+    assert first["value"] == {"bookmarks": {}}
+    assert [message["independent"] for message in others] == [True, True]

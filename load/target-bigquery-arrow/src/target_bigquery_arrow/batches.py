@@ -2,6 +2,9 @@
 
 import contextlib
 import gzip
+import os
+import re
+import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +18,14 @@ import pyarrow.parquet as pq
 
 from target_bigquery_arrow.column_types import ColumnType, Kind, column_type
 from target_bigquery_arrow.errors import LoadError
-from target_bigquery_arrow.layout import EXTRACTED_AT, SEQUENCE, TABLE_VERSION
-from target_bigquery_arrow.messages import Batch, Keys, Record
+from target_bigquery_arrow.layout import EXTRACTED_AT, METADATA, SEQUENCE, TABLE_VERSION
+from target_bigquery_arrow.messages import Batch, Keys, Record, TooLong, lines_of
 from target_bigquery_arrow.staging import staged_type
 
 READ_ERRORS = (OSError, EOFError, zlib.error, ValueError, OverflowError, pa.ArrowException)
 ROWS_AT_ONCE = 10_000
+# The folder of a run, as our taps make it: their name, and what `tempfile.mkdtemp` adds.
+HANDOVER_FOLDER = re.compile(r"tap-[a-z-]+-([A-Za-z0-9_.-]+-)?[a-z0-9_]{8}")
 # What the tap says of a row beside its properties; a RECORD message has it in its envelope.
 ENVELOPE = (EXTRACTED_AT, SEQUENCE, TABLE_VERSION)
 
@@ -79,6 +84,7 @@ class BatchFile:
             if column_type(rule).kind is Kind.JSON
             and staged_type(self.types.get(name, pa.null())) == ColumnType(Kind.STRING)
         ]
+        left_out = {*ENVELOPE, *(self.types.keys() - properties.keys() - METADATA.keys())}
         with reading(self._stream, self.path), pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE):
                 self._require_finite(batch)
@@ -86,7 +92,7 @@ class BatchFile:
                     extracted_at = row.get(EXTRACTED_AT)
                     for name in json_texts:
                         row[name] = None if row[name] is None else msgspec.Raw(row[name].encode())
-                    for name in ENVELOPE:
+                    for name in left_out:
                         row.pop(name, None)
                     yield Record(
                         self._stream,
@@ -137,6 +143,19 @@ class BatchFile:
                 yield from file.read_row_group(group, columns=[name]).column(name).chunks
 
 
+class UnreadableFileError(LoadError):
+    """A file can't be read.
+
+    Attributes:
+        path: where it is.
+    """
+
+    def __init__(self, path: Path, message: str) -> None:
+        """Take the error."""
+        super().__init__(message)
+        self.path = path
+
+
 def json_lines(stream: str, path: Path, compression: str | None) -> Iterator[bytes]:
     """Read the lines of a jsonl file.
 
@@ -153,7 +172,14 @@ def json_lines(stream: str, path: Path, compression: str | None) -> Iterator[byt
         reading(stream, path),
         gzip.open(path) if compression == "gzip" else path.open("rb") as file,
     ):
-        for line in file:
+        for number, line in enumerate(lines_of(file), start=1):
+            if line.__class__ is TooLong:
+                message = (
+                    f"Stream '{stream}': line {number} of the BATCH file {path} {TooLong.REASON}. "
+                    f"Leave the large property out in the extractor's `select`, or correct it at "
+                    f"the source."
+                )
+                raise LoadError(message)
             if text := line.strip():
                 yield text
 
@@ -182,28 +208,53 @@ def _local_path(stream: str, address: str) -> Path:
 
 
 class TemporaryFiles:
-    """Files that a tap has handed over: they go when they are loaded, or when the run ends."""
+    """Files that a tap has handed over: they go when they are loaded, or when the run ends.
+
+    Only a Parquet file in a folder that a tap of ours made for its run is ever removed, and none
+    that couldn't be read.
+    """
 
     def __init__(self) -> None:
         self._paths: set[Path] = set()
 
     def add(self, paths: Iterable[Path]) -> None:
         """Take files over."""
-        self._paths.update(paths)
+        self._paths.update(path for path in paths if _is_handed_over(path))
 
-    def remove(self, path: Path) -> None:
-        """Remove a file if it was handed over, and its folder if that is empty then."""
-        if path not in self._paths:
-            return
+    def keep(self, path: Path) -> None:
+        """Leave a file where it is."""
         self._paths.discard(path)
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-            path.parent.rmdir()
+
+    def remove(self, *paths: Path) -> None:
+        """Remove files that were handed over, and their folder if it is empty then."""
+        for path in self._paths.intersection(paths):
+            self._paths.discard(path)
+            with contextlib.suppress(OSError):
+                if _is_handed_over(path):
+                    path.unlink(missing_ok=True)
+                    path.parent.rmdir()
 
     def close(self) -> None:
         """Remove what is left."""
-        for path in list(self._paths):
-            self.remove(path)
+        self.remove(*self._paths)
+
+
+def _is_handed_over(path: Path) -> bool:
+    """Tell whether a path is a file of this user's in a private folder of a tap's."""
+    try:
+        file, folder = path.lstat(), path.parent.lstat()
+    except (OSError, ValueError):
+        return False
+    return (
+        path.is_absolute()
+        and ".." not in path.parts
+        and path.suffix == ".parquet"
+        and stat.S_ISREG(file.st_mode)
+        and stat.S_ISDIR(folder.st_mode)
+        and stat.S_IMODE(folder.st_mode) == 0o700
+        and folder.st_uid == file.st_uid == os.getuid()
+        and HANDOVER_FOLDER.fullmatch(path.parent.name) is not None
+    )
 
 
 def _whole_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -231,13 +282,16 @@ def reading(stream: str, path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         reason = "is not there"
         raise _unreadable(stream, path, reason) from error
+    except LoadError:
+        raise
     except READ_ERRORS as error:
         reason = f"can't be read ({str(error).partition('\n')[0].rstrip('.')})"
         raise _unreadable(stream, path, reason) from error
 
 
 def _unreadable(stream: str, path: Path, reason: str) -> LoadError:
-    return LoadError(
+    return UnreadableFileError(
+        path,
         f"Stream '{stream}': the file {path} {reason}. Run again, so that the extractor writes it "
-        f"anew; if it happens again, look for a full disk, or for what clears that folder."
+        f"anew; if it happens again, look for a full disk, or for what clears that folder.",
     )

@@ -4,6 +4,7 @@ Raw JSON is kept until it is worth a row group, then decoded and converted colum
 What has been converted lies on disk, so memory holds only what has not.
 """
 
+import contextlib
 import datetime
 import threading
 import time
@@ -88,16 +89,19 @@ class StreamBuffer:
         self._writer: pq.ParquetWriter | None = None
         self._rows = 0
 
-    def append(self, record: Record) -> None:
-        """Take one record."""
+    def append(self, record: Record) -> int:
+        """Take one record; return what it takes in memory."""
         self._records.append(record)
-        self.pending_bytes += len(memoryview(record.record)) + RECORD_OVERHEAD
+        size = len(memoryview(record.record)) + RECORD_OVERHEAD
+        self.pending_bytes += size
+        return size
 
     def spill(self) -> None:
         """Convert the records at hand and write them to the file.
 
         Raises:
             LoadError: a value doesn't fit its type, a key is null, or the disk is full.
+            NewPropertiesError: records have properties that the layout may gain. None is written.
         """
         if not self._records:
             return
@@ -105,13 +109,22 @@ class StreamBuffer:
         with self._writing():
             if self._writer is None:
                 self._writer = pq.ParquetWriter(
-                    self._path, self._schema, compression="zstd", use_dictionary=False
+                    self._path,
+                    self._schema,
+                    compression="zstd",
+                    use_dictionary=False,
+                    write_statistics=False,  # copies of the largest values
                 )
             self._writer.write_batch(batch)
             self.written_bytes = self._path.stat().st_size
         self._rows += batch.num_rows
         self._records = []
         self.pending_bytes = 0
+
+    def take_pending(self) -> list[Record]:
+        """Return the records that are not in the file yet, and forget them."""
+        records, self._records, self.pending_bytes = self._records, [], 0
+        return records
 
     def close(self) -> ParquetFile | None:
         """Finish the file and return it; None where there were no rows."""
@@ -122,6 +135,16 @@ class StreamBuffer:
             self._writer.close()
             self.written_bytes = self._path.stat().st_size
         return ParquetFile(self._path, self._rows, self.written_bytes)
+
+    def discard(self) -> None:
+        """Let all records go, and the file."""
+        self._records = []
+        self.pending_bytes = self.written_bytes = 0
+        if self._writer is not None:
+            with contextlib.suppress(OSError, pa.ArrowException):
+                self._writer.close()
+            self._path.unlink(missing_ok=True)
+            self._writer = None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -7,7 +7,6 @@ README.md shows it as a table.
 import base64
 import datetime
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,6 +20,7 @@ import pyarrow as pa
 JSONSchema = Mapping[str, Any]
 
 INT64_RANGE = (-(2**63), 2**63 - 1)
+BEYOND_FLOAT64 = Decimal("1e400")
 # The largest NUMERIC and BIGNUMERIC that Arrow's decimals can carry, as (precision, scale).
 NUMERIC = pa.decimal128(38, 9)
 BIGNUMERIC = pa.decimal256(76, 38)
@@ -46,7 +46,7 @@ class Kind(StrEnum):
 NUMERIC_KINDS = (Kind.INT64, Kind.NUMERIC, Kind.BIGNUMERIC, Kind.FLOAT64)
 TEXT_KINDS = (Kind.STRING, Kind.TIMESTAMP, Kind.DATE, Kind.TIME, Kind.BYTES)
 
-# How a value of each kind stands in the Parquet files of the RECORD road. Three kinds travel as
+# How a value of each kind stands in the Parquet files of the RECORD path. Three kinds travel as
 # text and get their type in SQL: load jobs refuse Parquet into JSON; BIGNUMERIC is wider than most
 # Parquet readers allow for; and the local emulator can't load BYTES.
 ARROW_TYPES: Mapping[Kind, pa.DataType] = {
@@ -213,10 +213,12 @@ def _decimal_kind(*, precision: Decimal | int, scale: Decimal | int) -> Kind:
 
 
 def _number(schema: JSONSchema, keyword: str, default: int) -> Decimal:
+    """Return a keyword's number; an infinity, which stands for `1e400`, is a large one."""
     value = schema.get(keyword)
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return Decimal(value if isinstance(value, int) else repr(value))
-    return Decimal(default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return Decimal(default)
+    number = Decimal(value if isinstance(value, int) else repr(value))
+    return number if number.is_finite() else BEYOND_FLOAT64.copy_sign(number)
 
 
 def _digits(number: Decimal) -> int:
@@ -285,7 +287,7 @@ def _moments(
         parsed = [None if value is None else parse(value) for value in values]
         moments = pa.array(parsed, ARROW_TYPES[kind])
     first, last = MOMENTS[kind]
-    # Here, since it is slow to import and the BATCH road does without.
+    # Here, since it is slow to import and the BATCH path does without.
     import pyarrow.compute as pc
 
     extremes = pc.min_max(moments)

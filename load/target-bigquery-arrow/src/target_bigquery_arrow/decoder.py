@@ -12,8 +12,24 @@ from target_bigquery_arrow.column_types import Kind
 from target_bigquery_arrow.drift import SchemaDrift
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import METADATA, Column, Layout
+from target_bigquery_arrow.logs import shown
+from target_bigquery_arrow.messages import too_deep
 
 logger = logging.getLogger(__name__)
+
+
+class NewPropertiesError(Exception):
+    """Records have properties that their SCHEMA doesn't have, and the table may gain them.
+
+    Attributes:
+        names: the properties.
+    """
+
+    def __init__(self, names: set[str]) -> None:
+        """Take the names."""
+        super().__init__()
+        self.names = names
+
 
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
 ABSENT = {Kind.JSON: msgspec.Raw(b"null")}
@@ -26,8 +42,9 @@ class RecordDecoder:
     """Decode the records of one stream, many at a time.
 
     One typed decode of them all is fast. Only when it fails are they decoded one by one, which
-    finds what is wrong: a value that doesn't fit is an error; a property that is not in the
-    SCHEMA is reported once and then left out, or is an error under `schema_drift: fail`.
+    finds what is wrong: a value that doesn't fit is an error; so is a property that is not in the
+    SCHEMA, by which the table grows (`schema_drift: evolve`), or which is reported once and then
+    left out (`freeze`).
     """
 
     def __init__(self, layout: Layout, drift: SchemaDrift, left_out: Iterable[str] = ()) -> None:
@@ -50,17 +67,21 @@ class RecordDecoder:
 
         Raises:
             LoadError: a value doesn't fit its type, or a record isn't an object.
+            NewPropertiesError: the table may gain columns.
         """
-        raws = [bytes(record) for record in records]
+        # A large one comes alone: it isn't copied.
+        raws = [bytes(record) for record in records] if len(records) > 1 else list(records)
         rows = self._rows_together(raws) or map(self._decode_singly, self._objects(raws))
         return list(zip(*rows, strict=True))[: len(self._columns)]
 
-    def _rows_together(self, raws: Sequence[bytes]) -> Iterable[tuple[Any, ...]] | None:
+    def _rows_together(
+        self, raws: Sequence[bytes | msgspec.Raw]
+    ) -> Iterable[tuple[Any, ...]] | None:
         if self._decode_together is None:
             return None
         try:
             structs = self._decode_together(b"[" + b",".join(raws) + b"]")
-        except DECODE_ERRORS:
+        except (*DECODE_ERRORS, RecursionError):
             return None
         return map(msgspec.structs.astuple, structs)
 
@@ -87,12 +108,16 @@ class RecordDecoder:
         )
         return msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
 
-    def _objects(self, raws: Sequence[bytes]) -> list[dict[str, msgspec.Raw]]:
+    def _objects(self, raws: Sequence[bytes | msgspec.Raw]) -> list[dict[str, msgspec.Raw]]:
         try:
             objects = [msgspec.json.decode(raw, type=dict[str, msgspec.Raw]) for raw in raws]
+        except RecursionError as error:
+            raise too_deep(self._layout.stream, "RECORD") from error
         except DECODE_ERRORS as error:
             raise unreadable(self._layout.stream, error) from error
         if unknown := set().union(*objects) - self._properties - self._left_out:
+            if self._drift is SchemaDrift.EVOLVE and (new := unknown - METADATA.keys()):
+                raise NewPropertiesError(new)
             report_unknown(self._layout, unknown - METADATA.keys(), self._drift)
             self._left_out |= unknown
             self._decode_together = self._together()
@@ -107,7 +132,7 @@ class RecordDecoder:
                 continue
             try:
                 values.append(decode(raw))
-            except DECODE_ERRORS as error:
+            except (*DECODE_ERRORS, RecursionError) as error:
                 integer = _integral(raw) if column.type.kind is Kind.INT64 else None
                 if integer is None:
                     raise misfit(self._layout, column, raw, error) from error
@@ -145,8 +170,8 @@ def null_key(layout: Layout, column: Column, nulls: int, rows: int) -> LoadError
 def unreadable(stream: str, error: Exception) -> LoadError:
     """Return the error for a record that is no JSON object."""
     return LoadError(
-        f"Stream '{stream}': a RECORD can't be read ({error}). That is a fault of the extractor: "
-        f"report it there, or try another release of it."
+        f"Stream '{stream}': a RECORD can't be read ({shown(error, 200)}). That is a fault of the "
+        f"extractor: report it there, or try another release of it."
     )
 
 
@@ -156,12 +181,11 @@ def misfit(layout: Layout, column: Column, value: object, error: Exception) -> L
         text = bytes(value).decode(errors="replace")
     else:
         text = repr(value) if isinstance(value, str) else str(value)
-    if len(text) > LONGEST_VALUE_SHOWN:
-        text = f"{text[:LONGEST_VALUE_SHOWN]}…"
     return LoadError(
-        f"Stream '{layout.stream}', property '{column.property}': {text} does not fit "
-        f"{column.type} ({error}). Correct the value at the source, or declare the property's "
-        f"true type in the extractor's `schema`."
+        f"Stream '{layout.stream}', property '{column.property}': "
+        f"{shown(text, LONGEST_VALUE_SHOWN)} does not fit {column.type} ({shown(error, 200)}). "
+        f"Correct the value at the source, or declare the property's true type in the extractor's "
+        f"`schema`."
     )
 
 

@@ -1,5 +1,24 @@
-"""The errors a user sees: each names the thing, the place and the mend."""
+"""The errors a user sees: each names the thing, the place and the fix."""
+
+from collections.abc import Sequence
 
 
 class LoadError(Exception):
-    """The load can't go on. Ends the process with exit code 1 and no further state."""
+    """A stream can't be loaded. The others are, and the process ends with exit code 1."""
+
+
+class RunError(LoadError):
+    """No stream can be loaded from here on: the process ends at once."""
+
+
+class StreamsError(LoadError):
+    """Several streams could not be loaded.
+
+    Attributes:
+        failures: the error of each.
+    """
+
+    def __init__(self, failures: Sequence[LoadError]) -> None:
+        """Take the errors."""
+        super().__init__("\n".join(map(str, failures)))
+        self.failures = failures

@@ -56,9 +56,13 @@ class FileMapping:
             if staged_type(arrow) is None:
                 if pa.types.is_nested(arrow) and column.type.kind is not Kind.JSON:
                     raise self._misfit(column, arrow)
+                self._report_unknown(file)
                 return False
-            if REFUSED_NAME.search(column.property):
-                return False
+        # Of every column: BigQuery checks a file's names before it leaves columns out. Source:
+        # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#ColumnNameCharacterMap
+        if any(map(REFUSED_NAME.search, file.types)):
+            self._report_unknown(file)
+            return False
         return True
 
     def rows(self, name: str, file: BatchFile, version: int | None) -> StagingTable:

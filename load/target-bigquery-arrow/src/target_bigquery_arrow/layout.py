@@ -1,6 +1,7 @@
 """What a stream's SCHEMA message makes of its table."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,12 @@ class Layout:
         return {column.name: column.type for column in self.columns} | dict(METADATA)
 
     @property
+    def key_label(self) -> str:
+        """Return what tells this key from every other, as a label's value may be."""
+        names = "\n".join(sorted(key.lower() for key in self.keys))
+        return hashlib.sha256(names.encode()).hexdigest()[:16] if self.keys else "none"
+
+    @property
     def arrow_schema(self) -> pa.Schema:
         """Return the schema of the stream's Parquet files."""
         return pa.schema([(name, column.arrow) for name, column in self.types.items()])
@@ -97,6 +104,17 @@ def layout_of(
     columns = tuple(Column(names[name], name, column_type(rule)) for name, rule in own.items())
     keys = _keys(stream, columns, key_properties or ())
     return Layout(stream, table, columns, keys, reports_deletes=DELETED_AT in properties)
+
+
+def new_columns(layout: Layout, properties: Collection[str]) -> list[Column]:
+    """Return a JSON column for each property that a layout doesn't have.
+
+    Raises:
+        LoadError: two properties share a column's name.
+    """
+    own = [column.property for column in layout.columns]
+    names = valid_names(layout.stream, [*own, *sorted(properties)], reserved=METADATA)
+    return [Column(names[name], name, ColumnType(Kind.JSON)) for name in sorted(properties)]
 
 
 def _keys(stream: str, columns: Sequence[Column], key_properties: Sequence[str]) -> tuple[str, ...]:

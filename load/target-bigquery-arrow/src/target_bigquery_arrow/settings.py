@@ -67,6 +67,24 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         description="Mark, or remove, the rows that the source no longer has.",
     ),
     th.Property(
+        "max_delete_fraction",
+        th.NumberType(minimum=0, maximum=1),
+        default=0.5,
+        description=(
+            "How much of a table's live rows may go in one run; if more would, none does and the "
+            "stream fails. An extractor that sends its own limit goes by that."
+        ),
+    ),
+    th.Property(
+        "version_follows_records",
+        th.BooleanType,
+        default=False,
+        description=(
+            "You vouch for the extractor: it sends a stream's ACTIVATE_VERSION only after its last "
+            "record. No extractor of the Singer SDK does."
+        ),
+    ),
+    th.Property(
         "hard_delete",
         th.BooleanType,
         default=False,
@@ -110,16 +128,25 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.IntegerType(minimum=0),
         default=256 * MEBIBYTE,
         description=(
-            "A new table whose first load is at least this large is partitioned by month of "
-            "ingestion."
+            "A new table whose first load is at least this large is partitioned: by ranges of an "
+            "integer in its key, else by a date of its key or of its rows' creation."
+        ),
+    ),
+    th.Property(
+        "repartition",
+        th.BooleanType,
+        default=False,
+        description=(
+            "Make tables of at least `partition_bytes` anew, once, if their partitions are not "
+            "what a first load would give them. Bills each of them twice."
         ),
     ),
     th.Property(
         "maximum_bytes_billed",
         th.IntegerType(minimum=1),
         description=(
-            "A query that would bill more fails before it costs anything. Without it, "
-            "BigQuery's own limits."
+            "A query that would bill more fails before it costs anything, unless its table is "
+            "larger than half of that. Without it, BigQuery's own limits."
         ),
     ),
     th.Property(

@@ -1,6 +1,6 @@
 """From a Parquet file to a staging table, and from there, in SQL, to the types of a layout.
 
-On the RECORD road the files are the loader's own. On the BATCH road they are the tap's: their
+On the RECORD path the files are the loader's own. On the BATCH path they are the tap's: their
 types are whatever Parquet has, and columns may be missing.
 """
 
@@ -20,10 +20,16 @@ from target_bigquery_arrow.names import RESERVED_PREFIXES
 REFUSED_NAME = re.compile(
     rf"""[!"$()*,./;?@\[\\\]^`{{}}~\x00-\x1f]|^({"|".join(RESERVED_PREFIXES)})|^$""", re.IGNORECASE
 )
+# A staging table that is left behind goes by itself after so many days.
+STAGING_DAYS = 3
 FROM_TEXT: Mapping[Kind, str] = {
     Kind.BYTES: "from_base64({})",
-    # 'round': a number wider than FLOAT64 holds loses digits instead of failing the load.
-    Kind.JSON: "parse_json({}, wide_number_mode => 'round')",
+    # 'round': a number wider than FLOAT64 holds loses digits instead of failing the load. What
+    # BigQuery refuses all the same (a number beyond FLOAT64, too many levels) is kept as text.
+    Kind.JSON: (
+        "if({0} is null, null, "
+        "coalesce(safe.parse_json({0}, wide_number_mode => 'round'), to_json({0})))"
+    ),
 }
 
 
@@ -38,6 +44,7 @@ class StagingTable:
         in_order: whether `_sdc_sequence` tells which of two rows with one key is the later.
         rows: how many rows have been loaded into it.
         size: the bytes of the files that they came from.
+        logical_size: the bytes that they have in BigQuery.
     """
 
     name: str
@@ -46,6 +53,7 @@ class StagingTable:
     in_order: bool = True
     rows: int = 0
     size: int = 0
+    logical_size: int = 0
 
     def is_alike(self, other: "StagingTable") -> bool:
         """Return whether rows of the other could be in this one."""
@@ -124,12 +132,12 @@ def absent(column: ColumnType) -> str:
 
 
 def of_records(name: str, layout: Layout, casts: Mapping[str, ColumnType]) -> StagingTable:
-    """Return a staging table for the RECORD road's own files."""
+    """Return a staging table for the RECORD path's own files."""
     columns, expressions = {}, {}
     for column, wanted in layout.types.items():
         staged = staged_type(wanted.arrow)
         sql = staged and converted(f"`{column}`", staged, wanted)
-        assert staged and sql, wanted  # noqa: S101  the road's files are made for this
+        assert staged and sql, wanted  # noqa: S101  the path's files are made for this
         columns[column] = staged
         expressions[column] = f"cast({sql} as {casts[column]})" if column in casts else sql
     return StagingTable(name, columns, expressions)

@@ -1,14 +1,16 @@
 """The Singer target: messages in, committed rows and then their state out."""
 
 import contextlib
+import logging
 import os
 import secrets
 import select
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, NoReturn, Self, override
@@ -17,26 +19,44 @@ import msgspec
 from singer_sdk import Target
 from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.helpers.capabilities import PluginCapabilities
-from singer_sdk.mapper import RemoveRecordTransform, StreamMap
 
-from target_bigquery_arrow.batches import BatchFile, TemporaryFiles, json_lines, local_paths
+from target_bigquery_arrow.batches import (
+    BatchFile,
+    TemporaryFiles,
+    UnreadableFileError,
+    json_lines,
+    local_paths,
+)
+from target_bigquery_arrow.bookmarks import Bookmarks
+from target_bigquery_arrow.completeness import Extraction, Vouched, listed
 from target_bigquery_arrow.drift import SchemaDrift
-from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.errors import LoadError, RunError, StreamsError
+from target_bigquery_arrow.json_schema import resolved
 from target_bigquery_arrow.layout import layout_of
 from target_bigquery_arrow.load_pool import LoadPool
+from target_bigquery_arrow.logs import SafeLogRecord
 from target_bigquery_arrow.messages import (
     ActivateVersion,
     Batch,
+    Completed,
     Keys,
     MessageReader,
     Record,
     Schema,
     State,
+    Unreadable,
 )
 from target_bigquery_arrow.names import dataset_name, table_name
+from target_bigquery_arrow.run_folder import RunFolder
 from target_bigquery_arrow.settings import MEBIBYTE, SETTINGS
 from target_bigquery_arrow.stream import LoadOptions, Stream
-from target_bigquery_arrow.stream_maps import check_key_is_kept, leaves_alone, mapped
+from target_bigquery_arrow.stream_maps import (
+    RecordMap,
+    check_key_is_kept,
+    record_maps,
+    without_flattening,
+)
+from target_bigquery_arrow.table import Dataset
 from target_bigquery_arrow.warehouse import Warehouse
 
 # A stream's records become a row group once they take this part of `batch_bytes`.
@@ -44,7 +64,7 @@ ROW_GROUPS_PER_BATCH = 16
 PARALLEL_LOADS = 4
 
 # Where the records of a stream go.
-type Routes = list[tuple[StreamMap, Stream]]
+type Routes = list[tuple[RecordMap, Stream]]
 
 
 class TargetBigQueryArrow(Target):
@@ -83,23 +103,29 @@ class TargetBigQueryArrow(Target):
         self._routes: dict[str, Routes] = {}
         self._streams: dict[str, Stream] = {}
         self._schemas: dict[str, Schema] = {}
+        # The stream, as the tap names it, that each of ours comes from.
+        self._sources: dict[Stream, str] = {}
         # States that are not out yet, each with the streams that it waits for.
-        self._states: list[tuple[bytes, set[Stream]]] = []
-        self._failures: dict[Stream, LoadError] = {}
+        self._states: list[tuple[State, set[Stream | str]]] = []
+        self._bookmarks = Bookmarks()
+        # What failed: a stream by its table, or by its name where it has come to none.
+        self._failures: dict[Stream | str, LoadError] = {}
+        self._extraction = Extraction()
+        self._vouched = Vouched()
         self._pending_bytes = 0
         self._committed_at = time.monotonic()
-        # Those that the last message but STATE was for: the ones whose end a STATE may tell.
-        self._last_heard: Routes = []
-        self._row_group_bytes = self.config["batch_bytes"] // ROW_GROUPS_PER_BATCH
-        self._directory = tempfile.TemporaryDirectory(prefix="target-bigquery-arrow-")
+        self._batch_bytes: int = self.config["batch_bytes"]
+        self._row_group_bytes = self._batch_bytes // ROW_GROUPS_PER_BATCH
+        self._folder = RunFolder()
         self._temporary_files = TemporaryFiles()
         self._load_pool = LoadPool(PARALLEL_LOADS)
         self._options = LoadOptions(
-            directory=Path(self._directory.name),
+            directory=self._folder.path,
             run=secrets.token_hex(6),
             drift=SchemaDrift(self.config["schema_drift"]),
             hard_delete=self.config["hard_delete"],
             partition_bytes=self.config["partition_bytes"],
+            repartition=self.config["repartition"],
         )
         self._warehouse = Warehouse(
             project=self.config["project"],
@@ -111,6 +137,7 @@ class TargetBigQueryArrow(Target):
             maximum_bytes_billed=self.config.get("maximum_bytes_billed"),
             retry_seconds=float(self.config["retry_seconds"]),
         )
+        self._dataset: Dataset | None = None
 
     @classmethod
     @override
@@ -143,52 +170,55 @@ class TargetBigQueryArrow(Target):
         finally:
             for stream in self._streams.values():
                 stream.close()
+            if self._dataset:
+                self._dataset.close()
             self._temporary_files.close()
-            self._directory.cleanup()
+            self._folder.close()
 
     # Messages
 
     @override
     def _process_schema_message(self, message: Any) -> None:
         schema: Schema = message
-        if self._schemas.get(schema.stream) == schema:
-            self._last_heard = self._routes[schema.stream]
+        name = schema.stream
+        self._extraction.hear(name)
+        if self._schemas.get(name) == schema or name in self._failures:
             return
-        if not self._schemas:
-            self._warehouse.ensure_dataset()
-        if schema.stream in self._schemas:
-            self.commit()
-        else:
-            for _, stream in self._last_heard:
-                stream.completeness.next_stream()
-        self._schemas[schema.stream] = schema
-        self.mapper.register_raw_stream_schema(
-            schema.stream, schema.schema, schema.key_properties or []
-        )
-        self._routes[schema.stream] = [
-            (stream_map, self._stream_for(stream_map, schema.stream))
-            for stream_map in self.mapper.stream_maps[schema.stream]
-            if not isinstance(stream_map, RemoveRecordTransform)
-        ]
-        self._last_heard = self._routes[schema.stream]
+        if self._dataset is None:
+            self._dataset = Dataset(self._warehouse)
+        if name in self._schemas:
+            self.commit([stream for _, stream in self._routes[name]])
+        with self._failing(name):
+            self._schemas[name] = schema
+            self._routes[name] = [
+                (record_map, self._stream_for(record_map, name, self._dataset))
+                for record_map in record_maps(self.mapper, schema, self._flattening)
+            ]
 
-    def _stream_for(self, stream_map: StreamMap, source: str) -> Stream:
+    @override
+    def setup_mapper(self) -> None:
+        super().setup_mapper()
+        self._flattening = self.mapper.flattening_options
+        self.mapper.flattening_options = without_flattening(self._flattening)
+
+    def _stream_for(self, record_map: RecordMap, source: str, dataset: Dataset) -> Stream:
         """Begin to load a stream, or go on with it under its new schema.
 
         Raises:
             LoadError: another stream of this run goes to the same table.
         """
-        name = stream_map.stream_alias
+        name = record_map.stream
         layout = layout_of(
             name,
             table_name(name, self.config["drop_stream_prefixes"]),
-            stream_map.transformed_schema,
-            stream_map.transformed_key_properties,
+            record_map.schema,
+            record_map.keys,
         )
         stream = self._streams.get(layout.table.lower())
         if stream is None:
-            stream = Stream(layout, self._warehouse, self._options)
+            stream = Stream(layout, dataset, self._options)
             self._streams[layout.table.lower()] = stream
+            self._sources[stream] = source
         elif stream in (known for _, known in self._routes.get(source, [])):
             stream.adopt(layout)
         else:
@@ -205,77 +235,130 @@ class TargetBigQueryArrow(Target):
         record: Record = message
         self._append(record, self._streams_named(record.stream, "RECORD"))
 
+    def _process_unreadable(self, message: Unreadable) -> None:
+        with self._failing(message.stream):
+            text = (
+                f"Stream '{message.stream}': {message.reason}. Leave the property out in the "
+                f"extractor's `select`, or correct it at the source."
+            )
+            raise LoadError(text)
+
     def _append(self, record: Record, routes: Routes) -> None:
-        for stream_map, stream in routes:
-            stream.completeness.records += 1
-            mapped_record = mapped(record, stream_map)
-            if mapped_record is None:
-                continue
-            buffer = stream.buffer
-            before = buffer.pending_bytes
-            stream.append(mapped_record)
-            self._pending_bytes += buffer.pending_bytes - before
-            if buffer.pending_bytes >= self._row_group_bytes:
-                self._spill(stream)
-        if self._pending_bytes >= self.config["batch_bytes"]:
+        for record_map, stream in routes:
+            try:
+                completeness = stream.completeness
+                completeness.records += 1
+                completeness.versions.add(record.version)
+                mapped = record if record_map.leaves_alone else record_map.mapped(record)
+                if mapped is None:
+                    continue
+                self._pending_bytes += stream.append(mapped)
+                if stream.pending_bytes >= self._row_group_bytes:
+                    self._spill(stream)
+            except LoadError as error:
+                self._fail(stream, error)
+        if self._pending_bytes >= self._batch_bytes:
             for stream in self._streams.values():
-                self._spill(stream)
+                with self._failing(stream):
+                    if stream.pending_bytes:
+                        self._spill(stream)
 
     def _spill(self, stream: Stream) -> None:
-        """Write a stream's records to disk; load everything when that is worth it."""
-        self._pending_bytes -= stream.buffer.pending_bytes
-        stream.buffer.spill()
-        written = sum(stream.buffer.written_bytes for stream in self._streams.values())
+        """Write a stream's records to disk; load everything into staging when that is worth it."""
+        self._pending_bytes -= stream.pending_bytes
+        stream.spill()
+        written = sum(stream.written_bytes for stream in self._streams.values())
         if written >= self.config["load_bytes"]:
-            self.commit()
+            for each in self._streams.values():
+                with self._failing(each):
+                    if each.written_bytes:
+                        self._stage_records(each)
+
+    def _stage_records(self, stream: Stream) -> None:
+        """Begin to load a stream's records into staging; they go into its table with the rest."""
+        self._pending_bytes -= stream.pending_bytes
+        if load := stream.stage_records():
+            stream.wait()
+            stream.staging = self._load_pool.start(load)
 
     @override
     def _process_state_message(self, message: Any) -> None:
         state: State = message
-        uncommitted = {stream for stream in self._streams.values() if stream.is_uncommitted}
+        self._extraction.state(bytes(state.value))
+        for name in self._bookmarks.moved(state, self._routes.keys()):
+            for _, stream in self._routes[name]:
+                stream.is_awaited |= stream.is_uncommitted
+        awaited: set[Stream | str] = {
+            stream for stream in self._streams.values() if stream.is_awaited
+        }
+        # What has failed will not be in the table: no later state may move past it.
+        awaited |= self._failures.keys()
         if self.config["emit_interim_state"] or not state.is_interim:
-            if self._states and self._states[-1][1] == uncommitted:
+            if self._states and self._states[-1][1] == awaited:
                 self._states.pop()
-            self._states.append((bytes(state.value), uncommitted))
-        for _, stream in self._last_heard:
-            stream.completeness.state()
+            self._states.append((state, awaited))
         if time.monotonic() - self._committed_at >= self.config["batch_wait_limit_seconds"]:
-            self.commit()
+            self.commit([stream for stream in awaited if isinstance(stream, Stream)])
 
     @override
     def _process_activate_version_message(self, message: Any) -> None:
-        activation: ActivateVersion = message
+        activation: ActivateVersion | Completed = message
+        if isinstance(activation, Completed):
+            self._extraction.complete(self._records)
+            return
         if not self.config["process_activate_version_messages"]:
             return
+        routes = self._streams_named(activation.stream, "ACTIVATE_VERSION")
+        self._extraction.hear(activation.stream, in_full=True)
         limit = activation.max_delete_fraction
-        for _, stream in self._streams_named(activation.stream, "ACTIVATE_VERSION"):
-            stream.max_delete_fraction = limit
-            stream.completeness.activate_version(
-                activation.version, follows_records=limit is not None
+        for _, stream in routes:
+            stream.max_delete_fraction = (
+                self.config["max_delete_fraction"] if limit is None else limit
             )
+            vouched = self.config["version_follows_records"] and self._vouched.counts(
+                activation.stream, stream.completeness.records
+            )
+            stream.completeness.activate_version(
+                activation.version, follows_records=vouched or limit is not None
+            )
+
+    @property
+    def _records(self) -> int:
+        return sum(stream.completeness.records for stream in self._streams.values())
 
     @override
     def _process_batch_message(self, message: Any) -> None:
-        files: Batch | Keys = message
-        paths = local_paths(files)
-        if files.temporary:
-            self._temporary_files.add(paths)
-        for stream in self._streams.values():
-            stream.check()
-        if isinstance(files, Keys):
-            self._process_keys(files, paths)
+        files: Batch | Keys | Unreadable = message
+        if isinstance(files, Unreadable):
+            self._process_unreadable(files)
             return
-        routes = self._streams_named(files.stream, "BATCH")
+        routes = self._streams_named(files.stream, "BATCH" if isinstance(files, Batch) else "KEYS")
+        self._extraction.hear(files.stream)
+        for stream in self._streams.values():
+            with self._failing(stream):
+                stream.check()
+        with self._failing(files.stream):
+            paths = local_paths(files)
+            if files.temporary:
+                self._temporary_files.add(paths)
+            if not routes:  # it has failed, or is wanted nowhere
+                self._temporary_files.remove(*paths)
+            elif isinstance(files, Keys):
+                self._process_keys(files, paths, routes)
+            else:
+                self._process_batch(files, paths, routes)
+
+    def _process_batch(self, batch: Batch, paths: Sequence[Path], routes: Routes) -> None:
         for path in paths:
-            if files.encoding.format == "parquet":
-                self._process_parquet(files, path, routes)
-            elif files.encoding.format == "jsonl":
-                for line in json_lines(files.stream, path, files.encoding.compression):
-                    record = Record(files.stream, msgspec.Raw(line), version=files.version)
+            if batch.encoding.format == "parquet":
+                self._process_parquet(batch, path, routes)
+            elif batch.encoding.format == "jsonl":
+                for line in json_lines(batch.stream, path, batch.encoding.compression):
+                    record = Record(batch.stream, msgspec.Raw(line), version=batch.version)
                     self._append(record, routes)
                 self._temporary_files.remove(path)
             else:
-                raise _unknown_format(files)
+                raise _unknown_format(batch)
 
     def _process_parquet(self, batch: Batch, path: Path, routes: Routes) -> None:
         """Begin to load a file as it is; where its rows have to be seen, read them as records."""
@@ -285,28 +368,26 @@ class TargetBigQueryArrow(Target):
             return
         loadable = [
             stream
-            for stream_map, stream in routes
-            if leaves_alone(stream_map) and stream.is_loadable(file)
+            for record_map, stream in routes
+            if record_map.leaves_alone and stream.is_loadable(file)
         ]
         if others := [(map_, stream) for map_, stream in routes if stream not in loadable]:
-            properties = self._schemas[batch.stream].schema["properties"]
+            properties = resolved(self._schemas[batch.stream].decoded)["properties"]
             for record in file.records(properties, batch.version):
                 self._append(record, others)
-        if any(stream.buffer.pending_bytes or stream.buffer.written_bytes for stream in loadable):
-            self.commit()  # what came as records came before
+        for stream in loadable:
+            self._stage_records(stream)  # what came as records came before
         works = []
         for stream in loadable:
-            stream.completeness.records += file.rows
+            stream.completeness.add(file.rows, batch.version)
             works.append(stream.stage(file, batch.version))
         self._start_staging(loadable, works, path)
 
-    def _process_keys(self, keys: Keys, paths: Sequence[Path]) -> None:
-        routes = self._streams_named(keys.stream, "KEYS")
+    def _process_keys(self, keys: Keys, paths: Sequence[Path], routes: Routes) -> None:
         if keys.encoding.format != "parquet":
             raise _unknown_format(keys)
         if not self.config["process_activate_version_messages"]:
-            for path in paths:
-                self._temporary_files.remove(path)
+            self._temporary_files.remove(*paths)
             return
         check_key_is_kept(
             keys.stream,
@@ -337,12 +418,37 @@ class TargetBigQueryArrow(Target):
 
     @override
     def process_endofpipe(self) -> None:
-        """Load what is left, say what was done, and let the tables go."""
+        """Load what is left, say what was done, and let the tables go.
+
+        Raises:
+            LoadError: a stream failed, or StreamsError: several.
+        """
         self._for_each_stream(Stream.commit)
-        self._for_each_stream(Stream.activate_version)
+        self._find_deletes()
         self._settle()
         for stream in self._streams.values():
             self._log_counts(stream)
+        failures = list(dict.fromkeys(self._failures.values()))
+        if failures:
+            raise failures[0] if len(failures) == 1 else StreamsError(failures)
+
+    def _find_deletes(self) -> None:
+        """Mark, or remove, what has gone from streams that were read in full; say of which not."""
+        waiting = [stream for stream in self._streams.values() if stream.has_open_version]
+        reason = self._extraction.objection(self._records)
+        if reason is None:
+            for stream in waiting:
+                stream.completeness.complete()
+            self._for_each_stream(Stream.activate_version)
+            waiting = [stream for stream in waiting if stream.has_open_version]
+            reason = "records came after the proof of their end, or with another version"
+        if waiting:
+            self.logger.warning(
+                "No row of %s counts as deleted: %s. What was read is loaded. See Deletes in the "
+                "README of target-bigquery-arrow.",
+                listed(stream.layout.stream for stream in waiting),
+                reason,
+            )
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:
@@ -352,34 +458,58 @@ class TargetBigQueryArrow(Target):
 
     # Commits
 
-    def commit(self) -> None:
-        """Load every stream's rows, then emit the newest state that they complete.
+    def commit(self, streams: Collection[Stream] | None = None) -> None:
+        """Load some streams' rows, else all, then emit the newest state that they complete.
 
         Raises:
-            LoadError: a stream failed. The others' rows are in the warehouse all the same.
+            RunError: no stream can be loaded any more.
         """
-        self._for_each_stream(Stream.commit)
-        self._pending_bytes = 0
+        self._for_each_stream(Stream.commit, streams)
+        self._pending_bytes = sum(stream.pending_bytes for stream in self._streams.values())
         self._committed_at = time.monotonic()
         self._settle()
 
     def _settle(self) -> None:
-        """Emit the newest state that waits for no stream that failed; then raise the failure."""
-        for state, uncommitted in reversed(self._states):
-            if uncommitted.isdisjoint(self._failures):
-                sys.stdout.buffer.write(state + b"\n")
-                sys.stdout.buffer.flush()
-                break
-        self._states = []
-        for failure in self._failures.values():
-            raise failure
+        """Emit the newest state whose rows are all in the warehouse.
 
-    def _for_each_stream(self, work: Callable[[Stream], None]) -> None:
-        """Do some work for every stream that has not failed, several at a time."""
+        Raises:
+            RunError: no stream can be loaded any more.
+        """
+        for index, (state, awaited) in reversed(list(enumerate(self._states))):
+            if value := self._complete(state, awaited):
+                sys.stdout.buffer.write(value + b"\n")
+                sys.stdout.buffer.flush()
+                self._states = self._states[index + 1 :]
+                break
+        for failure in self._failures.values():
+            if isinstance(failure, RunError):
+                raise failure
+
+    def _complete(self, state: State, awaited: Set[Stream | str]) -> bytes | None:
+        """Return a state as it may come out now; None where rows are missing that it stands for.
+
+        Where the extractor's streams are independent of each other, those that failed keep the
+        bookmarks that they had when the run began.
+        """
+        failed = [one for one in awaited if one in self._failures]
+        waits = any(
+            isinstance(one, Stream) and one.is_awaited for one in awaited if one not in failed
+        )
+        if waits or (failed and not state.independent):
+            return None
+        names = {self._sources[one] if isinstance(one, Stream) else one for one in failed}
+        return self._bookmarks.kept_back(state, names) if names else bytes(state.value)
+
+    def _for_each_stream(
+        self, work: Callable[[Stream], None], streams: Collection[Stream] | None = None
+    ) -> None:
+        """Do some work for streams that have not failed, several at a time."""
+        if streams is None:
+            streams = self._streams.values()
         with ThreadPoolExecutor(PARALLEL_LOADS) as pool:
             tasks = {
                 pool.submit(work, stream): stream
-                for stream in self._streams.values()
+                for stream in streams
                 if stream not in self._failures
             }
             try:
@@ -387,35 +517,81 @@ class TargetBigQueryArrow(Target):
                     try:
                         task.result()
                     except LoadError as error:
-                        self._failures[tasks[task]] = error
+                        self._fail(tasks[task], error)
             except BaseException:
                 self._warehouse.stop_retrying()
                 pool.shutdown(cancel_futures=True)
                 raise
 
+    # Failures
+
+    @contextmanager
+    def _failing(self, failing: Stream | str) -> Iterator[None]:
+        """Let an error fail one stream alone."""
+        try:
+            yield
+        except LoadError as error:
+            self._fail(failing, error)
+
+    def _fail(self, failed: Stream | str, error: LoadError) -> None:
+        """Take a stream out of the run: what has yet to come of it is skipped.
+
+        Args:
+            failed: one table's stream, or the name of one with all its tables.
+            error: what is wrong.
+
+        Raises:
+            RunError: no stream can be loaded any more.
+        """
+        if isinstance(error, UnreadableFileError):
+            self._temporary_files.keep(error.path)
+        if isinstance(failed, Stream):
+            streams = [failed]
+        else:
+            streams = [stream for _, stream in self._routes.get(failed, [])]
+            self._failures.setdefault(failed, error)
+            self._routes[failed] = []
+        for stream in streams:
+            self._failures.setdefault(stream, error)
+            self._pending_bytes -= stream.pending_bytes
+            stream.abandon()
+        for name, routes in self._routes.items():
+            self._routes[name] = [route for route in routes if route[1] not in streams]
+        if isinstance(error, RunError):
+            raise error
+        self.logger.info(
+            "Stream '%s' has failed: its messages are skipped from here on. Others go on.",
+            failed.layout.stream if isinstance(failed, Stream) else failed,
+        )
+
     def _log_counts(self, stream: Stream) -> None:
         counts = stream.counts
         self.logger.info(
-            "%s: %d rows received, %d loaded, %d %s, %d deleted",
+            "%s: %d rows received, %d loaded, %d %s, %d deleted%s",
             stream.target,
             counts.received,
             counts.loaded,
             counts.merged,
             "merged" if stream.layout.keys else "appended",
             counts.deleted,
+            f", {stream.billed / MEBIBYTE:,.0f} MiB billed" if stream.billed else "",
         )
 
     def _streams_named(self, name: str, message_type: str) -> Routes:
-        """Return where a stream's messages go, and take note that it was heard of."""
-        try:
-            routes = self._routes[name]
-        except KeyError:
+        """Return where a stream's messages go: nowhere where it has failed."""
+        routes = self._routes.get(name)
+        if routes is None:
             message = (
                 f"{message_type} for stream '{name}' came before its SCHEMA. That is a fault of "
                 f"the extractor: report it there, or try another release of it."
             )
-            raise LoadError(message) from None
-        self._last_heard = routes
+            self._fail(name, LoadError(message))
+            routes = []
+        if any(stream.is_unprepared for _, stream in routes):
+            for _, stream in routes:
+                with self._failing(stream):
+                    stream.prepare()
+            routes = self._routes[name]
         return routes
 
 
@@ -427,17 +603,36 @@ def _unknown_format(message: Batch | Keys) -> LoadError:
 
 
 def main() -> None:
-    """Run the target; an expected error is one line, without a traceback."""
+    """Run the target; whatever goes wrong is a line a stream, without a traceback if expected."""
+    logging.setLogRecordFactory(SafeLogRecord)
+    logger = TargetBigQueryArrow.logger
     try:
+        if sys.stdout is None:
+            message = "Standard output is closed: there is nowhere for the state to go."
+            raise RunError(message)
         TargetBigQueryArrow.cli()
+    except StreamsError as error:
+        for failure in error.failures:
+            logger.critical("%s", failure)
     except (LoadError, StreamMapConfigError) as error:
-        TargetBigQueryArrow.logger.critical("%s", error)
-        discard_input(seconds=10)
-        sys.exit(1)
+        logger.critical("%s", error)
+    except MemoryError:
+        logger.critical(
+            "There is not enough memory. No state has moved past what isn't loaded. Lower the "
+            "loader's `batch_bytes`, leave large properties out in the extractor's `select`, or "
+            "give the process more memory."
+        )
+    except Exception as error:  # a fault of ours
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            logger.critical("%s", line)
+    discard_input(seconds=10)
+    sys.exit(1)
 
 
 def discard_input(seconds: float) -> None:
     """Read on for a while: Meltano answers a closed pipe with a traceback that buries the error."""
+    if sys.stdin is None:
+        return
     deadline = time.monotonic() + seconds
     # Where there is no file behind standard input, there is no pipe either.
     with contextlib.suppress(OSError):

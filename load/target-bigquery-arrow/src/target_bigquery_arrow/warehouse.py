@@ -4,9 +4,13 @@ Every call is retried on what may pass (429, 5xx, a lost connection), and every 
 id of its own, so that a retry finds the job that ran instead of running it twice.
 """
 
+import concurrent.futures
 import datetime
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -22,8 +26,10 @@ from google.cloud.exceptions import GoogleCloudError
 from google.oauth2 import service_account
 
 from target_bigquery_arrow.column_types import ColumnType, Kind
-from target_bigquery_arrow.errors import LoadError
-from target_bigquery_arrow.layout import BATCHED_AT, Layout
+from target_bigquery_arrow.errors import LoadError, RunError
+from target_bigquery_arrow.layout import Layout
+from target_bigquery_arrow.partitioning import Partitioning, RangePartitioning, TimePartitioning
+from target_bigquery_arrow.staging import STAGING_DAYS
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +37,13 @@ logger = logging.getLogger(__name__)
 ONCE: Any = None
 # How long one request may take before it counts as lost; a job may take longer.
 REQUEST_SECONDS = 120
+# How each job of this loader is called, whatever its run.
+JOB_PREFIX = "target_bigquery_arrow_"
+# A job of which nothing has changed for so long is given up.
+PATIENCE_SECONDS: float = 600
+# The most that the API takes; its own default is 50.
+TABLES_A_PAGE = 1000
+SECONDS_AN_HOUR = 3600
 # Between tries: from the first wait, doubling, up to the longest.
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30
@@ -64,6 +77,8 @@ KINDS = {kind.value: kind for kind in Kind} | {
     "BOOLEAN": Kind.BOOL,
 }
 MAXIMUM_CLUSTERING_COLUMNS = 4
+# A label of each table says what key its rows have.
+KEY_LABEL = "target_bigquery_arrow_key"
 CLUSTERABLE = {
     Kind.BIGNUMERIC,
     Kind.BOOL,
@@ -73,6 +88,56 @@ CLUSTERABLE = {
     Kind.STRING,
     Kind.TIMESTAMP,
 }
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """What BigQuery says of a table.
+
+    Attributes:
+        types: its columns by name; None for a type that this loader never writes.
+        partitioning: how it is partitioned; None where it isn't, or by no column.
+        size: its logical bytes.
+        schema: its columns as BigQuery describes them.
+        clustering: the columns that it is clustered by.
+        key_label: what this loader noted of the key that its rows have.
+    """
+
+    types: Mapping[str, ColumnType | None]
+    partitioning: Partitioning | None
+    size: int
+    schema: Sequence[bigquery.SchemaField]
+    clustering: Sequence[str]
+    key_label: str | None
+
+    def has_key(self, layout: Layout) -> bool:
+        """Return whether the table's rows have a layout's key.
+
+        Older releases noted nothing: then what the table is clustered by tells it.
+        """
+        if self.key_label:
+            return self.key_label == layout.key_label
+        return list(self.clustering) == _clustering(layout)
+
+    def schema_with(self, types: Mapping[str, ColumnType]) -> list[bigquery.SchemaField]:
+        """Return the columns as BigQuery describes them, some of another type."""
+        return [
+            _field(column.name, types[column.name]) if column.name in types else column
+            for column in self.schema
+        ]
+
+
+@dataclass
+class Bill:
+    """What the queries of one table may cost, and what they did.
+
+    Attributes:
+        size: the logical bytes of the table and of what is staged for it.
+        billed: the bytes that its queries have billed so far.
+    """
+
+    size: int = 0
+    billed: int = 0
 
 
 def _is_transient(error: BaseException) -> bool:
@@ -99,7 +164,8 @@ class Warehouse:
         api_endpoint: another address of the API, e.g. a local emulator's.
         anonymous: send no credentials, for an emulator.
         credentials_path: a service account's key file; application default credentials without.
-        maximum_bytes_billed: what a query may bill; one that would bill more fails unrun.
+        maximum_bytes_billed: what a query may bill, if its table isn't larger than half of that;
+            one that would bill more fails unrun.
         retry_seconds: how long to go on when BigQuery fails or can't be reached.
     """
 
@@ -119,11 +185,10 @@ class Warehouse:
         self.dataset = f"{project}.{dataset}"
         self.location = location
         self.address = api_endpoint or "https://bigquery.googleapis.com"
-        self._query_options = bigquery.QueryJobConfig()
-        if maximum_bytes_billed:
-            self._query_options.maximum_bytes_billed = maximum_bytes_billed
+        self._maximum_bytes_billed = maximum_bytes_billed
         self._retry_seconds = retry_seconds
         self._retrying = True
+        self._left_running: list[LoadJob | QueryJob] = []
         try:
             self._client = bigquery.Client(
                 project=project,
@@ -143,12 +208,58 @@ class Warehouse:
         """Let calls fail at their next error: the process is ending."""
         self._retrying = False
 
-    def ensure_dataset(self) -> None:
-        """Make the dataset if it isn't there.
+    def open(self) -> Mapping[str, float]:
+        """Make the dataset if it does not exist; return its tables and their ages in hours.
 
         Raises:
-            LoadError: it is there, in another location.
+            LoadError: the dataset is in another location.
         """
+        with ThreadPoolExecutor(2) as pool:
+            tables, jobs = pool.submit(self._tables), pool.submit(self._jobs_under_way)
+            self._ensure_dataset()
+            self._left_running = jobs.result()
+            return tables.result()
+
+    def wait_for_others(self, table: str) -> None:
+        """Wait for what a run that was killed has left running on a table.
+
+        BigQuery goes on with a statement when the process that sent it is gone, and runs an INSERT
+        beside a MERGE: the rows would be there twice.
+
+        Raises:
+            LoadError: a job makes no progress.
+        """
+        target = f"{self.dataset}.{table}"
+        for job in self._left_running:
+            if not _writes(job, target):
+                continue
+            logger.warning("Table %s: waiting for job %s of a run that ended", target, job.job_id)
+            self._call(f"job {job.job_id}", partial(self._finish, job))
+
+    def _jobs_under_way(self) -> list[LoadJob | QueryJob]:
+        """Return the jobs of this loader, of whatever run, that have not ended."""
+        try:
+            return [
+                job
+                for state in ("pending", "running")
+                for job in self._call(
+                    "the list of jobs under way",
+                    partial(self._jobs, state),
+                    passing=exceptions.Forbidden,
+                )
+                if str(job.job_id).startswith(JOB_PREFIX)
+            ]
+        except exceptions.Forbidden:
+            logger.warning(
+                "BigQuery lets this account see no list of jobs, so that nothing waits for what a "
+                "run that was killed may have left running. Grant it `roles/bigquery.user`."
+            )
+            return []
+
+    def _jobs(self, state: str) -> list[LoadJob | QueryJob]:
+        return list(self._client.list_jobs(state_filter=state, retry=ONCE, timeout=REQUEST_SECONDS))
+
+    def _ensure_dataset(self) -> None:
         what = f"dataset {self.dataset}"
         try:
             found = self._call(
@@ -172,8 +283,30 @@ class Warehouse:
             )
             raise LoadError(message)
 
-    def table_types(self, table: str) -> Mapping[str, ColumnType | None] | None:
-        """Return a table's columns by name, or None where there is no such table."""
+    def _tables(self) -> Mapping[str, float]:
+        try:
+            found = self._call(
+                f"dataset {self.dataset}",
+                lambda: list(
+                    self._client.list_tables(
+                        self.dataset,
+                        page_size=TABLES_A_PAGE,
+                        retry=ONCE,
+                        timeout=REQUEST_SECONDS,
+                    )
+                ),
+                passing=exceptions.NotFound,
+            )
+        except exceptions.NotFound:
+            return {}
+        now = datetime.datetime.now(datetime.UTC)
+        return {
+            table.table_id: (now - table.created).total_seconds() / SECONDS_AN_HOUR
+            for table in found
+        }
+
+    def table_info(self, table: str) -> TableInfo | None:
+        """Return what a table is like, or None where there is no such table."""
         try:
             found = self._call(
                 f"table {self.dataset}.{table}",
@@ -184,20 +317,65 @@ class Warehouse:
             )
         except exceptions.NotFound:
             return None
-        return {field.name: _column_type(field) for field in found.schema}
-
-    def create_table(self, layout: Layout, *, partitioned: bool) -> None:
-        """Make a stream's table: clustered by key, partitioned by month of ingestion if asked."""
-        table = bigquery.Table(
-            f"{self.dataset}.{layout.table}",
-            schema=[_field(name, column) for name, column in layout.types.items()],
+        return TableInfo(
+            types={column.name: _column_type(column) for column in found.schema},
+            partitioning=_partitioning(found),
+            size=int(found.num_bytes or 0),
+            schema=found.schema,
+            clustering=found.clustering_fields or (),
+            key_label=found.labels.get(KEY_LABEL),
         )
-        clustering = [key for key in layout.keys if layout.types[key].kind in CLUSTERABLE]
-        table.clustering_fields = clustering[:MAXIMUM_CLUSTERING_COLUMNS] or None
-        if partitioned:
-            table.time_partitioning = bigquery.TimePartitioning("MONTH", field=BATCHED_AT)
+
+    def create_table(
+        self,
+        layout: Layout,
+        partitioning: Partitioning | None,
+        *,
+        name: str | None = None,
+        schema: Sequence[bigquery.SchemaField] | None = None,
+    ) -> None:
+        """Make a stream's table: clustered by its key, partitioned if asked.
+
+        Args:
+            layout: the stream's columns and key.
+            partitioning: how to partition the table.
+            name: another name for it than the layout's.
+            schema: its columns, where they are not the layout's.
+        """
+        name = name or layout.table
+        table = bigquery.Table(f"{self.dataset}.{name}", schema=schema or _fields(layout.types))
+        table.clustering_fields = _clustering(layout) or None
+        table.labels = {KEY_LABEL: layout.key_label}
+        match partitioning:
+            case TimePartitioning(column, unit):
+                table.time_partitioning = bigquery.TimePartitioning(unit, field=column)
+            case RangePartitioning(column, start, end, interval):
+                table.range_partitioning = bigquery.RangePartitioning(
+                    bigquery.PartitionRange(start=start, end=end, interval=interval), field=column
+                )
+        self._create(table)
+
+    def note_key(self, layout: Layout) -> None:
+        """Note that a table's rows have a layout's key."""
+        table = bigquery.Table(f"{self.dataset}.{layout.table}")
+        table.labels = {KEY_LABEL: layout.key_label}
         self._call(
             f"table {self.dataset}.{layout.table}",
+            lambda: self._client.update_table(
+                table, ["labels"], retry=ONCE, timeout=REQUEST_SECONDS
+            ),
+        )
+
+    def create_staging_table(self, name: str, columns: Mapping[str, ColumnType]) -> None:
+        """Make a staging table, which goes by itself if nobody drops it."""
+        table = bigquery.Table(f"{self.dataset}.{name}", schema=_fields(columns))
+        lifetime = datetime.timedelta(days=STAGING_DAYS)
+        table.expires = datetime.datetime.now(datetime.UTC) + lifetime
+        self._create(table)
+
+    def _create(self, table: bigquery.Table) -> None:
+        self._call(
+            f"table {self.dataset}.{table.table_id}",
             lambda: self._client.create_table(
                 table, exists_ok=True, retry=ONCE, timeout=REQUEST_SECONDS
             ),
@@ -205,16 +383,16 @@ class Warehouse:
 
     def load_parquet(
         self, path: Path, table: str, columns: Mapping[str, ColumnType], job: str
-    ) -> int:
-        """Append a Parquet file to a staging table and return the rows that arrived.
+    ) -> tuple[int, int]:
+        """Append a Parquet file to a staging table; return the rows and bytes that arrived.
 
-        Columns of the file that aren't named are left out.
+        Columns of the file that are not named are left out.
         """
         options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
         options.enable_list_inference = True
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
-            schema=[_field(name, column) for name, column in columns.items()],
+            schema=_fields(columns),
             write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
             ignore_unknown_values=True,
             parquet_options=options,
@@ -232,33 +410,55 @@ class Warehouse:
                 )
 
         finished = self._run(f"load of {path} into {self.dataset}.{table}", job, submit)
-        return int(finished.output_rows or 0)
+        return int(finished.output_rows or 0), int(finished.output_bytes or 0)
 
-    def execute(self, sql: str, job: str) -> int:
-        """Run one statement and return the rows that it changed."""
-        return int(self._query(sql, job).num_dml_affected_rows or 0)
+    def execute(
+        self, sql: str, what: str, job: str, bill: Bill, *, names_in_full: bool = False
+    ) -> int:
+        """Run one statement and return the rows that it changed.
 
-    def fetch_row(self, sql: str, job: str) -> tuple[int, ...]:
-        """Run a query for numbers and return its only row."""
-        finished = self._query(sql, job)
-        (row,) = self._call(
-            sql.partition("\n")[0],
-            lambda: list(finished.result(retry=ONCE, timeout=REQUEST_SECONDS)),
+        Args:
+            sql: the statement.
+            what: what it is for, in words, for errors.
+            job: the job's identifier, less the number of the attempt.
+            bill: what it may cost.
+            names_in_full: whether its tables are named with their project and dataset; else those
+                without are in this dataset.
+        """
+        finished = self._query(sql, what, job, bill, names_in_full=names_in_full)
+        return int(finished.num_dml_affected_rows or 0)
+
+    def fetch_rows(self, sql: str, what: str, job: str, bill: Bill) -> list[tuple[Any, ...]]:
+        """Run a query and return its rows."""
+        finished = self._query(sql, what, job, bill)
+        return self._call(
+            what,
+            lambda: [row.values() for row in finished.result(retry=ONCE, timeout=REQUEST_SECONDS)],
         )
-        return tuple(row.values())
 
-    def _query(self, sql: str, job: str) -> QueryJob:
+    def _query(
+        self, sql: str, what: str, job: str, bill: Bill, *, names_in_full: bool = False
+    ) -> QueryJob:
+        options = bigquery.QueryJobConfig()
+        if not names_in_full:
+            options.default_dataset = self.dataset
+        if self._maximum_bytes_billed:
+            # A statement reads its table and writes it anew, at most: that is never a slip.
+            options.maximum_bytes_billed = max(self._maximum_bytes_billed, 2 * bill.size)
+
         def submit(job_id: str) -> QueryJob:
             return self._client.query(
                 sql,
-                job_config=self._query_options,
+                job_config=options,
                 job_id=job_id,
                 retry=ONCE,
                 job_retry=ONCE,
                 timeout=REQUEST_SECONDS,
             )
 
-        return self._run(sql.partition("\n")[0], job, submit)
+        finished = self._run(what, job, submit)
+        bill.billed += int(finished.total_bytes_billed or 0)
+        return finished
 
     def row_count(self, table: str) -> int:
         """Return the number of rows in a table that is not being streamed into."""
@@ -269,21 +469,6 @@ class Warehouse:
             ),
         )
         return int(found.num_rows or 0)
-
-    def tables(self, prefix: str) -> list[tuple[str, float]]:
-        """Return the tables whose names begin with a prefix, and their ages in hours."""
-        found = self._call(
-            f"dataset {self.dataset}",
-            lambda: list(
-                self._client.list_tables(self.dataset, retry=ONCE, timeout=REQUEST_SECONDS)
-            ),
-        )
-        now = datetime.datetime.now(datetime.UTC)
-        return [
-            (table.table_id, (now - table.created).total_seconds() / 3600)
-            for table in found
-            if table.table_id.startswith(prefix)
-        ]
 
     def drop_table(self, table: str) -> None:
         """Drop a table; it is no error if there is none."""
@@ -316,7 +501,7 @@ class Warehouse:
                 found = self._client.get_job(job_id, location=self.location, retry=ONCE)
                 running = cast("Job", found)
             try:
-                running.result(retry=ONCE)
+                self._finish(running)
             except GoogleCloudError:
                 if running.error_result:
                     attempt += 1
@@ -324,6 +509,31 @@ class Warehouse:
             return running
 
         return self._call(what, once)
+
+    def _finish(self, job: LoadJob | QueryJob) -> None:
+        """Wait for the end of a job, as long as it makes progress.
+
+        Raises:
+            LoadError: nothing of it has changed for `PATIENCE_SECONDS`.
+            GoogleCloudError: the job has failed.
+        """
+        before = None
+        while True:
+            try:
+                job.result(retry=ONCE, timeout=PATIENCE_SECONDS)
+            except concurrent.futures.TimeoutError:
+                job.reload(retry=ONCE, timeout=REQUEST_SECONDS)
+            else:
+                return
+            now = _progress(job)
+            if now == before:
+                self.stop_retrying()
+                raise LoadError(
+                    f"BigQuery, job {job.job_id}: it is {job.state} and has made no progress for "
+                    f"{PATIENCE_SECONDS:g} s. Cancel it in BigQuery's job history (locally, "
+                    f"`meltano invoke sandbox down` and `up` end it), then run again."
+                )
+            before = now
 
     def _call[Result](
         self,
@@ -363,18 +573,31 @@ class Warehouse:
                 f"BigQuery at {self.address} can't be asked ({_reason(error)}). Check "
                 f"`api_endpoint`: it should read like http://127.0.0.1:9050, or be left out."
             )
-            raise LoadError(message) from error
+            raise RunError(message) from error
 
     def _unreachable(self, what: str, error: BaseException) -> LoadError:
         # It has had its time: whatever else waits for it need not wait as long again.
         self.stop_retrying()
         host = urlsplit(self.address).netloc
-        return LoadError(
+        return RunError(
             f"BigQuery at {host} did not answer within {self._retry_seconds:g} s ({what}: "
             f"{_reason(error)}). Rows not yet committed are read again by the next run. Locally, "
             f"`meltano invoke sandbox up` starts it; otherwise check `api_endpoint` and the "
             f"network."
         )
+
+
+def _writes(job: LoadJob | QueryJob, target: str) -> bool:
+    """Return whether a job of this loader changes a table, or its staging tables."""
+    if isinstance(job, QueryJob):
+        return f"`{target}`" in job.query
+    return False  # load jobs only fill staging tables of their own run
+
+
+def _progress(job: LoadJob | QueryJob) -> object:
+    """Return what changes while BigQuery works at a job."""
+    statistics = job._properties.get("statistics", {})
+    return job.state, statistics
 
 
 def _too_many_bytes(what: str, error: BaseException) -> LoadError:
@@ -386,7 +609,7 @@ def _too_many_bytes(what: str, error: BaseException) -> LoadError:
 
 
 def _refused_credentials(error: GoogleAuthError) -> LoadError:
-    return LoadError(
+    return RunError(
         f"BigQuery: no usable credentials ({_reason(error)}). Run `gcloud auth "
         f"application-default login`, or set `credentials_path` to a service account's key."
     )
@@ -419,6 +642,24 @@ def _credentials(
         )
         raise LoadError(message) from error
     return credentials
+
+
+def _fields(columns: Mapping[str, ColumnType]) -> list[bigquery.SchemaField]:
+    return [_field(name, column) for name, column in columns.items()]
+
+
+def _clustering(layout: Layout) -> list[str]:
+    clusterable = [key for key in layout.keys if layout.types[key].kind in CLUSTERABLE]
+    return clusterable[:MAXIMUM_CLUSTERING_COLUMNS]
+
+
+def _partitioning(table: bigquery.Table) -> Partitioning | None:
+    if (time := table.time_partitioning) and time.field:
+        return TimePartitioning(time.field, time.type_)
+    if ranges := table.range_partitioning:
+        bounds = ranges.range_
+        return RangePartitioning(ranges.field, bounds.start, bounds.end, bounds.interval)
+    return None
 
 
 def _field(name: str, column: ColumnType) -> bigquery.SchemaField:

@@ -4,11 +4,15 @@ import uuid
 
 import pytest
 from sandbox.testing.emulator import Emulator
-from sandbox.testing.fixtures import emulator_of_the_session, process_as_it_was
+from sandbox.testing.fixtures import (
+    emulator_of_the_session,
+    googlesql_of_the_session,
+    process_as_it_was,
+)
 
 from .driver import Loader
 
-__all__ = ["emulator_of_the_session", "process_as_it_was"]
+__all__ = ["emulator_of_the_session", "googlesql_of_the_session", "process_as_it_was"]
 
 
 @pytest.fixture

@@ -50,6 +50,10 @@ def activate(stream: str, version: int, **guard: float) -> Message:
     return {"type": "ACTIVATE_VERSION", "stream": stream, "version": version, **guard}
 
 
+def completed() -> Message:
+    return {"type": "COMPLETED"}
+
+
 def files(kind: str, stream: str, *paths: Path, **others: Any) -> Message:
     """A BATCH or KEYS message of Parquet files."""
     return {
@@ -66,6 +70,13 @@ def parquet(directory: Path, columns: Any, **options: Any) -> Path:
     path = directory / f"{uuid.uuid4()}.parquet"
     pq.write_table(pa.table(columns), path, compression="zstd", **options)
     return path
+
+
+def handover(directory: Path) -> Path:
+    """The private folder in which a tap hands files over."""
+    folder = directory / "tap-test-abc_1234"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 def lines(messages: Iterable[Message | bytes]) -> bytes:

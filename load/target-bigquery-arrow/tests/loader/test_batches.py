@@ -19,6 +19,7 @@ from .driver import (
     Message,
     activate,
     files,
+    handover,
     lines,
     parquet,
     read_states,
@@ -192,8 +193,9 @@ def test_a_stream_without_a_key_is_appended(loader: Loader, tmp_path: Path) -> N
 
 
 def test_a_full_read_in_files_ends_with_what_the_source_has(loader: Loader, tmp_path: Path) -> None:
-    loader.load(THINGS, notes(tmp_path, (1, "a"), (2, "b"), version=1), activate("things", 1))
-    loader.load(THINGS, notes(tmp_path, (2, "c"), version=2), activate("things", 2))
+    for version, rows in enumerate([((1, "a"), (2, "b")), ((2, "c"),)], start=1):
+        proof = activate("things", version, max_delete_fraction=0.5)
+        loader.load(THINGS, notes(tmp_path, *rows, version=version), proof)
     assert loader.by_id("things") == {2: {"id": 2, "note": "c"}}
 
 
@@ -360,8 +362,7 @@ def test_messages_that_make_no_sense(
 def test_temporary_files_are_gone_once_they_are_loaded_and_other_files_stay(
     loader: Loader, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
+    folder = handover(tmp_path)
     run = loader.start()
     assert run.stdin
     temporary = notes(folder, (1, "a"), temporary=True)
@@ -373,20 +374,46 @@ def test_temporary_files_are_gone_once_they_are_loaded_and_other_files_stay(
     assert len(list(tmp_path.glob("*.parquet"))) == 1
 
 
-def test_temporary_files_do_not_outlive_a_failure(loader: Loader, tmp_path: Path) -> None:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    good, bad = notes(folder, (1, "a"), temporary=True), notes(folder, (2, "b"), temporary=True)
-    Path(bad["manifest"][0].removeprefix("file://")).write_bytes(b"")
+def test_only_files_in_a_private_folder_of_a_tap_are_ever_removed(
+    loader: Loader, tmp_path: Path
+) -> None:
+    folder = handover(tmp_path)
+    mine = parquet(tmp_path, {"id": [1]})
+    link = folder / "1.parquet"
+    link.symlink_to(mine)
+    (tmp_path / "tap-test-linked_1").symlink_to(folder)
+    (open_to_all := tmp_path / "tap-test-open_123").mkdir(mode=0o755)
+    theirs = [
+        mine,
+        link,
+        folder / ".." / mine.name,
+        tmp_path / "tap-test-linked_1" / parquet(folder, {"id": [2]}).name,
+        parquet(open_to_all, {"id": [3]}),
+    ]
+    pipe = {**files("BATCH", "things", temporary=True), "manifest": [str(path) for path in theirs]}
+    loader.load(THINGS, pipe)
+    assert sorted(loader.by_id("things")) == [1, 2, 3]
+    assert all(path.exists() for path in theirs)
+
+
+def test_a_failure_leaves_no_temporary_file_but_one_that_cannot_be_read(
+    loader: Loader, tmp_path: Path
+) -> None:
+    folder = handover(tmp_path)
+    good, bad, later = (notes(folder, (n, "a"), temporary=True) for n in (1, 2, 3))
+    damaged = Path.from_uri(bad["manifest"][0])
+    damaged.write_bytes(b"somebody's")
     with pytest.raises(LoadError, match="can't be read"):
-        loader.load(THINGS, good, bad)
-    assert not folder.exists()
+        loader.load(THINGS, good, bad, later)
+    assert list(folder.iterdir()) == [damaged]
+    assert damaged.read_bytes() == b"somebody's"
 
 
 def test_temporary_files_do_not_outlive_sigterm(loader: Loader, tmp_path: Path) -> None:
     run = loader.start()
     assert run.stdin
-    paths = [parquet(tmp_path, {"id": [number]}) for number in range(50)]
+    folder = handover(tmp_path)
+    paths = [parquet(folder, {"id": [number]}) for number in range(50)]
     run.stdin.write(lines([THINGS, files("BATCH", "things", *paths, temporary=True)]))
     run.stdin.flush()
     wait_until(lambda: not paths[0].exists())
@@ -394,15 +421,15 @@ def test_temporary_files_do_not_outlive_sigterm(loader: Loader, tmp_path: Path) 
     run.terminate()
     output, _ = run.communicate(timeout=10)
     assert (run.returncode, output) == (128 + signal.SIGTERM, b"")
-    assert not any(path.exists() for path in paths)
+    assert not folder.exists()
 
 
-def test_a_run_that_is_killed_after_staging_is_mended_by_the_next(
+def test_a_run_that_is_killed_after_staging_is_repaired_by_the_next(
     loader: Loader, tmp_path: Path
 ) -> None:
     run = loader.start()
     assert run.stdin
-    again, path = (parquet(tmp_path, {"id": [1, 2]}) for _ in "ab")
+    again, path = parquet(tmp_path, {"id": [1, 2]}), parquet(handover(tmp_path), {"id": [1, 2]})
     run.stdin.write(lines([THINGS, files("BATCH", "things", path, temporary=True)]))
     run.stdin.flush()
     wait_until(lambda: not path.exists())

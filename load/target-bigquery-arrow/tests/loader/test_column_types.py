@@ -1,5 +1,6 @@
 """JSON Schema becomes a column type: always, and always the same."""
 
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -7,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from target_bigquery_arrow.column_types import ColumnType, Kind, column_type, to_arrow
+from target_bigquery_arrow.json_schema import resolved
 
+DEFINITIONS = {
+    "day": {"type": "string", "format": "date"},
+    "nullable day": {"anyOf": [{"$ref": "#/definitions/day"}, {"type": "null"}]},
+    "a/b c": {"type": "boolean"},
+    "tree": {"type": "object", "properties": {"branches": {"$ref": "#/definitions/tree"}}},
+    "itself": {"$ref": "#/definitions/itself"},
+}
 UINT64 = {"minimum": 0, "maximum": 2**64 - 1}
 
 
@@ -34,7 +43,29 @@ UINT64 = {"minimum": 0, "maximum": 2**64 - 1}
         ({"type": "object", "properties": {"a": {"type": "string"}}}, "JSON"),
         ({}, "JSON"),
         ({"type": "null"}, "JSON"),
-        ({"enum": ["a", "b"]}, "JSON"),
+        ({"enum": ["a", "b", None]}, "STRING"),
+        ({"enum": [1, 2.5]}, "FLOAT64"),
+        ({"enum": ["a", 1]}, "JSON"),
+        ({"const": True}, "BOOL"),
+        ({"properties": {"a": {"type": "string"}}}, "JSON"),
+        ({"items": {"type": "integer"}}, "ARRAY<INT64>"),
+        # A bound that no type has.
+        ({"type": "integer", "maximum": math.inf}, "BIGNUMERIC"),
+        ({"type": "integer", "minimum": -(10**10_000)}, "BIGNUMERIC"),
+        ({"type": "number", "multipleOf": math.inf}, "NUMERIC"),
+        # References within the schema; `allOf` is what fits all of them.
+        ({"$ref": "#/definitions/day"}, "DATE"),
+        ({"$ref": "#/definitions/a~1b%20c"}, "BOOL"),
+        ({"$ref": "#/definitions/nullable day"}, "DATE"),
+        ({"type": "array", "items": {"$ref": "#/definitions/day"}}, "ARRAY<DATE>"),
+        ({"anyOf": [{"$ref": "#/definitions/day"}, {"type": "null"}]}, "DATE"),
+        ({"$ref": "#/definitions/tree"}, "JSON"),
+        ({"$ref": "#/definitions/itself"}, "JSON"),
+        ({"$ref": "#/definitions/missing"}, "JSON"),
+        ({"$ref": "https://example.com/day.json"}, "JSON"),
+        ({"allOf": [{"type": ["null", "string"]}, {"format": "date"}]}, "DATE"),
+        ({"allOf": [{"type": "number"}, {"type": "integer"}]}, "INT64"),
+        ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "JSON"),
         ({"type": "array", "items": {"type": ["null", "string"]}}, "ARRAY<STRING>"),
         ({"type": "array", "items": {"type": "string", "format": "date"}}, "ARRAY<DATE>"),
         ({"type": "array", "items": {"type": "number", "multipleOf": 0.1}}, "ARRAY<NUMERIC>"),
@@ -52,12 +83,20 @@ UINT64 = {"minimum": 0, "maximum": 2**64 - 1}
     ],
 )
 def test_the_types_table(schema: dict[str, Any], expected: str) -> None:
-    assert str(column_type(schema)) == expected
+    whole = {"properties": {"p": schema}, "definitions": DEFINITIONS}
+    assert str(column_type(resolved(whole)["properties"]["p"])) == expected
+
+
+def test_references_that_multiply_end() -> None:
+    twice: dict[str, Any] = {
+        f"{n}": {"allOf": [{"$ref": f"#/definitions/{n + 1}"}] * 2} for n in range(100)
+    }
+    resolved({"properties": {"p": {"$ref": "#/definitions/0"}}, "definitions": twice})
 
 
 KEYWORDS = [
     *("type", "format", "anyOf", "oneOf", "items", "minimum", "maximum", "multipleOf"),
-    *("precision", "scale", "contentEncoding", "properties", "enum"),
+    *("precision", "scale", "contentEncoding", "properties", "enum", "const", "allOf", "$ref"),
 ]
 TYPES = ["null", "boolean", "integer", "number", "string", "array", "object", "date-time", "date"]
 scalars = (
@@ -65,7 +104,7 @@ scalars = (
     | st.booleans()
     | st.integers()
     | st.floats()
-    | st.sampled_from([*TYPES, "base64", "singer.decimal", "no such thing"])
+    | st.sampled_from([*TYPES, "base64", "singer.decimal", "no such thing", "#", "#/definitions"])
 )
 schemas = st.recursive(
     scalars,
@@ -76,7 +115,8 @@ schemas = st.recursive(
 
 @given(schemas)
 def test_every_schema_has_a_type_that_bigquery_has(schema: Any) -> None:
-    column = column_type(schema)
+    whole = {"properties": {"p": schema}, "definitions": schema}
+    column = column_type(resolved(whole)["properties"]["p"])
     assert column.kind in Kind
     assert not (column.repeated and column.kind is Kind.JSON)
     assert to_arrow([], column).type == column.arrow

@@ -12,6 +12,7 @@ from .driver import (
     Message,
     activate,
     files,
+    handover,
     parquet,
     read_states,
     record,
@@ -85,7 +86,8 @@ def test_a_source_that_is_empty_deletes_all_only_when_told_to(
     assert str(error.value) == (
         f"Table local.{loader.dataset}.things: 2 of its 2 live rows are no longer in the source, "
         "more than `max_delete_fraction` (0.5) allows; none is marked as deleted. If they have "
-        "truly gone, run once with the extractor's `max_delete_fraction: 1`."
+        "truly gone, run once with `max_delete_fraction: 1` on the extractor, or on the loader if "
+        "the extractor has no such setting."
     )
     assert ids(loader) == [1, 2]
     assert loader.load(SCHEMA, keys(tmp_path, limit=1), state(2)) == [2]
@@ -144,8 +146,7 @@ def test_keys_that_the_table_lacks_are_reported(
 
 def test_the_setting_turns_it_off(loader: Loader, tmp_path: Path) -> None:
     loader.settings["process_activate_version_messages"] = False
-    folder = tmp_path / "temporary"
-    folder.mkdir()
+    folder = handover(tmp_path)
     message = keys(folder, 1) | {"temporary": True}
     loader.load(SCHEMA, batch(tmp_path, 1, 2), message)
     assert ids(loader) == [1, 2]

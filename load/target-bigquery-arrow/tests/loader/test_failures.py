@@ -4,15 +4,31 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sandbox.testing import free_port
 from sandbox.testing.emulator import running_emulator
+from target_bigquery_arrow import table
 from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.target import TargetBigQueryArrow
 
-from .driver import Loader, Message, activate, lines, record, schema, state
+from .driver import (
+    Loader,
+    Message,
+    activate,
+    files,
+    handover,
+    lines,
+    parquet,
+    read_states,
+    record,
+    schema,
+    state,
+)
 from .waiting import wait_until
 
 ID = {"id": {"type": "integer"}}
@@ -48,9 +64,8 @@ SECRET = "hunter2"
         ([schema("things", {"id": {}})], "key property 'id' is of type JSON"),
         ([schema("things", {"id": {"type": "number"}})], "key property 'id' is of type FLOAT64"),
         ([schema("things", {})], "'things': its SCHEMA message has no properties"),
-        ([schema("a-b", ID), schema("a_b", ID)], "Streams 'a-b' and 'a_b' would both be table"),
         (
-            [THINGS, activate("things", 1), ONE, state({})],
+            [THINGS, ONE, activate("things", 1, max_delete_fraction=1), state({})],
             "'things': ACTIVATE_VERSION 1 would delete",
         ),
     ],
@@ -194,7 +209,7 @@ def test_a_warehouse_that_goes_away_keeps_the_state_back_and_the_next_run_mends_
         assert run.stdin
         run.stdin.write(lines([THINGS, record("things", {"id": 2})]))
         run.stdin.flush()
-        wait_until(lambda: any(tmp_path.glob("target-bigquery-arrow-*/*.lock")))
+        wait_until(lambda: is_locked(f"{emulator.endpoint}/local.lost.things"))
         emulator.stop()
         output, log = run.communicate(lines([state({"row": 2})]), timeout=60)
         assert (run.returncode, output) == (1, b"")
@@ -249,21 +264,186 @@ def test_files_are_private(loader: Loader) -> None:
     assert not directory.exists()
 
 
-def test_two_runs_never_load_one_table_at_once(
-    loader: Loader, monkeypatch: pytest.MonkeyPatch
+def test_every_stream_is_loaded_that_can_be_and_every_failure_is_named(
+    loader: Loader, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(loader.directory))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    run = loader.start()
-    assert run.stdin
-    run.stdin.write(lines([THINGS]))
-    run.stdin.flush()
-    wait_until(lambda: any(loader.directory.glob("target-bigquery-arrow-*/*.lock")))
-    with pytest.raises(LoadError, match="Another run is loading"):
-        loader.load(THINGS, ONE)
-    run.kill()
-    run.communicate()
-    loader.load(THINGS, ONE)
+    folder = handover(tmp_path)
+    bad = schema("bad", {"Name": {"type": "string"}, "name": {"type": "string"}}, keys=())
+    damaged = parquet(folder, {"id": [1]})
+    damaged.write_bytes(b"")
+    skipped, good = (parquet(folder, {"id": [number]}) for number in (1, 2))
+    assert (
+        loader.invoke(
+            *(THINGS, ONE, state("things")),
+            *(bad, record("bad", {"name": "a"}), files("BATCH", "bad", skipped, temporary=True)),
+            *(schema("late", ID), record("late", {"id": "x"})),
+            *(schema("damaged", ID), files("BATCH", "damaged", damaged, temporary=True)),
+            record("unknown", {"id": 1}),
+            *(schema("good", ID), record("good", {"id": 1})),
+            files("BATCH", "good", good, temporary=True),
+            *(activate("late", 1, max_delete_fraction=1), state("all")),
+            record("things", {"id": 2}),
+        )
+        == 1
+    )
+    output, log = capfd.readouterr()
+    assert read_states(output.encode()) == ["things"]
+    errors = [line for line in log.splitlines() if "CRITICAL" in line]
+    for error in (
+        "Stream 'bad': properties 'Name' and 'name' would both be column 'name'",
+        "Stream 'late', property 'id': \"x\" does not fit INT64",
+        "Stream 'damaged': the file",
+        "RECORD for stream 'unknown' came before its SCHEMA",
+    ):
+        assert [line for line in errors if error in line], error
+    assert len(errors) == 4
+    assert sorted(loader.by_id("things")) == [1, 2]
+    assert sorted(loader.by_id("good")) == [1, 2]
+    assert list(folder.iterdir()) == [damaged]
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        ([b'{"type":"RECORD","stream":"bad","record":{"at":' + DEEP + b"}}\n"], "nested too deep"),
+        (
+            [b'{"type":"RECORD","record":{"stream":"no","at":' + DEEP + b'},"stream":"bad"}\n'],
+            "deep",
+        ),
+        ([b'{"type":"SCHEMA","stream":"bad","schema":{"properties":' + DEEP + b"}}\n"], "deep"),
+        ([record("bad", {"id": 1, "at": "x" * 20_000})], "longer than the"),
+        (
+            [b'{"type":"RECORD","record":{"id":"' + b"x" * 20_000 + b'"},"stream":"bad"}'],
+            "longer than the",
+        ),
+    ],
+)
+def test_a_message_without_bounds_fails_its_stream_alone(
+    loader: Loader,
+    bad: list[Message | bytes],
+    error: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if error == "longer than the":
+        monkeypatch.setattr("target_bigquery_arrow.messages.LONGEST_LINE", 10_000)
+        monkeypatch.setattr("target_bigquery_arrow.messages.ENDS", 5_000)
+        monkeypatch.setattr("target_bigquery_arrow.messages.READ_AT_ONCE", 1_000)
+    assert loader.invoke(THINGS, ONE, schema("bad", ID), *bad) == 1
+    _, log = capfd.readouterr()
+    (line,) = [line for line in log.splitlines() if "CRITICAL" in line]
+    assert error in line
+    assert "Stream 'bad'" in line
+    assert len(line) < 3_000
+    assert "Traceback" not in log
+    assert sorted(loader.by_id("things")) == [1]
+
+
+def test_bounds_beyond_every_number_are_taken(loader: Loader) -> None:
+    bounds = b'"minimum": -1%s, "maximum": 1e400' % (b"0" * 10_000)
+    things = b'{"type": "SCHEMA", "stream": "things", "key_properties": ["id"], "schema": '
+    things += b'{"properties": {"id": {"type": "integer", %s}}}}\n' % bounds
+    loader.load(things, record("things", {"id": 10**19}))
+    assert loader.columns("things") == {"id": "BIGNUMERIC"}
+
+
+def test_nothing_from_a_source_reaches_the_log_as_it_is(
+    loader: Loader, capfd: pytest.CaptureFixture[str]
+) -> None:
+    name = "\x1b[2J\u202ethings\r\n" + "x" * 100_000
+    value = "\x1b]0;owned\x07" + "y" * 1_000_000
+    assert (
+        loader.invoke(
+            schema(name, ID),
+            record(name, {"id": value, value: 1}),
+            schema("days", ID | {"day": {"type": "string", "format": "date"}}),
+            record("days", {"id": 1, "day": value}),
+        )
+        == 1
+    )
+    _, log = capfd.readouterr()
+    assert "\\x1b[2J\\u202ethings\\r\\n" in log
+    assert not set(log) & {"\x1b", "\x07", "\r", "\u202e"}
+    assert all(len(line) < 3_000 for line in log.splitlines())
+
+
+def test_not_enough_memory_is_a_line(
+    loader: Loader, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listen(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(TargetBigQueryArrow, "listen", listen)
+    assert loader.invoke(ONE) == 1
+    _, log = capfd.readouterr()
+    assert "There is not enough memory" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("closed", "code", "error"),
+    [
+        ("<&-", 1, "Standard input is closed"),
+        (">&-", 1, "Standard output is closed"),
+        ("2>&-", 0, ""),
+    ],
+)
+def test_closed_standard_streams(loader: Loader, closed: str, code: int, error: str) -> None:
+    config, pipe = loader.directory / "config.json", loader.directory / "pipe"
+    config.write_text(json.dumps(loader.config))
+    pipe.write_bytes(lines([THINGS, ONE]))
+    command = Path(sys.executable).with_name("target-bigquery-arrow")
+    redirect = closed if closed == "<&-" else f"<{pipe} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", f"{command} --config {config} {redirect}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code
+    assert error in done.stderr
+    assert "Traceback" not in done.stderr
+    assert bool(loader.tables()) == (code == 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_start_up_ends_it_at_once(number: int) -> None:
+    script = f"""
+import os, runpy, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "google.cloud.bigquery":
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Finder())
+runpy.run_module("target_bigquery_arrow", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, b"", b"")
+
+
+def test_files_of_a_run_that_was_killed_go_with_the_next_and_of_no_other(loader: Loader) -> None:
+    killed, living = loader.start(), loader.start()
+    wait_until(lambda: len(directories(loader.directory)) == 2)
+    wait_until(lambda: all((path / "owner").exists() for path in directories(loader.directory)))
+    killed.kill()
+    killed.communicate()
+    assert loader.run(THINGS, ONE).returncode == 0
+    (left,) = directories(loader.directory)
+    assert left.exists()
+    living.communicate(timeout=30)
+    assert living.returncode == 0
+    assert not has_files(loader.directory)
+
+
+def is_locked(resource: str) -> bool:
+    try:
+        table._locked(resource).release()
+    except LoadError:
+        return True
+    return False
 
 
 def directories(parent: Path) -> list[Path]:

@@ -1,9 +1,9 @@
 """A stream that is read in full ends holding exactly what the source has, and never less."""
 
 import pytest
-from target_bigquery_arrow.completeness import STATE_FREQUENCY, Completeness
+from target_bigquery_arrow.errors import LoadError
 
-from .driver import Loader, Message, activate, record, schema, state
+from .driver import Loader, Message, activate, completed, record, schema, state
 
 STREAM = "things"
 ID = {"id": {"type": "integer"}}
@@ -14,9 +14,15 @@ def rows(version: int | None, *ids: int, stream: str = STREAM) -> list[Message]:
     return [record(stream, {"id": number}, version=version) for number in ids]
 
 
-def full_read(version: int, *ids: int) -> list[Message]:
+def full_read(version: int, *ids: int, limit: float = 1) -> list[Message]:
+    """What an extractor sends that says when it has read a stream."""
+    proof = activate(STREAM, version, max_delete_fraction=limit)
+    return [SCHEMA, *rows(version, *ids), proof, state({})]
+
+
+def sdk_read(version: int, *ids: int) -> list[Message]:
     """What taps of the Singer SDK send: the version first, and a state when all is read."""
-    return [SCHEMA, activate(STREAM, version), *rows(version, *ids), state({})]
+    return [SCHEMA, activate(STREAM, version), *rows(version, *ids), state({"bookmarks": {}})]
 
 
 def ids(loader: Loader, *, deleted: bool = False) -> list[int]:
@@ -40,59 +46,90 @@ def test_hard_delete_removes_them(loader: Loader) -> None:
     assert (ids(loader), ids(loader, deleted=True)) == ([2], [])
 
 
-def test_a_version_that_is_activated_after_its_records_does_the_same(loader: Loader) -> None:
-    loader.load(*full_read(1, 1, 2))
-    loader.load(SCHEMA, *rows(2, 2), activate(STREAM, 2), state({}))
-    assert ids(loader) == [2]
-
-
 def test_without_a_key_the_newest_version_is_what_is_there(loader: Loader) -> None:
     keyless = schema(STREAM, ID, keys=())
     for version in (1, 2):
-        loader.load(keyless, activate(STREAM, version), *rows(version, 1, 1, 2), state({}))
+        proof = activate(STREAM, version, max_delete_fraction=0.5)
+        loader.load(keyless, *rows(version, 1, 1, 2), proof, state({}))
     assert ids(loader) == [1, 1, 2]
 
 
-def test_a_stream_that_breaks_off_loses_nothing(
+def test_a_tap_of_the_sdk_deletes_nothing_by_itself_whatever_comes_last(
     loader: Loader, caplog: pytest.LogCaptureFixture
 ) -> None:
     child = schema("children", ID)
     broken_off: dict[str, list[Message]] = {
         "before the first record": [SCHEMA, activate(STREAM, 2)],
         "among the records": [SCHEMA, activate(STREAM, 2), *rows(2, 1)],
-        "in its first child": [SCHEMA, activate(STREAM, 2), child, activate("children", 2)],
-        "in a parent, after a child's state": [
-            *(SCHEMA, activate(STREAM, 2), child, activate("children", 2), state({})),
-            *rows(2, 1),
+        "by SIGTERM, which sends a state": [SCHEMA, activate(STREAM, 2), *rows(2, 1), state({})],
+        "a child, in its second parent": [
+            *(SCHEMA, activate(STREAM, 2), *rows(2, 1), activate(STREAM, 2)),
+            state({}),
         ],
+        "in the next stream": [*sdk_read(2, 1), child, activate("children", 2)],
+        "nowhere": sdk_read(2, 1),
     }
     loader.load(*full_read(1, 1, 2, 3))
     for where, pipe in broken_off.items():
         caplog.clear()
         loader.load(*pipe)
         assert ids(loader) == [1, 2, 3], where
-        assert f"Stream '{STREAM}' ended without a sign that it was read to its end" in caplog.text
+        warnings = [line for line in caplog.messages if "counts as deleted" in line]
+        assert len(warnings) == 1, where
+        assert warnings[0].startswith(f"No row of '{STREAM}'"), where
     loader.load(*full_read(3, 1, 3))
     assert ids(loader) == [1, 3]
 
 
-def test_a_stream_read_before_another_breaks_off_is_complete_all_the_same(loader: Loader) -> None:
-    loader.load(*full_read(1, 1, 2))
-    others = schema("others", ID)
-    # No state is sent at the end of a long stream: the next stream's schema tells.
-    loader.load(SCHEMA, activate(STREAM, 2), *rows(2, 1), others, record("others", {"id": 1}))
+def test_an_end_with_exit_code_0_is_proof_where_everything_was_read_in_full(
+    loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader.settings["max_delete_fraction"] = 1
+    loader.load(*full_read(1, 1, 2, 3))
+    others, other = schema("others", ID), record("others", {"id": 1})
+    in_the_middle = state({"bookmarks": {}, "currently_syncing": STREAM})
+    resumed = state({"bookmarks": {"parents": {"replication_key_value": 7}}})
+    unproven: dict[str, list[Message]] = {
+        "did not read 'others' in full": [*sdk_read(2, 1), others, other],
+        "a stream is still being synced": [*sdk_read(2, 1), in_the_middle],
+        "has a bookmark of 'parents'": [*sdk_read(2, 1), resumed],
+        "has no `bookmarks`": [*sdk_read(2, 1), state(["somewhere"])],
+    }
+    for reason, pipe in unproven.items():
+        loader.load(*pipe, completed())
+        assert ids(loader) == [1, 2, 3]
+        assert reason in caplog.text
+    loader.load(*sdk_read(2, 1), completed(), *rows(2, 3))
+    assert ids(loader) == [1, 2, 3]
+
+    of_children = state({"bookmarks": {STREAM: {"partitions": [{"context": {"parent": 1}}]}}})
+    loader.load(*sdk_read(3, 1), of_children, completed())
     assert ids(loader) == [1]
 
 
-def test_a_periodic_state_is_not_the_end() -> None:
-    stream = Completeness(version=1, records=STATE_FREQUENCY)
-    stream.state()
-    assert not stream.is_complete
-    stream.records += 1
-    stream.state()
-    assert stream.is_complete
-    stream.records += 1
-    assert not stream.is_complete
+def test_the_user_can_vouch_for_a_tap_unless_it_is_seen_to_send_versions_early(
+    loader: Loader,
+) -> None:
+    loader.settings |= {"version_follows_records": True, "max_delete_fraction": 1}
+    loader.load(SCHEMA, *rows(1, 1, 2, 3), activate(STREAM, 1), state({}))
+    early = [SCHEMA, activate(STREAM, 2), *rows(2, 1), activate(STREAM, 2), state({})]
+    loader.load(*early)
+    assert ids(loader) == [1, 2, 3]
+    loader.load(SCHEMA, *rows(3, 1), activate(STREAM, 3), *rows(3, 2), state({}))
+    assert ids(loader) == [1, 2, 3]
+    loader.load(SCHEMA, *rows(4, 1), activate(STREAM, 4), state({}))
+    assert ids(loader) == [1]
+
+
+def test_the_guard_of_the_loader_holds_for_taps_that_send_none(loader: Loader) -> None:
+    loader.load(*full_read(1, 1, 2, 3))
+    with pytest.raises(LoadError, match=r"2 of its 3 live rows .* `max_delete_fraction` \(0.5\)"):
+        loader.load(*sdk_read(2, 1), completed())
+    with pytest.raises(LoadError, match=r"`max_delete_fraction` \(0.1\)"):
+        loader.load(*full_read(3, 1, 2, limit=0.1))
+    assert ids(loader) == [1, 2, 3]
+    loader.load(*sdk_read(4, 1, 2), completed())
+    assert ids(loader) == [1, 2]
 
 
 def test_the_setting_turns_it_off(loader: Loader) -> None:

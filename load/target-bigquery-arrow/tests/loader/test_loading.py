@@ -240,17 +240,42 @@ def test_a_table_follows_its_stream_as_it_changes(loader: Loader) -> None:
     }
 
 
-def test_properties_that_are_not_in_the_schema_are_reported_once_and_left_out(
+def test_properties_that_are_not_in_the_schema_are_kept_as_json_and_reported_once(
     loader: Loader, caplog: pytest.LogCaptureFixture
 ) -> None:
     loader.settings["batch_bytes"] = 2**20  # several row groups
-    rows = ({"id": number, "extra": "x" * 400, "_sdc_batched_at": None} for number in range(2000))
-    loader.load(schema("things", ID), *(record("things", row) for row in rows))
-    assert len(loader.rows("things")) == 2000
-    (warning,) = [text for text in caplog.messages if "'extra'" in text]
-    assert "Stream 'things'" in warning
-    assert "left out" in warning
-    assert "_sdc_" not in warning
+    rows = [{"id": number, "pad": "x" * 400, "_sdc_batched_at": None} for number in range(2000)]
+    rows[1000] |= {"a b": {"c": [1]}}
+    rows[1999] |= {"late": "text", "a b": None}
+    things = schema("things", ID | {"pad": {"type": "string"}})
+    for expected in (1, 1):  # a table that is new, and one that has the columns
+        caplog.clear()
+        loader.load(things, *(record("things", row) for row in rows))
+        (first, second) = [text for text in caplog.messages if "not in its SCHEMA" in text]
+        assert "Stream 'things'" in first
+        assert "'a b'. They are kept as JSON" in first
+        assert "'late'" in second
+        assert len(loader.by_id("things")) == 2000 * expected
+    assert loader.columns("things") == {
+        "id": "INTEGER",
+        "pad": "STRING",
+        "a_b": "JSON",
+        "late": "JSON",
+    }
+    found = loader.by_id("things")
+    assert found[1000]["a_b"] == {"c": [1]}
+    assert (found[1999]["late"], found[1999]["a_b"]) == ("text", None)
+    assert found[0]["a_b"] is None
+
+
+def test_a_frozen_table_leaves_properties_out_that_are_not_in_the_schema(
+    loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader.load(schema("things", ID))
+    loader.settings["schema_drift"] = "freeze"
+    loader.load(schema("things", ID), record("things", {"id": 1, "extra": 1}))
+    assert loader.rows("things") == [{"id": 1}]
+    assert "'extra'. Declare them" in caplog.text
 
 
 def test_stream_maps_and_flattening_keep_every_digit(loader: Loader) -> None:
@@ -274,6 +299,78 @@ def test_stream_maps_and_flattening_keep_every_digit(loader: Loader) -> None:
     assert loader.tables() == {"mapped"}
     assert loader.rows("mapped") == [
         {"id": 1, "o__n": Decimal("12345678901234567890.123456789"), "double": 2}
+    ]
+
+
+def test_flattening_drops_nothing(loader: Loader) -> None:
+    loader.settings |= {
+        "flattening_enabled": True,
+        "flattening_max_depth": 2,
+        "schema_drift": "fail",
+    }
+    point = {"type": ["null", "object"], "properties": {"lat": {"type": "number"}}}
+    place = {"type": "object", "properties": {"city": {"type": "string"}, "geo": point}}
+    properties = ID | {
+        "place": {"anyOf": [place, {"type": "null"}]},
+        "referred": {"$ref": "#/definitions/place"},
+        "mixed": {"type": ["object", "string", "null"], "properties": {"a": {"type": "string"}}},
+        "free": {"type": ["null", "object"]},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "list": {"type": "array", "items": place},
+        "any": {},
+    }
+    things = schema("things", properties)
+    things["schema"]["definitions"] = {"place": place}
+    rows: list[dict[str, Any]] = [
+        {
+            "place": {"city": "c", "geo": {"lat": 1.5}},
+            "referred": {"geo": {"lat": 2.5}},
+            "mixed": {"a": "b"},
+            "free": {"k": {"l": 1}},
+            "tags": ["a"],
+            "list": [{"city": "d"}],
+            "any": {"x": [1]},
+        },
+        {"place": None, "referred": {"geo": None}, "mixed": "plain", "free": {}, "any": "text"},
+        {"place": {"city": None}, "mixed": None},
+    ]
+    loader.load(
+        things, *(record("things", {"id": number} | row) for number, row in enumerate(rows))
+    )
+    assert loader.columns("things") == {
+        "id": "INTEGER",
+        "place__city": "STRING",
+        "place__geo__lat": "FLOAT",
+        "referred__city": "STRING",
+        "referred__geo__lat": "FLOAT",
+        "mixed": "JSON",
+        "free": "JSON",
+        "tags": "STRING REPEATED",
+        "list": "JSON",
+        "any": "JSON",
+    }
+    found = loader.by_id("things")
+    nothing = dict.fromkeys(loader.columns("things")) | {"tags": []}
+    assert found == {
+        0: {
+            "id": 0,
+            "place__city": "c",
+            "place__geo__lat": 1.5,
+            "referred__city": None,
+            "referred__geo__lat": 2.5,
+            "mixed": {"a": "b"},
+            "free": {"k": {"l": 1}},
+            "tags": ["a"],
+            "list": [{"city": "d"}],
+            "any": {"x": [1]},
+        },
+        1: nothing | {"id": 1, "mixed": "plain", "free": {}, "any": "text"},
+        2: nothing | {"id": 2},
+    }
+    loader.settings["schema_drift"] = "evolve"
+    loader.load(things, record("things", {"id": 3, "place": "somewhere", "referred": {"new": 1}}))
+    assert loader.query("select place, referred__new from things where id = 3") == [
+        {"place": "somewhere", "referred__new": 1}
     ]
 
 

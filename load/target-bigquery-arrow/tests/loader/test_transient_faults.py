@@ -57,7 +57,9 @@ def test_any_request_may_fail(loader: Loader, proxy: FlakyProxy, tmp_path: Path,
     assert_loaded_once(loader)
 
 
-@pytest.mark.parametrize("statements", [("fill", "insert"), ("type", "merge", "insert")])
+@pytest.mark.parametrize(
+    "statements", [("fill", "insert"), ("type", "merge", "sequence", "insert")]
+)
 def test_a_job_whose_answer_is_lost_is_found_again_by_its_id(
     loader: Loader, proxy: FlakyProxy, statements: tuple[str, ...]
 ) -> None:

@@ -1,1 +1,16 @@
 """The local world: Postgres, a BigQuery emulator and a Metabase stand-in on loopback."""
+
+import sys
+from types import TracebackType
+
+
+def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Show what nobody has caught; Ctrl-C while modules are imported, in a line."""
+    if issubclass(kind, KeyboardInterrupt):
+        if sys.stderr:
+            sys.stderr.write("Interrupted.\n")
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = _show

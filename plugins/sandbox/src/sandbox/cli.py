@@ -14,7 +14,7 @@ import click
 import psycopg
 
 from sandbox import postgres, world
-from sandbox.errors import SandboxError
+from sandbox.errors import Commands, SandboxError
 from sandbox.feedback import database as feedback
 from sandbox.product.database import read_clock, running_clock
 from sandbox.saas import faults
@@ -58,7 +58,7 @@ def _state(process: str, service: Service) -> str:
     return "stopped" if process.startswith("STOP") else "crashed"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def main(context: click.Context) -> None:
     """The local world: Postgres, a BigQuery emulator, and stand-ins for SaaS tools and Metabase."""

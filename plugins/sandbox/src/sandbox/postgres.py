@@ -110,6 +110,8 @@ def unprivileged() -> tuple[str, ...]:
         f"--regid={pwd.getpwnam(UNPRIVILEGED).pw_gid}",
         "--clear-groups",
         "--no-new-privs",
+        # Else access(2), by which initdb looks for `postgres`, takes no account of the capability.
+        "--securebits=+no_setuid_fixup",
         "--inh-caps=-all,+dac_override",
         "--ambient-caps=-all,+dac_override",
     )

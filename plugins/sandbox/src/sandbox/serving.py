@@ -4,13 +4,17 @@ import socket
 from typing import Any
 
 import uvicorn
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
 
 from sandbox.errors import SandboxError
-from sandbox.settings import HOST
+from sandbox.settings import HOST, HOST_NAMES
 
 
 def serve(application: Any, port: int, variable: str) -> None:
-    """Serve an ASGI application on 127.0.0.1.
+    """Serve an ASGI application on 127.0.0.1, under no other name than this machine's own.
+
+    Requests to other names are refused: a web page whose name is made to lead to 127.0.0.1 (DNS
+    rebinding) sends them.
 
     Raises:
         SandboxError: The port is taken; `variable` is the one that sets it.
@@ -26,5 +30,6 @@ def serve(application: Any, port: int, variable: str) -> None:
             f"Port {port} can't be listened on ({error.strerror}). Stop what uses it, or choose "
             f"another with {variable}."
         ) from error
-    configuration = uvicorn.Config(application, log_config=None, access_log=False)
+    guarded = TrustedHostMiddleware(application, allowed_hosts=[*HOST_NAMES])
+    configuration = uvicorn.Config(guarded, log_config=None, access_log=False)
     uvicorn.Server(configuration).run(sockets=[listener])

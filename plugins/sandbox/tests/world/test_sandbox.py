@@ -1,15 +1,20 @@
 """The services, through the command line."""
 
+import errno
+import http.client
 import json
 import socket
 from pathlib import Path
 
+import click
 import psutil
 import psycopg
 import pytest
+from click.testing import CliRunner
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from sandbox import postgres
+from sandbox.errors import Commands
 
 from .support import PORTS, CommandLine
 
@@ -76,6 +81,27 @@ def test_every_service_listens_on_loopback_only(sandbox: CommandLine) -> None:
 
     assert len(addresses) == len(PORTS)
     assert {address for address, _ in addresses.values()} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [
+        ("BIGQUERY", "/bigquery/v2/projects/local/datasets"),
+        ("SAAS", "/health"),
+        ("METABASE", "/api/health"),
+    ],
+)
+def test_every_service_refuses_requests_to_another_name(
+    sandbox: CommandLine, service: str, path: str
+) -> None:
+    def status(host: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", sandbox.port(service), timeout=30)
+        connection.request("GET", path, headers={"Host": host})
+        return connection.getresponse().status
+
+    assert status(f"127.0.0.1:{sandbox.port(service)}") == 200
+    assert status(f"localhost:{sandbox.port(service)}") == 200
+    assert status(f"evil.example:{sandbox.port(service)}") == 400
 
 
 def test_postgres_refuses_a_wrong_password(sandbox: CommandLine) -> None:
@@ -150,3 +176,28 @@ def test_reset_removes_nothing_but_its_own(stopped_sandbox: CommandLine, tmp_pat
 
     assert result.returncode == 0, result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["novel.txt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Error: Interrupted. `sandbox status` says what runs."),
+        (ValueError("bad \x1b[2J\nsecond"), 1, r"Error: ValueError: bad \x1b[2J (Not foreseen"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
+    ],
+)
+def test_whatever_ends_a_command_is_said_in_a_line(
+    error: BaseException, code: int, said: str
+) -> None:
+    @click.group(cls=Commands)
+    def main() -> None:
+        """Have one command."""
+
+    @main.command()
+    def fail() -> None:
+        raise error
+
+    done = CliRunner().invoke(main, ["fail"])
+    assert done.exit_code == code
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == (1 if said else 0)

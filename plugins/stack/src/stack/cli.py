@@ -1,10 +1,19 @@
 """`stack check | streams | new-source | …`, each imported only when it is called."""
 
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
 from importlib import import_module
-from typing import override
+from typing import Any, NoReturn, override
 
 import click
 
+from stack.errors import Interrupted, StackError
+
+TRACEBACK = "STACK_TRACEBACK"
 COMMANDS: dict[str, str] = {
     "new-source": "stack.new_source.command:new_source",
     "new-staging": "stack.new_staging.command:new_staging",
@@ -19,7 +28,10 @@ COMMANDS: dict[str, str] = {
 
 
 class Commands(click.Group):
-    """A group that imports a command when it is asked for: start-up counts in every job."""
+    """A group that imports a command when it is asked for: start-up counts in every job.
+
+    However a command ends, it says why in a line: a traceback helps nobody who uses it.
+    """
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -32,6 +44,72 @@ class Commands(click.Group):
         module, function = COMMANDS[cmd_name].split(":")
         command: click.Command = getattr(import_module(module), function)
         return command
+
+    @override
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        if args is None:  # as a program, not in a test
+            # Files are removed then, too.
+            signal.signal(signal.SIGTERM, _end)
+        try:
+            super().main(args, *rest, **options)
+        except SystemExit as end:
+            # Checks that still wait for an answer are left behind.
+            if args is None and threading.active_count() > 1:
+                _leave(end.code)
+            raise
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort) as error:
+            if isinstance(error, click.Abort) and not _is_interrupt(error):
+                raise
+            message = "Interrupted."
+            raise Interrupted(message) from error
+        except RecursionError as error:
+            message = "What was read is nested too deeply, or refers to itself: in YAML or in JSON."
+            raise _told(message, error) from error
+        except MemoryError as error:
+            message = "Not enough memory: what was read is too large for this machine."
+            raise _told(message, error) from error
+        except (click.exceptions.Exit, click.ClickException):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # whoever read the output has left: click ends quietly
+            said = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+            raise _told(said, error) from error
+
+
+def _end(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Return whether a question was answered by Ctrl-C, rather than by the end of the input."""
+    return isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
+
+
+def _told(said: str, error: BaseException) -> StackError:
+    """Return an error of a line; where it is asked for, what it comes of is shown before.
+
+    Raises:
+        BaseException: the error itself, if `STACK_TRACEBACK` is set.
+    """
+    if os.environ.get(TRACEBACK):
+        raise error
+    return StackError(f"{said} (Not foreseen: {TRACEBACK}=1 shows where it comes from.)")
+
+
+def _leave(code: Any) -> None:
+    """End this process at once."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):  # closed
+            continue
+    os._exit(code if isinstance(code, int) else 1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,5 +1,7 @@
 """Production runs what `main` holds: a checkout that is dirty, or elsewhere, is asked about.
 
+And a run that was killed doesn't keep the next one waiting (`stack.killed_runs`).
+
 First task of each job, as `stack:guard`. A job can't ask: whoever means it says so to `stack run`,
 which passes the word on in a variable. The word is for this checkout as it is, no other.
 """
@@ -15,8 +17,9 @@ import click
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import developer_name
 
-from stack import meltano
+from stack import killed_runs, meltano
 from stack.errors import StackError
+from stack.terminal import echo
 
 MAIN = "main"
 CONFIRMED = "STACK_CONFIRMED"
@@ -25,7 +28,10 @@ FILES_SHOWN = 5
 
 @click.command()
 def guard() -> None:
-    """Stop a job in `prod` unless the checkout is `main` as it was committed."""
+    """Stop a job in `prod` unless the checkout is `main` as it was committed.
+
+    In each environment, record runs that were killed as failed: Meltano would wait for them.
+    """
     match meltano.environment():
         case "prod":
             findings = look(meltano.root())
@@ -33,6 +39,8 @@ def guard() -> None:
                 raise StackError(refusal(findings))
         case "dev":
             check_sources(meltano.root())
+    for line in killed_runs.forget(meltano.root(), meltano.environment()):
+        echo(line)
 
 
 def confirm(yes: bool) -> None:
@@ -49,12 +57,12 @@ def confirm(yes: bool) -> None:
     if meltano.environment() != "prod" or not (findings := look(meltano.root())):
         return
     if not yes:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout)):
             raise StackError(refusal(findings))
         # On standard output alone: `meltano invoke` makes log lines of the other, where Python
         # itself (and so click) would ask.
-        click.echo(described(findings))
-        click.echo("Run it in production all the same? [y/N] ", nl=False)
+        echo(described(findings))
+        echo("Run it in production all the same? [y/N] ", nl=False)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             message = "Nothing was run."
             raise StackError(message)
@@ -67,7 +75,7 @@ def look(root: Path) -> list[str]:
     A folder without git, as in a container's image, is taken as it is.
     """
     if not any((folder / ".git").exists() for folder in (root, *root.parents)):
-        click.echo(f"{root} is not a git checkout: production runs what is in it.")
+        echo(f"{root} is not a git checkout: production runs what is in it.")
         return []
     try:
         return [*position(root), *uncommitted(root)]

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -15,7 +17,7 @@ from meltano.core.plugin.singer.catalog import (
     select_metadata_rules,
     visit,
 )
-from stack.check import bigquery, cron, files, metabase, pins, postgres, state, variables
+from stack.check import bigquery, cron, files, machine, metabase, pins, postgres, state, variables
 from stack.check.context import Context
 from stack.check.result import Result
 from stack.check.selection import Selection
@@ -103,13 +105,18 @@ def test_a_source_in_one_file_is_enough(tmp_path: Path) -> None:
         ("jobs:\n  - name: a\n - name: b\n", 3, "stand at the same indentation"),
         ("jobs: *those\n", 1, "Define it before, with `&`"),
         ("jobs: []\njobs: []\n", 2, "Put what both hold under one"),
+        (f"jobs: []\nx: {'[' * 2000}{']' * 2000}\n", None, "nested too deeply"),
+        (f"jobs: []\nx: {'{a: ' * 2000}{'}' * 2000}\n", None, "nested too deeply"),
+        ("jobs: []\nx: &a\n  b: [*a]\n", None, "holds itself"),
+        (f"jobs: []\nx:\n  y: {'9' * 5000}\n", 3, "Put the value into quotes"),
+        ("jobs: []\nx: 2024-13-45\n", 2, "Put the value into quotes"),
         ("jobs: {name: a}\n", 1, "Make it a list"),
         ("plugins:\n", 1, "Make it a mapping"),
         ("jobs:\n- name: a\n  task: []\n", 2, "Add `tasks:`"),
     ],
 )
 def test_what_meltano_cannot_read_is_named_with_its_line(
-    tmp_path: Path, text: str, line: int, mend: str
+    tmp_path: Path, text: str, line: int | None, mend: str
 ) -> None:
     found = check_files(tmp_path, notes=text)
     assert [where for where, _, is_fatal in found if is_fatal] == [
@@ -439,22 +446,17 @@ def test_each_refusal_of_a_tap_has_its_mend(tmp_path: Path, said: str, mend: str
     assert mend in caught.value.mend
 
 
-@pytest.mark.parametrize(
-    ("said", "setting_name"),
-    [
-        ('FATAL:  database "nowhere" does not exist', "database"),
-        ('FATAL:  role "nobody" does not exist', "user"),
-        ("could not translate host name", "host"),
-        ("timeout expired", "host"),
-        ("certificate verify failed", "ssl_certificate_authority"),
-    ],
-)
-def test_each_refusal_of_postgres_has_its_setting(
-    tmp_path: Path, said: str, setting_name: str
-) -> None:
-    extractor = plugin("tap-notes")
-    _, mend = postgres._refusal(context(tmp_path, extractor, "prod"), extractor, "here", said)
-    assert f"`{setting_name}`" in mend
+def test_a_refusal_of_postgres_names_settings_where_their_values_stand() -> None:
+    url = setting("url", "postgres://…", written="${SHOP_URL}", sensitive=True)
+    fix = "Correct `url` or `ssl_mode`; write `ssl_mode: disable`."
+    placed = postgres._placed(plugin("tap-notes", url), fix)
+    assert placed == "Correct `SHOP_URL` in .env or `ssl_mode`; write `ssl_mode: disable`."
+
+
+def test_the_password_in_a_url_is_masked_however_it_is_written(tmp_path: Path) -> None:
+    url = setting("url", "postgres://reader:p%40ss%2Fword@db/shop", sensitive=True)
+    masked = context(tmp_path, plugin("tap-notes", url), "prod").masked
+    assert masked("p@ss/word or p%40ss%2Fword at db") == "••• or ••• at db"
 
 
 # --- BigQuery, Metabase, state
@@ -466,18 +468,24 @@ class Client:
     def __init__(self, datasets: Mapping[str, str], forbidden: str = "") -> None:
         self.datasets = dict(datasets)
         self.forbidden = forbidden
+        self.error: Exception = exceptions.Forbidden("Access Denied")
         self.made: list[str] = []
+        self.days: int | None = None
+        self.tables: Mapping[str, datetime | None] = {}
 
     def __getattr__(self, name: str) -> Any:
         def call(target: Any, *_: Any, **__: Any) -> Any:
             if name == self.forbidden:
-                raise exceptions.Forbidden("Access Denied")
+                raise self.error
             if name == "get_dataset":
                 if target.split(".")[1] not in self.datasets:
                     raise exceptions.NotFound(target)
                 dataset = api.Dataset(target)
                 dataset.location = self.datasets[target.split(".")[1]]
+                dataset.default_table_expiration_ms = self.days and self.days * 86_400_000
                 return dataset
+            if name == "list_tables":
+                return [SimpleNamespace(table_id=n, expires=at) for n, at in self.tables.items()]
             if name.startswith("create"):
                 self.made.append(str(target.reference))
             if name.startswith("delete"):
@@ -524,6 +532,52 @@ def test_each_right_that_is_missing_is_named(
     found = check_bigquery(tmp_path, monkeypatch, Client({"notes": "EU"}, forbidden))
     assert found[name].ok is False
     assert mend in str(found[name].mend)
+
+
+def test_a_project_without_billing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = (
+        "Billing has not been enabled for this project. Enable billing at "
+        "https://console.cloud.google.com/billing. DML queries are not allowed in the free tier. "
+        "Set up a billing account to remove this restriction."
+    )
+    client = Client({"notes": "EU"}, "query_and_wait")
+    client.error = exceptions.Forbidden(
+        said, errors=[{"reason": "billingNotEnabled", "message": said}]
+    )
+    found = check_bigquery(tmp_path, monkeypatch, client)
+    assert found["notes"].ok is True
+    assert found["INSERT"].ok is False
+    assert "no billing account" in found["INSERT"].detail
+    assert "/billing/linkedaccount?project=somebodys" in str(found["INSERT"].mend)
+
+
+@pytest.mark.parametrize(("environment", "ok"), [("prod", False), ("dev", True)])
+def test_tables_that_bigquery_will_delete_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, ok: bool
+) -> None:
+    dataset = "lawrence_notes" if environment == "dev" else "notes"
+    client = Client({dataset: "EU"})
+    soon = datetime(2026, 12, 1, tzinfo=UTC)
+    client.tables = {
+        "_sdc_staging__notes__x": soon,
+        "stack_check_1": soon,
+        "notes__dbt_tmp_1": soon,
+        "notes": None,
+    }
+    assert check_bigquery(tmp_path, monkeypatch, client, environment)[dataset].mend is None
+    client.tables = {"notes": soon + timedelta(1), "tags": soon}
+    found = check_bigquery(tmp_path, monkeypatch, client, environment)[dataset]
+    assert found.ok is ok
+    assert "delete 2 of its tables, tags first, on 2026-12-01" in found.detail
+    client.days = 60
+    found = check_bigquery(tmp_path, monkeypatch, client, environment)[dataset]
+    assert found.ok is ok
+    assert "deleted after 60 days" in found.detail
+    assert f"--default_table_expiration 0 --default_partition_expiration 0 somebodys:{dataset}" in (
+        str(found.mend)
+    )
 
 
 def test_a_developers_dataset_may_not_be_one_of_productions(
@@ -584,3 +638,33 @@ def test_productions_state_outlives_the_machine(
     # Without an environment here, gs:// lacks its library: which is named.
     assert found.ok is ok
     assert ok or "MELTANO_STATE_BACKEND_URI" in str(found.mend) or "meltano[gcs]" in str(found.mend)
+
+
+# --- This machine
+
+
+@pytest.mark.parametrize(
+    ("modes", "fix"),
+    [
+        ({".env": 0o600, ".meltano": 0o700}, None),
+        ({".meltano": 0o700}, None),
+        ({".env": 0o400, ".meltano": 0o500}, None),
+        ({".env": 0o644, ".meltano": 0o700}, "chmod 600 .env"),
+        ({".env": 0o640, ".meltano": 0o755}, "chmod 600 .env && chmod 700 .meltano"),
+        ({".env": 0o600, ".meltano": 0o711}, "chmod 700 .meltano"),
+    ],
+)
+def test_what_holds_passwords_is_closed_to_others(
+    tmp_path: Path, modes: Mapping[str, int], fix: str | None
+) -> None:
+    for name, mode in modes.items():
+        if name == ".env":
+            (tmp_path / name).touch()
+        else:
+            (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    (found,) = (
+        one for one in machine.check(context(tmp_path, plugin("x"))) if one.name == "private files"
+    )
+    assert found.ok is (fix is None)
+    assert found.mend == (fix and f"In {tmp_path}: {fix}")

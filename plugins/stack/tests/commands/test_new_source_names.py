@@ -74,3 +74,14 @@ def test_what_is_there_stays_and_what_is_not_known_is_not_set() -> None:
     after = dotenv_file.added(before, variables, "Shop.")
     assert after == "SHOP_HOST=mine\n\n# Shop.\n# SHOP_KEY=\n"
     assert dotenv_file.added(before, variables[:1], "Shop.") == before
+
+
+@pytest.mark.parametrize("mode", [None, 0o644])
+def test_an_env_file_is_its_owners_alone(tmp_path: Path, mode: int | None) -> None:
+    path = tmp_path / ".env"
+    if mode:
+        path.write_text("A=1\n")
+        path.chmod(mode)
+    dotenv_file.replace(path, "A=2\n")
+    assert path.read_text() == "A=2\n"
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -1,6 +1,7 @@
 """A Postgres database becomes a source: what can be read and kept up to date is selected."""
 
 import re
+import ssl
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,15 +9,15 @@ from typing import Any
 
 import psycopg
 import pytest
+import trustme
 import yaml
+from sandbox.testing.encrypting_proxy import encrypted
 from sandbox.testing.postgres_server import PostgresServer, running_server
 from stack.errors import StackError
 from stack.new_source import postgres, source_file
 from stack.new_source.dotenv_file import Variable
 from stack.new_source.source_file import Draft
 from stack.project import Project
-
-from .encrypting_proxy import encrypted
 
 ROOT = Path(__file__).resolve().parents[4]
 PASSWORD = "s3cret:/@ word"
@@ -77,30 +78,24 @@ def test_a_server_on_this_machine_may_do_without_encryption(
     found = draft(project, database)
     written = extractor(found)
     assert written["config"] == {
-        "host": "${SHOP_POSTGRES_HOST}",
-        "port": "${SHOP_POSTGRES_PORT}",
-        "user": "${SHOP_POSTGRES_USER}",
-        "password": "${SHOP_POSTGRES_PASSWORD}",
-        "database": "${SHOP_POSTGRES_DATABASE}",
+        "url": "${SHOP_DATABASE_URL}",
         "ssl_mode": "disable",
         "filter_schemas": ["public"],
     }
     assert written["select"] == ["public-users.*", "!public-users.password"]
-    assert {variable.name: variable.value for variable in found.variables} == {
-        "SHOP_POSTGRES_HOST": "127.0.0.1",
-        "SHOP_POSTGRES_PORT": str(database.info.port),
-        "SHOP_POSTGRES_USER": "reader",
-        "SHOP_POSTGRES_PASSWORD": PASSWORD,
-        "SHOP_POSTGRES_DATABASE": database.info.dbname,
-    }
-    assert PASSWORD not in source_file.text(found, "") + capsys.readouterr().out
+    assert found.variables == [Variable("SHOP_DATABASE_URL", url(database))]
+    said = source_file.text(found, "") + capsys.readouterr().out
+    assert PASSWORD not in said
+    assert ENCODED not in said
 
 
 def test_encryption_is_required_wherever_the_server_can(
-    project: Project, database: psycopg.Connection[Any], tmp_path: Path
+    project: Project, database: psycopg.Connection[Any]
 ) -> None:
     database.execute("create table users (id int primary key)")
-    with encrypted(database.info.port, tmp_path) as port:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with encrypted(database.info.port, context) as port:
         found = draft(project, database, port=port)
     assert extractor(found)["config"]["ssl_mode"] == "require"
 
@@ -113,7 +108,8 @@ def test_a_server_elsewhere_without_encryption_has_to_be_allowed(
     with pytest.raises(StackError, match=r"doesn't speak SSL.*add `\?sslmode=disable`"):
         draft(project, database)
     found = draft(project, database, more="?sslmode=disable")
-    assert extractor(found)["config"]["ssl_mode"] == "disable"
+    assert "ssl_mode" not in extractor(found)["config"]
+    assert str(found.variables[0].value).endswith("?sslmode=disable")
 
 
 def test_what_tells_the_rows_of_a_table_apart_is_found_or_else_each_run_reads_it_whole(
@@ -182,7 +178,35 @@ def test_the_password_may_stand_in_the_environment(
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     address = url(database).replace(f":{ENCODED}", "")
     found = postgres.draft("shop", address, project, [])
-    assert found.variables[3] == Variable("SHOP_POSTGRES_PASSWORD", PASSWORD)
+    assert found.variables == [
+        Variable("SHOP_DATABASE_URL", address),
+        Variable("SHOP_POSTGRES_PASSWORD", PASSWORD),
+    ]
+
+
+def test_a_url_that_stands_in_a_variable_is_referred_to_with_all_else_that_the_tap_takes(
+    project: Project, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Heroku's DATABASE_URL, which it changes now and then."""
+    database.execute("create table users (id int primary key)")
+    database.execute("grant select on users to reader")
+    monkeypatch.setenv("DATABASE_URL", url(database, more="?application_name=shop"))
+    key = "-----BEGIN CERTIFICATE-----\nQQ==\n-----END CERTIFICATE-----\n"
+    given = {"target_session_attrs": "prefer-standby", "ssl_client_private_key": key}
+    found = postgres.draft("shop", "${DATABASE_URL}", project, [], given)
+    assert extractor(found)["config"] == {
+        "url": "${DATABASE_URL}",
+        "target_session_attrs": "prefer-standby",
+        "ssl_client_private_key": "${SHOP_POSTGRES_SSL_CLIENT_PRIVATE_KEY}",
+        "ssl_mode": "disable",
+        "filter_schemas": ["public"],
+    }
+    (variable,) = found.variables
+    assert variable.value == key.strip().replace("\n", "\\n")
+    with pytest.raises(StackError, match="SHOP_URL isn't set"):
+        postgres.draft("shop", "${SHOP_URL}", project, [])
+    with pytest.raises(StackError, match="no setting ssh"):
+        postgres.draft("shop", "${DATABASE_URL}", project, [], {"ssh": "x"})
 
 
 def test_only_the_schemas_that_were_named_are_read(
@@ -211,15 +235,15 @@ def test_a_user_who_may_read_nothing_is_told_what_to_grant(
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("reader:wrong@127.0.0.1:{port}/postgres", "password authentication failed.*PGPASSWORD"),
+        ("reader:hunter@127.0.0.1:{port}/postgres", "password authentication failed.*PGPASSWORD"),
         ("reader@127.0.0.1:{port}/postgres", "no password supplied.*PGPASSWORD"),
-        ("postgres@127.0.0.1:{port}/nowhere", '"nowhere" does not exist. Check the database'),
-        ("reader:wrong@127.0.0.1:9/postgres", "127.0.0.1, port 9: .*Is it running"),
-        ("reader:wrong@no-such-host.invalid/db", "Is it running, are host and port right"),
-        ("reader:wrong@127.0.0.1:{port}/", "names no database"),
-        ("reader:wr/ong@127.0.0.1:{port}/postgres", "can't be understood.*%2F"),
-        ("reader:x@wrong@127.0.0.1:{port}/postgres", "can't be understood.*%40"),
-        ("reader:wrong%@127.0.0.1:{port}/postgres", "can't be understood.*%25"),
+        ("postgres@127.0.0.1:{port}/nowhere", '"nowhere" does not exist. Correct `url`'),
+        ("reader:hunter@127.0.0.1:9/postgres", "127.0.0.1:9, .*Is it running"),
+        ("reader:hunter@no-such-host.invalid/db", "no such host .*Correct `url`"),
+        ("reader:hunter@127.0.0.1:{port}/", "names no database"),
+        ("reader:hun/ter@127.0.0.1:{port}/postgres", "can't be understood.*%2F"),
+        ("reader:x@hunter@127.0.0.1:{port}/postgres", "can't be understood.*%40"),
+        ("reader:hunter%@127.0.0.1:{port}/postgres", "can't be understood.*%25"),
     ],
 )
 def test_a_database_that_lets_nobody_in_is_an_error_without_the_password(
@@ -234,4 +258,4 @@ def test_a_database_that_lets_nobody_in_is_an_error_without_the_password(
     with pytest.raises(StackError) as error:
         postgres.draft("shop", f"postgresql://{address.format(port=server.port)}", project, [])
     assert re.search(said, error.value.message, re.DOTALL), error.value.message
-    assert not re.search("wrong|wr/ong", error.value.message)
+    assert not re.search("hunter|hun/ter", error.value.message)

@@ -156,8 +156,7 @@ amounts as (
 
 ),
 
--- Who pays in several currencies is shown in the one that brings in most.
-balances as (
+balances_by_currency as (
 
     select
         organisation_id,
@@ -166,9 +165,17 @@ balances as (
         sum(amount_due) as amount_due
     from amounts
     group by organisation_id, currency
+
+),
+
+-- Who pays in several currencies is shown in the one that brings in most.
+balances as (
+
+    select *
+    from balances_by_currency
     qualify row_number() over (
             partition by organisation_id
-            order by sum(mrr) desc, sum(amount_due) desc, currency asc
+            order by mrr desc, amount_due desc, currency asc
         ) = 1
 
 ),

@@ -1,13 +1,9 @@
-{{
-    config(
-        partition_by={
-            'field': 'opened_at',
-            'data_type': 'timestamp',
-            'granularity': 'month',
-        },
-        cluster_by='organisation_id',
-    )
-}}
+{#-
+    Clustered by time and not partitioned: whatever dates the data has, it can't have more partitions than
+    BigQuery takes, and a month of it would be far below the size that is worth a partition.
+    https://cloud.google.com/bigquery/docs/partitioned-tables#when_to_use_partitioning
+-#}
+{{ config(cluster_by=['opened_at', 'organisation_id']) }}
 
 with conversations as (
 

@@ -46,7 +46,8 @@ select
     cast(opportunities.value as bignumeric) as value,
     cast(opportunities.annual_value as bignumeric) as annual_value,
     cast(
-        opportunities.annual_value * opportunities.likelihood * numeric '0.01' as bignumeric
+        safe_multiply(opportunities.annual_value, opportunities.likelihood * numeric '0.01')
+        as bignumeric
     ) as expected_annual_value,
     opportunities.confidence,
     date_diff(opportunities.closed_on, date(opportunities.created_at), day) as days_to_close,

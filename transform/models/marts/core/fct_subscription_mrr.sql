@@ -136,7 +136,7 @@ first_months as (
         organisation_id,
         customer_id,
         currency,
-        date_trunc(date(min(started_at)), month) as first_month
+        date_trunc({{ bounded_day('date(min(started_at))') }}, month) as first_month
     from beginnings
     group by organisation_id, customer_id, currency
 
@@ -172,7 +172,7 @@ amounts as (
     cross join
         unnest(
             generate_date_array(
-                date_trunc(date(spans.started_at), month),
+                date_trunc({{ bounded_day('date(spans.started_at)') }}, month),
                 date_sub(date_trunc({{ today() }}, month), interval 1 month),
                 interval 1 month
             )

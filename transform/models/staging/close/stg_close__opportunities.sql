@@ -46,7 +46,7 @@ renamed as (
         ---------- numbers
         value,
         value * if(value_period = 'monthly', 12, 1) as annual_value,
-        safe_cast(json_value(opportunity, '$.confidence') as int64) as confidence,
+        lax_int64(json_query(opportunity, '$.confidence')) as confidence,
 
         ---------- booleans
         status_type = 'active' as is_open,

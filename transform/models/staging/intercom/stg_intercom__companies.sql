@@ -42,10 +42,10 @@ renamed as (
         source.session_count,
 
         ---------- booleans
-        safe_cast(
-            json_value(source.custom_attributes, '$.has_completed_setup') as bool
+        lax_bool(
+            json_query(source.custom_attributes, '$.has_completed_setup')
         ) as has_completed_setup,
-        safe_cast(json_value(source.custom_attributes, '$.is_archived') as bool) as is_archived,
+        lax_bool(json_query(source.custom_attributes, '$.is_archived')) as is_archived,
 
         ---------- timestamps
         source.remote_created_at as signed_up_at,

@@ -46,31 +46,25 @@ renamed as (
         json_value(conversations.conversation_rating, '$.remark') as rating_remark,
 
         ---------- numbers
-        safe_cast(json_value(conversations.conversation_rating, '$.rating') as int64) as rating,
+        lax_int64(json_query(conversations.conversation_rating, '$.rating')) as rating,
         coalesce(array_length(json_query_array(conversations.contacts)), 0) as contact_count,
-        safe_cast(
-            json_value(conversations.statistics, '$.count_conversation_parts') as int64
-        ) as part_count,
-        safe_cast(
-            json_value(conversations.statistics, '$.count_reopens') as int64
-        ) as reopening_count,
-        safe_cast(
-            json_value(conversations.statistics, '$.count_assignments') as int64
-        ) as assignment_count,
-        safe_cast(
-            json_value(conversations.statistics, '$.time_to_assignment') as int64
+        lax_int64(json_query(conversations.statistics, '$.count_conversation_parts')) as part_count,
+        lax_int64(json_query(conversations.statistics, '$.count_reopens')) as reopening_count,
+        lax_int64(json_query(conversations.statistics, '$.count_assignments')) as assignment_count,
+        lax_int64(
+            json_query(conversations.statistics, '$.time_to_assignment')
         ) as seconds_to_assignment,
-        safe_cast(
-            json_value(conversations.statistics, '$.time_to_admin_reply') as int64
+        lax_int64(
+            json_query(conversations.statistics, '$.time_to_admin_reply')
         ) as seconds_to_first_reply,
-        safe_cast(
-            json_value(conversations.statistics, '$.median_time_to_reply') as int64
+        lax_int64(
+            json_query(conversations.statistics, '$.median_time_to_reply')
         ) as median_seconds_to_reply,
-        safe_cast(
-            json_value(conversations.statistics, '$.time_to_first_close') as int64
+        lax_int64(
+            json_query(conversations.statistics, '$.time_to_first_close')
         ) as seconds_to_first_close,
-        safe_cast(
-            json_value(conversations.statistics, '$.time_to_last_close') as int64
+        lax_int64(
+            json_query(conversations.statistics, '$.time_to_last_close')
         ) as seconds_to_last_close,
 
         ---------- booleans

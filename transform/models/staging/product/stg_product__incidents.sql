@@ -28,7 +28,7 @@ renamed as (
 
         ---------- numbers
         reference as reference_number,
-        safe_cast(json_value(custom_fields, '$.customers_affected') as int64) as customers_affected,
+        lax_int64(json_query(custom_fields, '$.customers_affected')) as customers_affected,
         estimated_cost,
 
         ---------- booleans

@@ -21,14 +21,12 @@ renamed as (
 
         ---------- numbers
         annual_contract_value,
-        safe_cast(json_value(settings, '$.auto_archive_days') as int64) as auto_archive_days,
+        lax_int64(json_query(settings, '$.auto_archive_days')) as auto_archive_days,
 
         ---------- booleans
         slack_team_id is not null as has_slack,
-        safe_cast(json_value(settings, '$.features.workflows') as bool) as has_workflows,
-        safe_cast(
-            json_value(settings, '$.features.private_incidents') as bool
-        ) as has_private_incidents,
+        lax_bool(json_query(settings, '$.features.workflows')) as has_workflows,
+        lax_bool(json_query(settings, '$.features.private_incidents')) as has_private_incidents,
         archived_at is not null as is_archived,
 
         ---------- timestamps

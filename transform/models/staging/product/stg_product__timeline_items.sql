@@ -22,7 +22,13 @@ renamed as (
 
         ---------- numbers
         (
-            select coalesce(sum(safe_cast(json_value(reaction, '$.count') as int64)), 0)
+            -- As NUMERIC, since a sum of INT64 that is too high fails the whole query.
+            select
+                safe_cast(
+                    coalesce(
+                        sum(cast(lax_int64(json_query(reaction, '$.count')) as numeric)), 0
+                    ) as int64
+                )
             from unnest(json_query_array(content, '$.reactions')) as reaction
         ) as reaction_count,
 

@@ -26,12 +26,8 @@ renamed as (
         active as is_active,
         archived_at is not null as is_archived,
         slack_user_id is not null as has_slack,
-        safe_cast(
-            json_value(preferences, '$.notifications.email') as bool
-        ) as has_email_notifications,
-        safe_cast(
-            json_value(preferences, '$.notifications.sms') as bool
-        ) as has_sms_notifications,
+        lax_bool(json_query(preferences, '$.notifications.email')) as has_email_notifications,
+        lax_bool(json_query(preferences, '$.notifications.sms')) as has_sms_notifications,
 
         ---------- timestamps
         last_seen_at,

@@ -12,7 +12,7 @@ extracted as (
         *,
         json_value(plan, '$.id') as plan_id,
         json_value(plan, '$.interval') as billing_interval,
-        cast(json_value(plan, '$.interval_count') as int64) as interval_count,
+        lax_int64(json_query(plan, '$.interval_count')) as interval_count,
         coalesce(
             safe_cast(unit_amount_decimal as numeric), cast(unit_amount as numeric)
         ) as minor_unit_amount,
@@ -47,7 +47,7 @@ renamed as (
         {{
             annual_amount(
                 from_minor_units(
-                    "if(is_credit, numeric '0', minor_unit_amount * quantity)", 'currency'
+                    "if(is_credit, numeric '0', safe_multiply(minor_unit_amount, quantity))", 'currency'
                 ),
                 'billing_interval', 'interval_count'
             )

@@ -39,7 +39,7 @@ extracted as (
         json_value(plan, '$.id') as plan_id,
         json_value(plan, '$.product') as product_id,
         json_value(plan, '$.interval') as billing_interval,
-        cast(json_value(plan, '$.interval_count') as int64) as interval_count,
+        lax_int64(json_query(plan, '$.interval_count')) as interval_count,
         coalesce(
             safe_cast(json_value(price, '$.unit_amount_decimal') as numeric),
             safe_cast(json_value(plan, '$.amount') as numeric)
@@ -60,7 +60,7 @@ priced as (
         -- A charge for the rest of a period says nothing of the whole; a trial's line is of 0.
         case
             when is_credit then numeric '0'
-            when is_proration then minor_unit_amount * quantity
+            when is_proration then safe_multiply(minor_unit_amount, quantity)
             else cast(amount as numeric)
         end as minor_period_amount
     from extracted

@@ -38,7 +38,7 @@ extracted as (
         json_value(plan, '$.nickname') as plan_name,
         upper(json_value(plan, '$.currency')) as currency,
         json_value(plan, '$.interval') as billing_interval,
-        cast(json_value(plan, '$.interval_count') as int64) as interval_count,
+        lax_int64(json_query(plan, '$.interval_count')) as interval_count,
         coalesce(
             safe_cast(json_value(price, '$.unit_amount_decimal') as numeric),
             safe_cast(json_value(plan, '$.amount') as numeric)
@@ -67,7 +67,7 @@ renamed as (
         {{ from_minor_units('minor_unit_amount', 'currency') }} as unit_amount,
         {{
             annual_amount(
-                from_minor_units('minor_unit_amount * quantity', 'currency'),
+                from_minor_units('safe_multiply(minor_unit_amount, quantity)', 'currency'),
                 'billing_interval', 'interval_count'
             )
         }} as annual_amount,

@@ -17,6 +17,10 @@ ALL_USERS_GROUP = 1
 ADMINISTRATORS_GROUP = 2
 
 
+DRAFT = ".draft-"
+"""What stands between the state file's name and a draft's of it."""
+
+
 class StateFileError(SandboxError):
     """The state file can't be read as one that this version wrote."""
 
@@ -214,6 +218,8 @@ class Store:
         self._lock = threading.RLock()
         self._state = State()
         self._saved = ""
+        for draft in path.parent.glob(f"{path.name}{DRAFT}*"):  # of a process that was killed
+            draft.unlink()
         if path.exists():
             try:
                 self._saved = path.read_text(encoding="utf-8")
@@ -243,7 +249,9 @@ class Store:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # mkstemp makes the file readable by its owner only.
-        descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
+        descriptor, name = tempfile.mkstemp(
+            dir=self._path.parent, prefix=f"{self._path.name}{DRAFT}"
+        )
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.testing.emulator import Emulator, running_emulator
+from sandbox.testing.googlesql import GoogleSQL
 
 
 @pytest.fixture(scope="session", name="emulator")
@@ -15,6 +16,13 @@ def emulator_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """One emulator for all tests of the session."""
     with running_emulator(tmp_path_factory.mktemp("emulator")) as emulator:
         yield emulator
+
+
+@pytest.fixture(scope="session", name="googlesql")
+def googlesql_of_the_session(pytestconfig: pytest.Config) -> GoogleSQL:
+    """Google's analyser for all tests of the session; it stays compiled in pytest's cache."""
+    assert pytestconfig.cache  # noqa: S101
+    return GoogleSQL(pytestconfig.cache.mkdir("zetasql"))
 
 
 @pytest.fixture(autouse=True)

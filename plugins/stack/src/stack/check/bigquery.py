@@ -2,9 +2,12 @@
 
 A dry run proves little: who may query need not be allowed to make a table. So a table is made in
 each dataset, empty and about to expire, and dropped at once. Whether datasets can be made that
-aren't there yet is found in the same way, by one of another name.
+aren't there yet is found in the same way, by one of another name. And a row is inserted into a
+temporary table: a project without billing, BigQuery's sandbox, takes tables and load jobs, but no
+DML, and deletes its tables after 60 days (https://docs.cloud.google.com/bigquery/docs/sandbox).
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -19,10 +22,11 @@ from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import bigquery
 from google.cloud.exceptions import GoogleCloudError
 from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.table import STAGING_PREFIX
 
 from stack.check import dbt, variables
 from stack.check.context import Context
-from stack.check.result import Result, failed, passed, skipped
+from stack.check.result import Result, failed, noted, passed, skipped
 from stack.project import Plugin, Source
 from stack.warehouse import connect
 
@@ -30,6 +34,18 @@ SECONDS = 8
 # The client's own retries are off (None, which its annotations leave out): they go on for minutes.
 ONCE: Any = None
 EXPIRES = timedelta(hours=1)
+INSERT = """
+create temp table stack_check (empty string);
+insert into stack_check (empty) values (null);
+drop table stack_check;
+"""
+INSERT_SECONDS = 30
+# https://docs.cloud.google.com/bigquery/docs/error-messages
+NO_BILLING = "billingNotEnabled"
+# The loader's and dbt's own, which are meant to go.
+PASSING = re.compile(rf"{re.escape(STAGING_PREFIX)}.*|stack_check_.*|.*__dbt_tmp.*")
+TABLES = 1000
+"""How many tables of a dataset are looked at for one that expires: a page of the list."""
 UNREACHABLE = (
     requests.exceptions.RequestException,
     TransportError,
@@ -64,7 +80,9 @@ def check(context: Context) -> Iterator[Result]:
     # In `dev`, dbt reads what production has loaded.
     read = [name for name in map(load_schema, sources) if name not in written]
     with ThreadPoolExecutor(4) as pool:
+        insert = pool.submit(warehouse.insert)
         yield from (one for one in pool.map(warehouse.write, written) if one)
+        yield insert.result()
         yield from pool.map(warehouse.read, read)
     # A dataset is made only once, to see whether it may be.
     yield from warehouse.make()
@@ -141,6 +159,31 @@ class Warehouse:
         else:
             yield passed("connection", f"{self.address} runs jobs in project {self.project}")
 
+    def insert(self) -> Result:
+        """Return whether BigQuery runs DML for us: INSERT, UPDATE, MERGE."""
+        try:
+            self._client.query_and_wait(
+                INSERT,
+                api_timeout=INSERT_SECONDS,
+                wait_timeout=INSERT_SECONDS,
+                retry=ONCE,
+                job_retry=ONCE,
+            )
+        except TimeoutError:
+            return skipped("INSERT", f"no answer in {INSERT_SECONDS} s")
+        except ERRORS as error:
+            if not _lacks_billing(error):
+                return failed("INSERT", *self._fault(error, "an INSERT into a temporary table"))
+            detail = (
+                f"project {self.project} has no billing account (BigQuery's sandbox): INSERT, "
+                f"UPDATE and MERGE are refused, and tables are deleted after 60 days"
+            )
+            address = (
+                f"https://console.cloud.google.com/billing/linkedaccount?project={self.project}"
+            )
+            return failed("INSERT", detail, f"Link a billing account: {address}")
+        return passed("INSERT", "INSERT, UPDATE and MERGE are run")
+
     def write(self, name: str) -> Result | None:
         """Return whether a dataset is where it should be and takes tables.
 
@@ -162,7 +205,7 @@ class Warehouse:
         except ERRORS as error:
             detail, mend = self._fault(error, f"a table in {name}")
             return failed(name, f"takes no table: {detail}", mend)
-        return passed(name, f"takes tables, in {dataset.location}")
+        return self._expiring(dataset) or passed(name, f"takes tables, in {dataset.location}")
 
     def read(self, name: str) -> Result:
         """Return whether production's raw data can be read."""
@@ -222,6 +265,32 @@ class Warehouse:
         )
         return failed(dataset.dataset_id, detail, mend)
 
+    def _expiring(self, dataset: bigquery.Dataset) -> Result | None:
+        """Return what is deleted by itself: what a sandbox leaves behind once it has billing."""
+        name = dataset.dataset_id
+        say = failed if self._context.environment == "prod" else noted
+        kept = dataset.default_table_expiration_ms, dataset.default_partition_expiration_ms
+        if limit := min((limit for limit in kept if limit), default=None):
+            days = timedelta(milliseconds=limit).total_seconds() / timedelta(days=1).total_seconds()
+            fix = (
+                f"Unless that is meant: bq update --default_table_expiration 0 "
+                f"--default_partition_expiration 0 {self.project}:{name}"
+            )
+            return say(name, f"what is loaded into it is deleted after {days:g} days", fix)
+        tables: list[Any] = []
+        with contextlib.suppress(*ERRORS):  # `list` isn't what the next run needs
+            tables = list(self._client.list_tables(dataset, TABLES, retry=ONCE, timeout=SECONDS))
+        going = [one for one in tables if one.expires and not PASSING.fullmatch(one.table_id)]
+        if not going:
+            return None
+        first = min(going, key=lambda one: one.expires)
+        detail = (
+            f"BigQuery will delete {len(going)} of its tables, {first.table_id} first, "
+            f"on {first.expires:%Y-%m-%d}"
+        )
+        fix = f"Each that is to stay: bq update --expiration 0 {self.project}:{name}.<table>"
+        return say(name, detail, fix)
+
     def _fault(self, error: Exception, what: str) -> tuple[str, str]:
         """Return what an error means, and its mend."""
         said = self._context.masked(_reason(error))
@@ -249,6 +318,12 @@ class Warehouse:
         if re.search("location", said, re.IGNORECASE):
             return f"{what}: {said}", f"Correct {variables.where(self._loader, 'location')}."
         return f"{what}: {said}", f"Correct {variables.where(self._loader, 'project')}."
+
+
+def _lacks_billing(error: Exception) -> bool:
+    """Return whether BigQuery refuses DML since the project has no billing account."""
+    reasons = {one.get("reason") for one in getattr(error, "errors", []) if isinstance(one, dict)}
+    return NO_BILLING in reasons or "Billing has not been enabled" in str(error)
 
 
 def _reason(error: BaseException) -> str:

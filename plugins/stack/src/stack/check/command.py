@@ -17,6 +17,7 @@ from stack.check.context import Context
 from stack.check.result import Result, failed, passed
 from stack.errors import StackError
 from stack.project import Project
+from stack.terminal import echo, secho
 
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "bright_black")}
 NOTE = ("!", "yellow")
@@ -46,7 +47,7 @@ def check(sources: tuple[str, ...], *, as_json: bool) -> None:
     """
     began = time.monotonic()
     if not as_json:
-        click.echo(f"Looking at the environment {meltano.environment()}.")
+        echo(f"Looking at the environment {meltano.environment()}.")
     found: list[tuple[str, Result]] = []
     for title, results in report(sources):
         found += [(title, result) for result in results]
@@ -55,13 +56,13 @@ def check(sources: tuple[str, ...], *, as_json: bool) -> None:
     wrong = sum(result.ok is False for _, result in found)
     if as_json:
         rows = [{"group": title, **asdict(result)} for title, result in found]
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
-        click.echo()
+        echo()
         right = sum(result.ok is True for _, result in found)
         verdict = f"✗ {wrong} to mend, {right} right" if wrong else f"✓ all {right} right"
         seconds = time.monotonic() - began
-        click.secho(f"{verdict}, in {seconds:.1f} s", fg="red" if wrong else "green", bold=True)
+        secho(f"{verdict}, in {seconds:.1f} s", fg="red" if wrong else "green", bold=True)
     if wrong:
         sys.exit(1)
 
@@ -124,7 +125,7 @@ def make_context(names: Sequence[str]) -> Context:
 
 def run(context: Context, first: list[Result]) -> Report:
     """Run all groups at once."""
-    from stack.check import bigquery, dbt, machine, metabase, pins, source, state
+    from stack.check import bigquery, dbt, machine, metabase, pins, source, state, taps
 
     groups = [
         Group(FIRST, lambda: chain(first, pins.check(context), state.check(context))),
@@ -134,12 +135,19 @@ def run(context: Context, first: list[Result]) -> Report:
         Group("Metabase", partial(metabase.check, context)),
         Group("This machine", partial(machine.check, context)),
     ]
-    with ThreadPoolExecutor(len(groups)) as pool:
+    pool = ThreadPoolExecutor(len(groups))
+    try:
         running: list[tuple[Group, Future[list[Result]]]] = [
             (group, pool.submit(_results, context, group)) for group in groups
         ]
         for group, future in running:
             yield group.title, future.result()
+    except BaseException:
+        taps.end()
+        raise
+    finally:
+        # Whoever stops before the end doesn't wait for the answers.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _results(context: Context, group: Group) -> list[Result]:
@@ -156,12 +164,12 @@ def _results(context: Context, group: Group) -> list[Result]:
 
 def show(title: str, results: Sequence[Result]) -> None:
     """Print a group."""
-    click.echo()
-    click.secho(title, bold=True)
+    echo()
+    secho(title, bold=True)
     width = max((len(result.name) for result in results if result.ok is not False), default=0)
     for result in results:
         mark, colour = NOTE if result.ok and result.mend else MARKS[result.ok]
-        click.secho(f"  {mark} ", fg=colour, nl=False)
-        click.echo(f"{result.name:<{width}}  {result.detail}")
+        secho(f"  {mark} ", fg=colour, nl=False)
+        echo(f"{result.name:<{width}}  {result.detail}")
         if result.mend:
-            click.secho(f"    → {result.mend}", fg=colour)
+            secho(f"    → {result.mend}", fg=colour)

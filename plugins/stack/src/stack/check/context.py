@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import BoundedSemaphore
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from dotenv import dotenv_values
 
@@ -52,6 +52,11 @@ class Context:
         """The variables that plugins see: the shell's, above those in .env."""
         return variables(self.root)
 
+    @property
+    def inherited(self) -> Mapping[str, str]:
+        """The variables that a plugin of another Python environment is started with."""
+        return {k: v for k, v in self.variables.items() if k != "PYTHONPATH"}
+
     @cached_property
     def plugins(self) -> Sequence[Plugin]:
         """The plugins that the sources need, each once."""
@@ -87,4 +92,11 @@ def variables(root: Path) -> dict[str, str]:
 def _forms(secret: str) -> tuple[str, ...]:
     """Return a secret as it may turn up: plain, in an address, in an Authorization header."""
     header = base64.b64encode(f"{secret}:".encode()).decode()
-    return secret, quote(secret, safe=""), header
+    return secret, quote(secret, safe=""), header, *_password(secret)
+
+
+def _password(address: str) -> tuple[str, ...]:
+    """Return the password of a secret that is a URL, as written and as meant."""
+    user, _, host = address.partition("://")[2].rpartition("@")
+    password = user.partition(":")[2]
+    return (password, unquote(password)) if host and password else ()

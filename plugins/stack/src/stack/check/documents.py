@@ -96,7 +96,17 @@ def read_one(root: Path, file: str) -> Document | Fault:
         mend = "Make it a file that you may read, in UTF-8."
         return Fault(file, None, f"can't be read: {error}", mend, True)
     try:
-        return Document(file, yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader))
+        node = yaml.compose(text, yaml.SafeLoader)
+        if _holds_itself(node):
+            mend = "Write out what the anchor (`&`) holds, instead of referring to it from within."
+            return Fault(file, None, "has a value that holds itself", mend, True)
+        return Document(file, yaml.safe_load(text), node)
+    except RecursionError:
+        mend = "Write it with less levels: nothing in Meltano needs so many."
+        return Fault(file, None, "is nested too deeply", mend, True)
+    except ValueError as error:  # a date or a number that there can't be
+        problem, mend = str(error), "Put the value into quotes, or correct it."
+        return Fault(file, _line_of_bad_value(node), problem, mend, True)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(filter(None, (error.context, error.problem)))
@@ -129,18 +139,69 @@ def _mend(problem: str) -> str:
     return "Correct the YAML in this line, or the one above it."
 
 
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    match node:
+        case yaml.MappingNode():
+            return [part for pair in node.value for part in pair]
+        case yaml.SequenceNode():
+            return list(node.value)
+        case _:
+            return []
+
+
+def _nodes(node: yaml.Node | None) -> Iterator[yaml.Node]:
+    """Yield a node and all that it holds, each once, in the order of the file."""
+    waiting = [node] if node else []
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += reversed(_children(one))
+
+
+def _holds_itself(node: yaml.Node | None) -> bool:
+    """Return whether an alias leads back to what it is in."""
+    done: set[int] = set()
+    above: set[int] = set()
+    waiting = [(node, False)] if node else []
+    while waiting:
+        one, is_left = waiting.pop()
+        if is_left:
+            above.discard(id(one))
+            done.add(id(one))
+        elif id(one) in above:
+            return True
+        elif id(one) not in done:
+            above.add(id(one))
+            waiting.append((one, True))
+            waiting += [(child, False) for child in _children(one)]
+    return False
+
+
+def _line_of_bad_value(node: yaml.Node | None) -> int | None:
+    """Return the line of the value that can't be read."""
+    for one in _nodes(node):
+        if isinstance(one, yaml.ScalarNode):
+            try:
+                yaml.SafeLoader("").construct_object(one)
+            except ValueError:
+                return int(one.start_mark.line) + 1
+    return None
+
+
 def _repeated_keys(document: Document, node: yaml.Node | None) -> Iterator[Fault]:
     """Yield the keys that one mapping has twice: Meltano refuses them."""
-    if isinstance(node, yaml.SequenceNode):
-        for entry in node.value:
-            yield from _repeated_keys(document, entry)
-    if isinstance(node, yaml.MappingNode):
+    for one in _nodes(node):
+        if not isinstance(one, yaml.MappingNode):
+            continue
         lines: dict[str, int] = {}
-        for key, value in node.value:
+        for key, _ in one.value:
             line = key.start_mark.line + 1
-            if key.value in lines and key.value != "<<":
-                what = f"has `{key.value}` twice in one mapping, first in line {lines[key.value]}"
+            name = str(key.value)
+            if name in lines and name != "<<":
+                what = f"has `{name}` twice in one mapping, first in line {lines[name]}"
                 mend = "Put what both hold under one of them."
                 yield Fault(document.file, line, what, mend, True)
-            lines[key.value] = line
-            yield from _repeated_keys(document, value)
+            lines[name] = line

@@ -12,6 +12,8 @@ from stack.check.result import Result, failed, passed, skipped
 from stack.check.selection import nearest
 
 SECONDS = 8
+NOT_METABASE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What comes of reading an answer that is no JSON, or other JSON than Metabase's."""
 REFUSED = (401, 403)
 
 
@@ -28,7 +30,10 @@ def check(context: Context) -> Iterator[Result]:
         return
     try:
         yield from _ask(context)
-    except (requests.RequestException, ValueError) as error:
+    except NOT_METABASE:
+        detail = f"{plugin.config()['url']} answers, and not as Metabase does"
+        yield failed("connection", detail, f"Correct {variables.where(plugin, 'url')}.")
+    except requests.RequestException as error:
         said = context.masked(type(error).__name__)
         mend = f"Correct {variables.where(plugin, 'url')}, or start Metabase."
         if context.environment == "local":

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from stack.terminal import plain
+
 
 @dataclass(frozen=True)
 class Result:
@@ -14,6 +16,12 @@ class Result:
     detail: str
     mend: str | None = None
     """What to do: beside a fault; or beside something that works and that one should know of."""
+
+    def __post_init__(self) -> None:
+        """Make it plain: it may quote what others have said."""
+        for name in ("name", "detail", "mend"):
+            if (text := getattr(self, name)) is not None:
+                object.__setattr__(self, name, plain(text).replace("\n", " "))
 
 
 def passed(name: str, detail: str) -> Result:

@@ -1,16 +1,17 @@
 """A source: can it be reached and read, and has it what the project asks of it?"""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from stack import scratch
 from stack.check import pins, postgres, variables
 from stack.check.context import Context
 from stack.check.result import Result, failed, noted, passed, skipped
 from stack.check.selection import DOT, Selection, Stream, nearest, unescaped
 from stack.check.taps import Tap, TapError
+from stack.postgres import Connection, RefusedError
 from stack.project import Source
 
 XMIN = "xmin"
@@ -28,17 +29,33 @@ def check(context: Context, source: Source) -> Iterator[Result]:
     elif not pins.is_redirected(context, extractor):
         yield skipped("streams", "not asked: requests would go to the vendor")
     else:
-        with tempfile.TemporaryDirectory(prefix="stack-check-") as folder:
-            yield from _streams(context, source, Path(folder))
+        with scratch.folder("stack-check") as folder:
+            yield from _streams(context, source, folder)
 
 
 def _streams(context: Context, source: Source, folder: Path) -> Iterator[Result]:
-    is_postgres = postgres.is_postgres(source.extractor)
-    if is_postgres:
-        connection = list(postgres.connect(context, source))
-        yield from connection
-        if any(result.ok is False for result in connection):
-            return
+    if not postgres.is_postgres(source.extractor):
+        yield from _read(context, source, folder)
+        return
+    if missing := list(postgres.missing(source)):
+        yield from missing
+        return
+    try:
+        with postgres.connected(context, source) as (connection, at):
+            version = connection.info.server_version // 10000
+            yield passed("connection", f"Postgres {version} at {at}")
+            yield from _read(context, source, folder, connection)
+    except RefusedError as error:
+        yield failed("connection", error.problem, error.fix)
+
+
+def _read(
+    context: Context, source: Source, folder: Path, connection: Connection | None = None
+) -> Iterator[Result]:
+    """Yield what there is to say of what a tap sees, and of what the database lets it read."""
+    if connection and (wrong := list(postgres.schemas(source, connection))):
+        yield from wrong
+        return
     tap = Tap(context, source, folder)
     try:
         catalog = tap.discover()
@@ -50,8 +67,8 @@ def _streams(context: Context, source: Source, folder: Path) -> Iterator[Result]
     yield from keys(source, selection)
     if not selection.selected:
         return
-    if is_postgres:
-        yield from postgres.privileges(source, selection)
+    if connection:
+        yield from postgres.privileges(source, selection, connection)
     else:
         yield from _reads(tap, catalog, selection.selected)
 

@@ -38,6 +38,10 @@ UNREACHABLE = re.compile(
 MISSING = re.compile(r"missing required keys: \[(?P<keys>[^\]]*)\]|'(?P<key>\w+)' is a required")
 
 
+RUNNING: set["subprocess.Popen[str]"] = set()
+"""The taps that run, which have sessions of their own: no Ctrl-C reaches them."""
+
+
 class TapError(Exception):
     """The tap did not do what it was asked."""
 
@@ -86,10 +90,10 @@ class Tap:
         outcome = self._call("--discover")
         self._raise_for(outcome, "its catalog")
         try:
-            catalog: dict[str, Any] = json.loads(outcome.output)
-        except json.JSONDecodeError:
-            catalog = {}
-        if not isinstance(catalog.get("streams"), list):
+            catalog = json.loads(outcome.output)
+        except (ValueError, RecursionError):
+            catalog = None
+        if not isinstance(catalog, dict) or not isinstance(catalog.get("streams"), list):
             message = "its discovery printed no catalog"
             raise TapError(message, self._look())
         return catalog
@@ -126,6 +130,8 @@ class Tap:
                 start_new_session=True,
             )
 
+            RUNNING.add(process)
+
             def end_late() -> None:
                 outcome.is_late = True
                 _end(process)
@@ -143,6 +149,7 @@ class Tap:
             finally:
                 timer.cancel()
                 _end(process)
+                RUNNING.discard(process)
             outcome.code = process.wait()
             if process.stdout:
                 process.stdout.close()
@@ -153,8 +160,7 @@ class Tap:
     def _environment(self) -> dict[str, str]:
         """Return the variables that Meltano would give it; files that it makes go with ours."""
         own = {"MELTANO_ENVIRONMENT": self._context.environment, "TMPDIR": str(self._folder)}
-        inherited = self._context.variables
-        return {name: inherited[name] for name in inherited if name != "PYTHONPATH"} | own
+        return {**self._context.inherited, **own}
 
     def _raise_for(self, outcome: Outcome, what: str) -> None:
         if outcome.is_late:
@@ -197,6 +203,15 @@ def _reach(environment: str) -> str:
     if environment == "local":
         return "Start the sandbox: `meltano invoke sandbox up`."
     return "Check the network, the firewall, and the address in the settings."
+
+
+def end() -> None:
+    """End all taps, and give those who wait for them a moment to remove their files."""
+    for process in (running := list(RUNNING)):
+        _end(process)
+    deadline = time.monotonic() + 1
+    while running and RUNNING and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from stack.check.context import Context
@@ -59,7 +60,9 @@ def check(
 
 def _is_written_down(setting: Setting) -> bool:
     has_value = setting.value not in (None, "") and setting.source in YAML
-    return has_value and not any(references(setting.written))
+    # Where a key lies is no secret.
+    is_path = has_value and Path(str(setting.value)).expanduser().is_file()
+    return has_value and not is_path and not any(references(setting.written))
 
 
 def _in_yaml(plugin: Plugin, setting: Setting) -> Result:

@@ -10,6 +10,7 @@ import click
 
 from stack.errors import StackError
 from stack.project import Project
+from stack.terminal import echo, secho
 
 if TYPE_CHECKING:
     from stack.new_source.source_file import Draft
@@ -51,9 +52,10 @@ def new_source(name: str, origins: Sequence[str], *, only_print: bool, **options
       tap-github                            a tap from PyPI
       https://api.example.com/v1/pages      a page of a REST API; several URLs are several streams
       postgresql://user@host:5432/database  a Postgres database; PGPASSWORD may hold the password
+      ${DATABASE_URL}                       one whose URL stands in .env or the environment
 
-    Secrets and addresses go to .env, which git ignores; the file refers to them. In a header,
-    `${VARIABLE}` stands for what .env has already. Nothing is overwritten.
+    Secrets and addresses go to .env, which git ignores; the file refers to them. In a header or
+    after --set, `${VARIABLE}` stands for what .env has already. Nothing is overwritten.
     """  # noqa: D301 - click's mark for lines that stay as they are
     from stack.new_source import place, source_file
     from stack.new_source.names import check_name
@@ -90,13 +92,14 @@ def _draft(
             "Several FROM are the URLs of one REST API: a tap or a database is one source each."
         )
         raise StackError(message)
-    if _is_url(origins[0], "postgresql://", "postgres://"):
+    settings = _pairs(options["settings"], "--set", "=")
+    if _is_url(origins[0], "postgresql://", "postgres://", "${"):
         from stack.new_source import postgres
 
-        return postgres.draft(name, origins[0], project, options["schemas"])
+        return postgres.draft(name, origins[0], project, options["schemas"], settings)
     from stack.new_source import tap
 
-    return tap.draft(name, origins[0], project, _pairs(options["settings"], "--set", "="))
+    return tap.draft(name, origins[0], project, settings)
 
 
 def _is_url(origin: str, *schemes: str) -> bool:
@@ -137,23 +140,23 @@ def _interval(project: Project) -> str:
 def _tell(draft: "Draft", kept: Sequence[str], project: Project) -> None:
     name = draft.name
     known = _known(project)
-    click.echo()
-    click.secho(f"✓ extract/{name}.meltano.yml", fg="green")
+    echo()
+    secho(f"✓ extract/{name}.meltano.yml", fg="green")
     if there := [v.name for v in draft.variables if v.name in known]:
-        click.secho(f"✓ .env has {', '.join(there)}", fg="green")
+        secho(f"✓ .env has {', '.join(there)}", fg="green")
     if missing := [v.name for v in draft.variables if v.name not in known]:
-        click.secho(f"✗ .env still needs {', '.join(missing)}", fg="red")
+        secho(f"✗ .env still needs {', '.join(missing)}", fg="red")
     for variable in kept:
-        click.secho(f"! {variable} was set before, to something else: left as it was.", fg="yellow")
+        secho(f"! {variable} was set before, to something else: left as it was.", fg="yellow")
     for note in draft.notes:
-        click.echo(f"  {note}")
-    click.echo("\nNext")
+        echo(f"  {note}")
+    echo("\nNext")
     for command, what in (
         (f"meltano invoke stack check {name}", "whether everything is in place"),
         (f"meltano run {name}-daily", "load it, build what it feeds, tell Metabase"),
         (f"meltano invoke stack new-staging {name}", "write its staging models"),
     ):
-        click.echo(f"  {command:<44}{what}")
+        echo(f"  {command:<44}{what}")
 
 
 def _known(project: Project) -> Mapping[str, str]:

@@ -2,13 +2,13 @@
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dotenv import dotenv_values
 
+from stack import scratch
 from stack.errors import StackError
 
 PLAIN = re.compile(r"[A-Za-z0-9_.,:/@%+=?&~-]*")
@@ -62,16 +62,14 @@ def differing(variables: Sequence[Variable], values: Mapping[str, str]) -> list[
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file at once, with its mode; a new one is its owner's alone."""
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    """Write a file at once. It holds passwords: its owner alone may read it."""
+    handle, draft = scratch.draft(path)
     try:
         with os.fdopen(handle, "w") as file:
             file.write(text)
-        Path(draft).chmod(mode)
-        Path(draft).replace(path)
+        draft.replace(path)
     except BaseException:
-        Path(draft).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
 
 

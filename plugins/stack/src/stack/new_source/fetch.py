@@ -1,5 +1,6 @@
 """Asks a REST API for one answer, and says what is wrong with it in words that help."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ import requests
 from stack.errors import StackError
 
 TIMEOUT = (10, 30)
+MEBIBYTE = 2**20
+LARGEST = 64 * MEBIBYTE
+"""How much of an answer is read; an example page is smaller by far."""
 SECRET = re.compile(r"key|token|secret|passw|auth|signature|session|cookie", re.IGNORECASE)
 AUTHORISE = "give a key with `--header 'Authorization: Bearer …'`"
 MENDS = {
@@ -78,13 +82,18 @@ def fetch(request: Request) -> Answer:
     """Ask.
 
     Raises:
-        StackError: there is no answer, or none that is JSON.
+        StackError: there is no answer, or none that is JSON, or too large a one.
     """
     host = urlsplit(request.url).netloc
     try:
-        response = requests.get(
-            request.url, params=dict(request.params), headers=dict(request.headers), timeout=TIMEOUT
-        )
+        with requests.get(
+            request.url,
+            params=dict(request.params),
+            headers=dict(request.headers),
+            timeout=TIMEOUT,
+            stream=True,
+        ) as response:
+            body = _body(response)
     except requests.Timeout:
         message = (
             f"{host} hasn't answered {request.shown} in {TIMEOUT[1]} seconds. Try a smaller page."
@@ -93,8 +102,9 @@ def fetch(request: Request) -> Answer:
     except requests.RequestException as error:
         message = f"{host} can't be reached: {_reason(error)}. Check the address and the network."
         raise StackError(message) from None
+    text = body[:MEBIBYTE].decode(response.encoding or "utf-8", errors="replace")
     if not response.ok:
-        said = _start(response.text)
+        said = _start(text)
         mend = MENDS.get(response.status_code, "Try again later.")
         message = (
             f"{request.shown} answers {response.status_code} {response.reason}"
@@ -102,13 +112,28 @@ def fetch(request: Request) -> Answer:
             + f". {mend}"
         )
         raise StackError(message)
+    if len(body) > LARGEST:
+        message = (
+            f"{request.shown} answers with more than {LARGEST // MEBIBYTE} MiB. Ask for a smaller "
+            f"page."
+        )
+        raise StackError(message)
+    if not body.strip():
+        message = f"{request.shown} answers {response.status_code} with nothing. Is the path right?"
+        raise StackError(message)
     try:
-        document = response.json()
-    except ValueError:
+        document = json.loads(body)
+    except (json.JSONDecodeError, UnicodeDecodeError):
         kind = response.headers.get("Content-Type", "something").split(";")[0]
         message = (
-            f"{request.shown} answers with {kind}, not JSON: {_start(response.text)!r}. Is it the "
+            f"{request.shown} answers with {kind}, not JSON: {_start(text)!r}. Is it the "
             f"API's address, not a page for people? If one has to log in, {AUTHORISE}."
+        )
+        raise StackError(message) from None
+    except (ValueError, RecursionError):
+        message = (
+            f"{request.shown} answers with JSON that is nested too deeply, or holds a number of "
+            f"thousands of digits: no tap can read it. Is it the right path?"
         )
         raise StackError(message) from None
     links = {name: link["url"] for name, link in response.links.items() if "url" in link}
@@ -121,6 +146,16 @@ def attempt(request: Request) -> Answer | None:
         return fetch(request)
     except StackError:
         return None
+
+
+def _body(response: requests.Response) -> bytes:
+    """Return what an answer holds, or a little more than is read of one."""
+    body = bytearray()
+    for part in response.iter_content(2**16):
+        body += part
+        if len(body) > LARGEST:
+            break
+    return bytes(body)
 
 
 def _start(text: str) -> str:

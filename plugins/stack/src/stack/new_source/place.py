@@ -4,13 +4,12 @@ Meltano reads every file in extract/: one that it can't read would break every c
 """
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
-from stack import meltano
+from stack import meltano, scratch
 from stack.errors import StackError
 from stack.new_source import dotenv_file
 from stack.new_source.source_file import Draft
@@ -36,8 +35,8 @@ def put(project: Project, draft: Draft, text: str) -> list[str]:
     if not environment.exists() or after != environment.read_text():
         dotenv_file.replace(environment, after)
     target = project.root / "extract" / f"{draft.name}{SUFFIX}"
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-source-") as folder:
-        written = Path(folder) / target.name
+    with scratch.folder(".new-source", target.parent) as folder:
+        written = folder / target.name
         written.write_text(text)
         try:
             # Unlike a rename, a link never takes the place of a file that came in the meantime.
@@ -61,8 +60,7 @@ def check(project: Project, name: str, text: str, environment: str) -> None:
     Raises:
         StackError: it can't, or doesn't find the source in it.
     """
-    with tempfile.TemporaryDirectory(prefix="new-source-") as folder:
-        copy = Path(folder)
+    with scratch.folder("new-source") as copy:
         # Copies, since Meltano doesn't follow links out of its project.
         for file in _files(project.root):
             written = copy / file.relative_to(project.root)

@@ -3,10 +3,11 @@
 import ipaddress
 import json
 import os
+import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,25 +15,21 @@ from typing import Any
 import click
 import psycopg
 from psycopg import conninfo, sql
-from psycopg.rows import dict_row
 
+from stack import scratch
 from stack.errors import StackError
-from stack.new_source import personal
+from stack.new_source import dotenv_file, personal
 from stack.new_source.dotenv_file import Variable
 from stack.new_source.source_file import Draft, Remarked, Select, variable_name
+from stack.postgres import TAP, Connection, RefusedError, connected
 from stack.project import Project
+from stack.terminal import echo
 
-TAP = "tap-postgres-arrow"
-CONNECT_SECONDS = 10
+REFERENCE = re.compile(r"\$\{(\w+)\}")
+DATABASE = {"database": "dbname"}
+NUMBERS = {"port", "ssh_port"}
 LOOK_SECONDS = 10
 """How long finding out whether a column is unique may take, for each table."""
-SSL_FILES = {
-    "sslrootcert": "ssl_certificate_authority",
-    "sslcert": "ssl_client_certificate",
-    "sslkey": "ssl_client_private_key",
-}
-TAKEN = {"host", "port", "user", "password", "dbname", "sslmode", *SSL_FILES}
-"""The parameters of a URL that the tap has settings for."""
 NO_KEY_TYPES = {"FLOAT64", "JSON"}
 """Types that can't be a key in BigQuery."""
 
@@ -104,32 +101,54 @@ class Table:
         return rows + _bytes(self.byte_count)
 
 
-def draft(name: str, url: str, project: Project, schemas: Sequence[str]) -> Draft:
+@dataclass(frozen=True)
+class Way:
+    """How a database is reached.
+
+    Attributes:
+        config: the tap's settings.
+        written: how they are written into the file, where that is something else.
+        variables: the variables that `written` refers to and that aren't set yet.
+    """
+
+    config: dict[str, Any]
+    written: dict[str, Any]
+    variables: list[Variable]
+
+    def keep(self, source: str, setting: str, value: str, *words: str) -> None:
+        """Keep a value in a variable; one that is a variable already is referred to."""
+        variable = Variable(variable_name(source, *(words or ("postgres", setting))), value)
+        self.config[setting] = value
+        self.written[setting] = f"${{{variable.name}}}"
+        self.variables.append(variable)
+
+
+def draft(
+    name: str,
+    url: str,
+    project: Project,
+    schemas: Sequence[str],
+    given: Mapping[str, str] | None = None,
+) -> Draft:
     """Look at a database and propose a source.
 
     Args:
         name: the source's.
-        url: where the database is.
+        url: where the database is; or `${VARIABLE}`, which holds that.
         project: the tap's settings and place.
         schemas: the schemas to read; all but Postgres' own where there are none.
+        given: other settings of the tap; a value may be `${VARIABLE}` too.
 
     Raises:
         StackError: it can't be reached or read, or holds nothing to read.
     """
-    parameters = _parameters(url)
-    connection, ssl_mode = _connect(parameters)
-    with connection:
+    known = dotenv_file.known(project.root / ".env")
+    way = _way(name, url, given or {}, project, known)
+    parameters = _parameters(way.config["url"])
+    with _connected(name, way, parameters, project, known) as (connection, at):
         info = connection.info
-        place = {
-            "host": info.host,
-            "port": str(info.port),
-            "user": info.user,
-            "password": info.password,
-            "database": info.dbname,
-        }
-        click.echo(f"Connected to {info.dbname} on {info.host}, port {info.port}, as {info.user}.")
-        files = {SSL_FILES[k]: v for k, v in parameters.items() if k in SSL_FILES}
-        catalog = _discover(project, {**place, "ssl_mode": ssl_mode, **files}, schemas)
+        echo(f"Connected to {at}, as {info.user}.")
+        catalog = _discover(project, way.config, known, schemas)
         tables = [
             table
             for table in _tables(connection, catalog)
@@ -150,107 +169,125 @@ def draft(name: str, url: str, project: Project, schemas: Sequence[str]) -> Draf
             definition={"inherit_from": TAP},
         )
         _fill_select(found, tables, connection)
-    found.variables = [
-        Variable(variable_name(name, "postgres", setting), value or None)
-        for setting, value in place.items()
-    ]
-    found.config = {
-        setting: f"${{{variable.name}}}"
-        for setting, variable in zip(place, found.variables, strict=True)
-    }
-    for setting, path in files.items():
-        variable = Variable(variable_name(name, "postgres", setting), path)
-        found.variables.append(variable)
-        found.config[setting] = f"${{{variable.name}}}"
-    found.config["ssl_mode"] = Remarked(ssl_mode, _ssl_comment(ssl_mode))
+        _fill_in(name, way, parameters, info)
+    found.variables = way.variables
+    found.config = way.config | way.written
+    if "ssl_mode" in found.config:
+        mode = str(found.config["ssl_mode"])
+        found.config["ssl_mode"] = Remarked(mode, _ssl_comment(mode))
     found.config["filter_schemas"] = sorted({table.schema for table in tables if table.may_enter})
-    left = sorted(parameters.keys() - TAKEN)
-    if left:
-        found.notes.append(f"The tap has no setting for {', '.join(left)} of the URL: left out.")
     return found
 
 
+def _way(
+    name: str, url: str, given: Mapping[str, str], project: Project, known: Mapping[str, str]
+) -> Way:
+    """Return the settings as the tap gets them and as the file has them.
+
+    Raises:
+        StackError: the tap has no such setting, or a variable isn't set.
+    """
+    settings = project.plugins[TAP].settings
+    if unknown := given.keys() - settings.keys():
+        message = (
+            f"{TAP} has no setting {', '.join(sorted(unknown))}. There are: {', '.join(settings)}."
+        )
+        raise StackError(message)
+    way = Way({}, {}, [])
+    for setting, value in {"url": url, **given}.items():
+        if named := REFERENCE.fullmatch(value):
+            if not known.get(named[1]):
+                raise StackError(f"{named[1]} isn't set. Put it into .env first.")
+            way.config[setting] = known[named[1]]
+            way.written[setting] = value
+        elif setting == "url":
+            way.keep(name, setting, value, "database", "url")
+        elif settings[setting].sensitive:
+            # A file of variables has one line for each: the tap takes such a key.
+            is_key = value.lstrip().startswith("-----BEGIN ")
+            way.keep(name, setting, value.strip().replace("\n", "\\n") if is_key else value)
+        else:
+            way.config[setting] = value
+    return way
+
+
+def _fill_in(
+    name: str, way: Way, parameters: Mapping[str, str], info: psycopg.ConnectionInfo
+) -> None:
+    """Keep what this machine knows of the place, and the URL doesn't say."""
+    place = {
+        "host": info.host,
+        "port": str(info.port),
+        "user": info.user,
+        "password": info.password,
+        "database": info.dbname,
+    }
+    if "service" in parameters or "auth_method" in way.config:
+        del place["password"]
+    for setting, value in place.items():
+        is_said = setting in way.config or DATABASE.get(setting, setting) in parameters
+        is_default = setting == "port" and value == "5432"
+        if value and not is_said and not is_default and "service" not in parameters:
+            way.keep(name, setting, value)
+
+
 def _parameters(url: str) -> dict[str, str]:
+    """Return what a URL says; nothing if it can't be understood, which the tap will say.
+
+    Raises:
+        StackError: it names no database.
+    """
     try:
         found = {k: str(v) for k, v in conninfo.conninfo_to_dict(url).items() if v is not None}
     except psycopg.ProgrammingError:
-        found = {}
-    # What isn't written as it should be may be a part of the password: it isn't repeated.
-    ports = found.get("port", "5432").split(",")
-    if not found or "@" in found.get("host", "") or not all(map(str.isdigit, ports)):
-        message = (
-            "The Postgres URL can't be understood. It goes "
-            "`postgresql://user@host:5432/database`; in user and password, `@`, `/`, `:` and `%` "
-            "are written %40, %2F, %3A and %25. PGPASSWORD may hold the password instead."
-        )
-        raise StackError(message)
-    if not found.get("dbname") and not os.environ.get("PGDATABASE"):
+        return {}
+    if not {"dbname", "service"} & found.keys() and not os.environ.get("PGDATABASE"):
         message = "The Postgres URL names no database: `postgresql://user@host:5432/database`."
         raise StackError(message)
     return found
 
 
-def _connect(parameters: Mapping[str, str]) -> tuple[psycopg.Connection[Any], str]:
-    """Return a connection and the `ssl_mode` that it was made with.
+@contextmanager
+def _connected(
+    name: str,
+    way: Way,
+    parameters: Mapping[str, str],
+    project: Project,
+    known: Mapping[str, str],
+) -> Iterator[tuple[Connection, str]]:
+    """Yield a connection, encrypted where nothing says otherwise, and where it leads.
 
     Raises:
         StackError: there is no way in.
     """
-    mode = parameters.get("sslmode")
-    try:
-        return _open({**parameters, "sslmode": mode or "require"}), mode or "require"
-    except psycopg.OperationalError as error:
-        if "does not support SSL" not in str(error):
-            raise StackError(_why(error, parameters)) from None
-    if not mode and _is_loopback(parameters.get("host", "")):
+    says_mode = "sslmode" in parameters or "ssl_mode" in way.config
+    if not says_mode:
+        way.config["ssl_mode"] = "require"
+    for _ in range(3):
         try:
-            return _open({**parameters, "sslmode": "disable"}), "disable"
-        except psycopg.OperationalError as error:
-            raise StackError(_why(error, parameters)) from None
-    message = (
-        f"Postgres on {parameters.get('host')} doesn't speak SSL: data would come unencrypted. "
-        "Turn SSL on there (`ssl = on`), or, where the way there is safe, add `?sslmode=disable` "
-        "to the URL."
-    )
-    raise StackError(message)
+            executable = _executable(project)
+            with connected(executable, way.config, {**known}, "stack new-source") as found:
+                yield found
+                return
+        except RefusedError as error:
+            if "no password supplied" in error.problem and sys.stdin.isatty():
+                way.keep(name, "password", click.prompt("Password", hide_input=True, err=True))
+            elif "does not support SSL" not in error.problem or says_mode:
+                raise StackError(_why(error)) from None
+            elif _is_loopback(parameters.get("host", "")):
+                way.config["ssl_mode"] = "disable"
+            else:
+                message = (
+                    f"Postgres on {parameters.get('host')} doesn't speak SSL: data would come "
+                    "unencrypted. Turn SSL on there (`ssl = on`), or, where the way there is safe, "
+                    "add `?sslmode=disable` to the URL."
+                )
+                raise StackError(message) from None
 
 
-def _open(parameters: Mapping[str, str]) -> psycopg.Connection[Any]:
-    def connect(**more: str) -> psycopg.Connection[Any]:
-        merged = {"connect_timeout": str(CONNECT_SECONDS), **parameters, **more}
-        written = conninfo.make_conninfo("", **merged, application_name="stack new-source")
-        return psycopg.connect(written, autocommit=True, row_factory=dict_row)
-
-    try:
-        return connect()
-    except psycopg.OperationalError as error:
-        if "no password supplied" not in str(error) or not sys.stdin.isatty():
-            raise
-    return connect(password=click.prompt("Password", hide_input=True, err=True))
-
-
-def _why(error: psycopg.OperationalError, parameters: Mapping[str, str]) -> str:
-    said = str(error).strip().splitlines()[-1].removeprefix("FATAL:").strip()
-    host = parameters.get("host") or os.environ.get("PGHOST") or "localhost"
-    where = f"{host}, port {parameters.get('port') or 5432}"
-    match said:
-        case _ if "password" in said:
-            mend = (
-                "Check user and password: in the URL (with %40 for @), or in PGPASSWORD, which "
-                "keeps it out of the shell's history."
-            )
-        case _ if "does not exist" in said and "database" in said:
-            mend = "Check the database's name, the last part of the URL."
-        case _ if "pg_hba.conf" in said:
-            mend = "Allow this user, database and address in the server's pg_hba.conf or firewall."
-        case _ if "certificate" in said or "SSL" in said:
-            mend = "Check `sslmode` and `sslrootcert` in the URL."
-        case _:
-            mend = (
-                "Is it running, are host and port right, and can this machine reach it (VPN, "
-                "firewall)?"
-            )
-    return f"Can't connect to Postgres on {where}: {said}. {mend}"
+def _why(error: RefusedError) -> str:
+    hint = " PGPASSWORD keeps a password out of the shell's history."
+    return str(error) + (hint if "password" in error.problem else "")
 
 
 def _is_loopback(host: str) -> bool:
@@ -275,21 +312,31 @@ def _ssl_comment(mode: str) -> str:
     return "Encrypted if the server can. `require` insists on it."
 
 
-def _discover(
-    project: Project, config: Mapping[str, Any], schemas: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """Return the tap's catalog, by stream."""
+def _executable(project: Project) -> str:
     executable = project.plugins[TAP].executable
     if not Path(executable).exists():
         message = f"{TAP} isn't installed. Run `make setup`."
         raise StackError(message)
-    # Only the owner can read it: the password is in it.
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        settings = {name: value for name, value in config.items() if value}
-        json.dump({**settings, "port": int(config["port"]), "filter_schemas": list(schemas)}, file)
+    return executable
+
+
+def _discover(
+    project: Project,
+    config: Mapping[str, Any],
+    variables: Mapping[str, str],
+    schemas: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """Return the tap's catalog, by stream."""
+    settings = {k: int(v) if k in NUMBERS else v for k, v in config.items()}
+    # Only the owner can open the folder: the password is in it.
+    with scratch.folder("new-source") as folder, (folder / "config.json").open("w") as file:
+        json.dump({**settings, "filter_schemas": list(schemas)}, file)
         file.flush()
         done = subprocess.run(  # noqa: S603
-            [executable, "--config", file.name, "--discover"], capture_output=True, text=True
+            [_executable(project), "--config", file.name, "--discover"],
+            capture_output=True,
+            text=True,
+            env=dict(variables),
         )
     if done.returncode:
         message = (
@@ -299,9 +346,7 @@ def _discover(
     return {entry["tap_stream_id"]: entry for entry in json.loads(done.stdout)["streams"]}
 
 
-def _tables(
-    connection: psycopg.Connection[Any], catalog: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Table]:
+def _tables(connection: Connection, catalog: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
     for row in connection.execute(RELATIONS):
         entry = catalog.get(row["stream"], {})
         yield Table(
@@ -311,9 +356,7 @@ def _tables(
         )
 
 
-def _fill_select(
-    found: Draft, tables: Sequence[Table], connection: psycopg.Connection[Any]
-) -> None:
+def _fill_select(found: Draft, tables: Sequence[Table], connection: Connection) -> None:
     """Say which tables and columns are read, which aren't, and why."""
     user = connection.info.user
     taken: dict[str, str] = {}
@@ -403,7 +446,7 @@ def _can_be_key(table: Table, column: str) -> bool:
     return found.kind not in NO_KEY_TYPES and not found.repeated
 
 
-def _find_key(connection: psycopg.Connection[Any], table: Table) -> tuple[str, ...]:
+def _find_key(connection: Connection, table: Table) -> tuple[str, ...]:
     """Return columns that tell all rows apart though the database doesn't promise it.
 
     Only those that are named like a key are looked at: `id`; or all the `<table>_id` of a table

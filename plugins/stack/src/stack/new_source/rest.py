@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import click
-
 from stack.errors import StackError
 from stack.new_source import infer, pagination, personal, records
 from stack.new_source.dotenv_file import Variable
 from stack.new_source.fetch import SECRET, Answer, Request, attempt, fetch, split
 from stack.new_source.pagination import CURSOR, PAGE_PARAMS, Pager, Paging
 from stack.new_source.source_file import Draft, Remarked, Select, variable_name
+from stack.terminal import echo
 
 TAP = "tap-rest-api-msdk"
 SINCE = re.compile(r"since|after|from|start|min|gte?\b|updated|modified", re.I)
@@ -82,11 +81,11 @@ def draft(name: str, urls: Sequence[str], options: Options, known: Mapping[str, 
         raise StackError(message)
     streams: list[Stream] = []
     for request, stream in zip(requests, _stream_names(requests), strict=True):
-        click.echo(f"Fetching {request.shown}")
+        echo(f"Fetching {request.shown}")
         found = _look_at(stream, request, options)
         streams.append(found)
         for line in _said(found):
-            click.echo(f"  {line}")
+            echo(f"  {line}")
     paging = pagination.merge({stream.name: stream.paging for stream in streams})
     return _draft(name, hosts[0], streams, paging, options)
 

@@ -3,15 +3,12 @@
 import json
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import click
-
-from stack import meltano
+from stack import meltano, scratch
 from stack.errors import StackError
 from stack.new_source import dotenv_file, personal
 from stack.new_source.dotenv_file import Variable
@@ -19,6 +16,7 @@ from stack.new_source.fetch import SECRET
 from stack.new_source.postgres import metadata_pattern, stream_pattern
 from stack.new_source.source_file import Commented, Draft, Select, variable_name
 from stack.project import Project
+from stack.terminal import echo
 
 PACKAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.!+_-]+)?")
 ADDRESS = re.compile(
@@ -135,9 +133,9 @@ def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -
             "git+https://…@<commit>`."
         )
         raise StackError(message)
-    with tempfile.TemporaryDirectory(prefix="new-source-") as folder:
-        tap = _install(package, Path(folder))
-        click.echo(f"Asking {tap.executable} {tap.version} about its settings")
+    with scratch.folder("new-source") as folder:
+        tap = _install(package, folder)
+        echo(f"Asking {tap.executable} {tap.version} about its settings")
         _describe(tap)
         unknown = given.keys() - {setting.name for setting in tap.settings}
         if tap.is_described and unknown:
@@ -156,7 +154,7 @@ def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -
 def _install(package: str, folder: Path) -> Tap:
     match = PACKAGE.fullmatch(package)
     assert match  # noqa: S101 - the caller has looked
-    click.echo(f"Installing {package} aside")
+    echo(f"Installing {package} aside")
     uv = [str(meltano.python()), "-m", "uv"]
     environment = folder / "venv"
     _uv([*uv, "venv", "--quiet", "--python", str(meltano.python()), str(environment)], package)
@@ -227,7 +225,7 @@ def _describe(tap: Tap) -> None:
     about = tap.run("--about", "--format=json")
     try:
         told = json.loads(about.stdout)
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     if isinstance(told, dict) and isinstance(told.get("settings"), dict):
         tap.is_described = True
@@ -375,7 +373,7 @@ def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
             ".env, to have them listed."
         )
         return
-    click.echo("Asking it for its streams")
+    echo("Asking it for its streams")
     streams = _discover(tap, values)
     if isinstance(streams, str):
         found.select = [Select("*.*", above="Everything; the streams couldn't be listed.")]
@@ -392,7 +390,7 @@ def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
         properties = entry.get("schema", {}).get("properties", {})
         if proposed := personal.stream_maps(stream, properties, _key(entry)):
             found.personal[stream] = proposed
-    click.echo(f"  {len(streams)} streams")
+    echo(f"  {len(streams)} streams")
 
 
 def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str:
@@ -404,7 +402,7 @@ def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str
     done = tap.run("--config", str(config), "--discover")
     try:
         streams: list[dict[str, Any]] = json.loads(done.stdout)["streams"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         last = (done.stderr.strip().splitlines() or ["it says nothing."])[-1]
         for value in values.values():
             if isinstance(value, str) and len(value) > 3:

@@ -104,6 +104,8 @@ def discover(source: Source) -> dict[str, Any]:
         raise _no_catalog(source, _last_said(str(error))) from error
     except json.JSONDecodeError as error:
         raise _no_catalog(source, f"line {error.lineno} of what it printed is not JSON.") from error
+    except (ValueError, RecursionError) as error:
+        raise _no_catalog(source, "it is nested too deeply, or a number is too long.") from error
     return found
 
 

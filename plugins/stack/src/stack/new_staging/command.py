@@ -11,6 +11,7 @@ from stack.new_staging.folder import Folder
 from stack.new_staging.plan import Finding, Leave, Plan, State
 from stack.new_staging.staged import Staged, stage
 from stack.project import Project
+from stack.terminal import echo, secho
 
 STAGING = Path("transform/models/staging")
 
@@ -49,7 +50,7 @@ def new_staging(
     found = project.source(source)
     path = STAGING / source
     folder = Folder(project.root / path)
-    click.echo(f"Reading the catalog of {found.extractor.name} …")
+    echo(f"Reading the catalog of {found.extractor.name} …")
     catalog = catalogs.read(source, catalogs.discover(found), found.loader.config())
     staged = stage(found, catalog, streams, folder)
     wanted = staged.files()
@@ -77,21 +78,21 @@ def _tell(place: str, plan: Plan) -> None:
             _show(finding.diff(place))
     for finding in plan.findings:
         if finding.is_settled:
-            click.echo(f"{_verb(finding):8} {place}{finding.name}")
+            echo(f"{_verb(finding):8} {place}{finding.name}")
     if not plan.findings:
-        click.echo(f"Nothing to do: {place} is as the catalog has it.")
+        echo(f"Nothing to do: {place} is as the catalog has it.")
     renewable = [one for one in open_findings if one.state in (State.OUTDATED, State.GONE)]
     if renewable:
         files = ", ".join(finding.name for finding in renewable)
-        click.echo(f"\nThe catalog has changed, and nobody has edited {files}: renew with --write.")
+        echo(f"\nThe catalog has changed, and nobody has edited {files}: renew with --write.")
     for finding in open_findings:
         if finding.state is State.EDITED:
-            click.echo(
+            echo(
                 f"\n{finding.name} was edited, and is left as it is: take over by hand what you "
                 f"want of the above, then --keep {finding.name}; or --overwrite {finding.name}."
             )
         if finding.state is State.ORPHANED:
-            click.echo(
+            echo(
                 f"\n{finding.name} was edited, and its stream is no longer loaded: remove it, or "
                 f"--overwrite {finding.name} to have it removed."
             )
@@ -106,12 +107,12 @@ def _verb(finding: Finding) -> str:
 def _show(diff: str) -> None:
     colours = {"+": "green", "-": "red", "@": "cyan"}
     for line in diff.splitlines():
-        click.secho(line, fg=colours.get(line[:1]))
+        secho(line, fg=colours.get(line[:1]))
 
 
 def _advise(staged: Staged, plan: Plan) -> None:
     if staged.keyless:
-        click.secho(
+        secho(
             f"\nNo models of {', '.join(staged.keyless)}: no key is known, so rows can't be told "
             f"apart. Say in {staged.source.file.name} what identifies one, under the extractor:\n"
             f"    metadata:\n"
@@ -122,7 +123,7 @@ def _advise(staged: Staged, plan: Plan) -> None:
     for model in new:
         if model.untyped_times:
             times = ", ".join(model.untyped_times)
-            click.echo(
+            echo(
                 f"\n{model.name}: {times} may be times, but the catalog has them as text. If they "
                 f"are, say so in {staged.source.file.name}, under the extractor:\n"
                 f"    schema:\n"
@@ -130,4 +131,4 @@ def _advise(staged: Staged, plan: Plan) -> None:
                 f"        {model.untyped_times[0]}: {{type: [string, 'null'], format: date-time}}"
             )
     if plan.files:
-        click.echo(f"\nNext: meltano invoke dbt-bigquery build -s source:{staged.source.name}+")
+        echo(f"\nNext: meltano invoke dbt-bigquery build -s source:{staged.source.name}+")

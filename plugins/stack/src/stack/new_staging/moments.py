@@ -13,7 +13,7 @@ from datetime import datetime
 from target_bigquery_arrow.column_types import JSONSchema, Kind
 
 from stack.new_staging import sql
-from stack.new_staging.sql import call, macro, safe_cast
+from stack.new_staging.sql import macro, safe_cast
 from stack.new_staging.values import Value
 
 NUMBERS = (Kind.INT64, Kind.NUMERIC, Kind.BIGNUMERIC, Kind.FLOAT64)
@@ -51,7 +51,7 @@ def moment(name: str, value: Value, schema: JSONSchema) -> Value:
         return Value(_epoch(number), Kind.TIMESTAMP)
     match _text_kind(schema, said):
         case Kind.DATE:
-            return Value(safe_cast(call("left", value.expression, "10"), "date"), Kind.DATE)
+            return Value(macro("written_day", value.expression), Kind.DATE)
         case Kind.TIMESTAMP:
             return Value(safe_cast(value.expression, "timestamp"), Kind.TIMESTAMP)
     return value

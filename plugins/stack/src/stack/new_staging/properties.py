@@ -69,10 +69,34 @@ def _table(table: Table) -> list[str]:
 
 
 def _model(model: Model) -> list[str]:
-    lines = [f"  - name: {_scalar(model.name)}", *_described(model.description, 4), "    columns:"]
+    lines = [
+        f"  - name: {_scalar(model.name)}",
+        *_described(model.description, 4),
+        "    data_tests:",
+        *_integrity(model),
+        "    columns:",
+    ]
     for column in model.columns:
         lines += _column(column)
     return lines
+
+
+def _integrity(model: Model) -> list[str]:
+    """Return the one test of a model's own rows."""
+    needed = [
+        column.name for column in model.columns if column.reference and column.reference.certain
+    ]
+    arguments = [f"key: {_scalar(model.key.name)}"]
+    if needed:
+        arguments.append(f"not_null: [{', '.join(map(_scalar, needed))}]")
+    line = f"      - integrity: {{ arguments: {{ {', '.join(arguments)} }} }}"
+    if len(line) <= MAXIMUM_LINE:
+        return [line]
+    return [
+        "      - integrity:",
+        "          arguments:",
+        *(f"            {argument}" for argument in arguments),
+    ]
 
 
 def _column(column: Column) -> list[str]:
@@ -85,13 +109,10 @@ def _column(column: Column) -> list[str]:
         lines.append(
             f"        config: {{ meta: {{ metabase.semantic_type: {column.semantic_type} }} }}"
         )
-    if column.is_key:
-        lines.append("        data_tests: [unique, not_null]")
     if column.reference:
         reference = column.reference
         lines += [
             "        data_tests:",
-            *(["          - not_null"] if reference.certain else []),
             "          - relationships:",
             *_arguments(f"ref('{reference.model}')", reference.column),
             *([] if reference.certain else ["              config: { severity: warn }"]),

@@ -6,7 +6,7 @@ from typing import Self
 from target_bigquery_arrow.column_types import ColumnType, Kind
 
 from stack.new_staging import sql
-from stack.new_staging.sql import Expression, Subquery, call, safe_cast
+from stack.new_staging.sql import Expression, Subquery, call, macro, safe_cast
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,12 @@ class Inside:
             # Of several types; or base64, which stays as it is.
             case Kind.STRING | Kind.JSON | Kind.BYTES:
                 return Value(value, Kind.STRING)
+            # 5.0 and 1e3 are whole numbers too, and 1 is true: SAFE_CAST of the text is null.
+            case Kind.INT64 | Kind.FLOAT64 | Kind.BOOL:
+                return Value(call(f"lax_{kind.lower()}", self._json()), kind)
             # Some taps write a date with the time of midnight.
             case Kind.DATE:
-                return Value(safe_cast(call("left", value, "10"), "date"), Kind.DATE)
+                return Value(macro("written_day", value), Kind.DATE)
             case _:
                 return Value(safe_cast(value, kind.lower()), kind)
 
@@ -69,8 +72,7 @@ class Inside:
 
     def text(self) -> Value:
         """Return whatever it is as JSON's own text."""
-        query = self._call("json_query") if self.keys else self.column
-        return Value(call("nullif", call("to_json_string", query), "'null'"), Kind.STRING)
+        return Value(call("nullif", call("to_json_string", self._json()), "'null'"), Kind.STRING)
 
     def items(self) -> Expression:
         """Return an array's items, each as JSON."""
@@ -79,6 +81,9 @@ class Inside:
     def count(self) -> Value:
         """Return how many items an array has."""
         return Value(call("coalesce", call("array_length", self.items()), "0"), Kind.INT64)
+
+    def _json(self) -> Expression:
+        return self._call("json_query") if self.keys else self.column
 
     def _call(self, function: str) -> Expression:
         path = (sql.json_path(self.keys),) if self.keys else ()

@@ -13,9 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import click
-
-from stack import meltano
+from stack import killed_runs, meltano
 from stack.errors import StackError
 from stack.project import Plugin, Project, Source
 from stack.streams import state
@@ -23,6 +21,7 @@ from stack.streams.bookmarks import only_key
 from stack.streams.catalog import Catalog, Knowledge, Run, Stream, discover, table_of
 from stack.streams.changes import destinations
 from stack.streams.raw import Counts, UnreachableError, Warehouse
+from stack.terminal import echo, secho
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Reread:
         catalog = knowledge.catalog(source)
         stream = find(catalog, stream_name, source)
         if stream is None:  # since the last run, perhaps
-            click.echo(f"Asking {source.name} which streams it has …")
+            echo(f"Asking {source.name} which streams it has …")
             discover(source)
             knowledge = Knowledge([source])
             catalog = knowledge.catalog(source)
@@ -123,9 +122,7 @@ class Reread:
         begun = datetime.now(UTC)
         before = self._counts(begun)
         bookmarks = change("prepare", request | {"seed": seed})
-        click.echo(
-            f"Reading {self.stream.name} of {self.source.name} anew, into {self.source.dataset} …"
-        )
+        echo(f"Reading {self.stream.name} of {self.source.name} anew, into {self.source.dataset} …")
         only = variable(self.source.extractor, "_select_filter")
         variables[only] = json.dumps([self.stream.name])
         # `--force`: two of this command are kept apart by the loader, which locks the table.
@@ -157,10 +154,13 @@ class Reread:
             StackError: one is.
         """
         if self.last_run and self.last_run.state == "RUNNING":
+            killed = killed_runs.forget(self.project.root, self.project.environment)
+            if any(self.source.state_id in line.split() for line in killed):
+                return
             began = self.last_run.started_at.astimezone(UTC)
             message = (
                 f"A run of {self.source.name} is under way since {began:%H:%M} UTC: wait for its "
-                f"end. (If it was killed, Meltano takes five minutes to know.)"
+                f"end. (If it was killed on another machine, Meltano takes five minutes to know.)"
             )
             raise StackError(message)
 
@@ -174,15 +174,15 @@ class Reread:
             return None
 
     def _say(self, before: Counts | None, after: Counts | None) -> None:
-        click.secho(f"✓ {self.stream.name} of {self.source.name} has been read anew.", fg="green")
+        secho(f"✓ {self.stream.name} of {self.source.name} has been read anew.", fg="green")
         if after:
             was = f" ({before.live:,} before)" if before else ""
-            click.echo(
+            echo(
                 f"  {after.read_again:,} rows were read. The table has {after.live:,}{was}, and "
                 f"{after.deleted:,} that are marked as deleted."
             )
         if (dbt := f"dbt-{self.source.name}") in self.project.plugins:
-            click.echo(f"  What dbt makes of it follows with: meltano invoke {dbt}:build")
+            echo(f"  What dbt makes of it follows with: meltano invoke {dbt}:build")
 
 
 def find(catalog: Catalog | None, name: str, source: Source) -> Stream | None:

@@ -8,6 +8,7 @@ import click
 from stack.streams.catalog import Run
 from stack.streams.freshness import Verdict
 from stack.streams.listing import Listing, SourceReport, StreamReport
+from stack.terminal import plain, style
 
 MARKS = {Verdict.PASS: ("✓", "green"), Verdict.WARN: ("!", "yellow"), Verdict.ERROR: ("✗", "red")}
 RUNS = {
@@ -23,32 +24,30 @@ HEADINGS = ("stream", "replication", "bookmark", *NUMBERS, "newest row")
 def lines(found: Listing) -> Iterator[str]:
     """Return a listing's lines."""
     for note in found.notes:
-        yield click.style(f"! {note}", fg="yellow")
+        yield style(f"! {note}", fg="yellow")
     for report in found.sources:
         yield ""
         yield from _source(report)
     if found.orphans:
         yield ""
-        yield click.style("Raw datasets that no source's file names: orphaned", bold=True)
+        yield style("Raw datasets that no source's file names: orphaned", bold=True)
         for orphan in found.orphans:
             tables = "1 table" if orphan.tables == 1 else f"{orphan.tables} tables"
-            yield f"  {orphan.dataset}, {tables}. If nobody needs it: {orphan.removal}"
+            yield plain(f"  {orphan.dataset}, {tables}. If nobody needs it: {orphan.removal}")
     if found.orphaned_states:
         yield ""
-        yield click.style(
-            "States of no source: it would go on from there if it came back", bold=True
-        )
+        yield style("States of no source: it would go on from there if it came back", bold=True)
         for state_id in found.orphaned_states:
-            yield f"  To begin anew instead: meltano state clear {state_id}"
+            yield plain(f"  To begin anew instead: meltano state clear {state_id}")
 
 
 def _source(report: SourceReport) -> Iterator[str]:
     schedule = f" ({report.job}, at {report.interval})" if report.interval else ""
-    title = click.style(report.source, bold=True)
-    yield f"{title} → dataset {report.dataset}{schedule}"
+    title = style(report.source, bold=True)
+    yield f"{title} → {plain(f'dataset {report.dataset}{schedule}')}"
     yield f"  {_last_run(report)}"
     for note in report.notes:
-        yield click.style(f"  ! {note}", fg="yellow")
+        yield style(f"  ! {note}", fg="yellow")
     if report.streams:
         yield ""
         yield from _table([_row(stream) for stream in report.streams])
@@ -57,11 +56,11 @@ def _source(report: SourceReport) -> Iterator[str]:
         yield ""
         for stream in changed:
             for change in stream.changes:
-                yield click.style(f"  ! {stream.stream}: {change}", fg="yellow")
+                yield style(f"  ! {stream.stream}: {change}", fg="yellow")
     if report.not_filled:
-        yield f"  No stream fills {', '.join(report.not_filled)} any more."
+        yield plain(f"  No stream fills {', '.join(report.not_filled)} any more.")
     if report.not_selected:
-        yield f"  Not selected: {', '.join(report.not_selected)}."
+        yield plain(f"  Not selected: {', '.join(report.not_selected)}.")
 
 
 def _last_run(report: SourceReport) -> str:
@@ -87,9 +86,9 @@ def _row(stream: StreamReport) -> Sequence[str]:
     else:
         newest = "never loaded" if stream.is_loaded is False else ""
     return (
-        stream.stream,
-        f"{method} by {stream.replication_key}".strip() if is_by_key else method,
-        stream.bookmark or "-",
+        plain(stream.stream),
+        plain(f"{method} by {stream.replication_key}".strip() if is_by_key else method),
+        plain(stream.bookmark or "-"),
         "-" if stream.rows is None else f"{stream.rows:,}",
         "-" if stream.deleted is None else f"{stream.deleted:,}",
         newest,
@@ -107,14 +106,14 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
             align: Callable[[int], str] = cell.rjust if name in NUMBERS else cell.ljust
             cells.append(align(width))
         line = f"  {'  '.join(cells)}".rstrip()
-        yield click.style(line, dim=True) if row is HEADINGS else line
+        yield style(line, dim=True) if row is HEADINGS else line
 
 
 def _mark(verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
     mark, colour = MARKS[verdict]
-    return f" {click.style(mark, fg=colour)}"
+    return f" {style(mark, fg=colour)}"
 
 
 def _age(moment: datetime) -> str:

@@ -1,0 +1,142 @@
+"""Runs that were killed, which Meltano would take for running for another five minutes.
+
+`meltano run` writes a heartbeat into its system database each second. Whoever kills it with
+SIGKILL, or pulls the plug, leaves its run RUNNING there, and Meltano refuses the next one until the
+last heartbeat is five minutes old. Here such a run is recorded as failed as soon as it is known to
+be dead: no heartbeat for ten seconds, and no process on this machine that is Meltano, a tap or a
+loader of this project. Only where the database is a file: one that machines share says nothing
+about processes on the others.
+
+Run as a script, on Meltano's own Python, this file looks, waits and records.
+"""
+
+import contextlib
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+SILENT = timedelta(seconds=10)
+SUSPICIOUS = timedelta(seconds=2)
+"""After which silence it is worth a second of Meltano's start-up to look."""
+PATIENCE_SECONDS = 20.0
+"""How long to wait for the silence, and for a tap and a loader that Meltano has left behind."""
+SQLITE = "sqlite:///"
+PLUGINS = ("/.meltano/extractors/", "/.meltano/loaders/")
+
+
+def forget(root: Path, environment: str) -> list[str]:
+    """Record runs that were killed as failed; return a line for each.
+
+    Args:
+        root: the project's folder.
+        environment: whose runs are looked at.
+    """
+    if not suspected(root, environment):
+        return []
+    from stack import meltano
+
+    found = meltano.ask(
+        Path(__file__), environment, failing="Whether a run was killed can't be told"
+    )
+    return [
+        f"The run of {name} that began at {began} was killed: recorded as failed."
+        for name, began in found["killed"]
+    ]
+
+
+def suspected(root: Path, environment: str) -> bool:
+    """Return whether a run is RUNNING without a sign of life, in the database file of a project."""
+    uri = os.environ.get("MELTANO_DATABASE_URI") or f"{SQLITE}{root / '.meltano' / 'meltano.db'}"
+    path = Path(uri.removeprefix(SQLITE))
+    if not uri.startswith(SQLITE) or not path.is_file():
+        return False
+    # As SQLAlchemy writes it, in UTC.
+    before = (datetime.now(UTC) - SUSPICIOUS).replace(tzinfo=None).isoformat(" ")
+    query = """
+        select count(*) from runs
+        where state = 'RUNNING' and substr(job_name, 1, ?) = ? and last_heartbeat_at < ?
+    """
+    prefix = f"{environment}:"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            ((count,),) = database.execute(query, [len(prefix), prefix, before]).fetchall()
+    except sqlite3.Error:  # not one of Meltano's, or not yet
+        return False
+    return bool(count)
+
+
+def record(environment: str) -> dict[str, Any]:
+    """Record runs as failed that are known to be dead, on Meltano's own Python."""
+    from meltano.core.db import project_engine
+    from meltano.core.job.job import Job
+    from meltano.core.project import Project
+
+    project = Project.find()
+    project.activate_environment(environment)
+    root = Path(project.root).resolve()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    _, session_maker = project_engine(project)
+    while True:
+        with session_maker() as session:
+            running = session.query(Job).filter(
+                Job.job_name.startswith(f"{environment}:", autoescape=True),
+                Job._state == "RUNNING",
+            )
+            silent = [
+                job
+                for job in running
+                if job.last_heartbeat_at and datetime.now(UTC) - job.last_heartbeat_at > SILENT
+            ]
+            is_alone = not any(at_work(root))
+            if is_alone and silent:
+                killed = [(job.job_name, f"{job.started_at:%Y-%m-%d %H:%M} UTC") for job in silent]
+                for job in silent:
+                    job.fail("The process was killed.")
+                    job.save(session)
+                return {"killed": killed}
+            if not running.count():
+                return {"killed": []}
+        if time.monotonic() > deadline or any(at_work(root, plugins=False)):
+            return {"killed": []}
+        time.sleep(0.5)
+
+
+def at_work(root: Path, *, plugins: bool = True) -> Iterator[int]:
+    """Yield the processes that may run a job of a project, ours and our parents left out.
+
+    Args:
+        root: the project's folder.
+        plugins: whether taps and loaders count, which may outlive Meltano for a moment.
+    """
+    import psutil
+
+    own = {process.pid for process in [psutil.Process(), *psutil.Process().parents()]}
+    for process in psutil.process_iter():
+        if process.pid in own:
+            continue
+        try:
+            command = process.cmdline()
+            is_meltano = any(Path(part).name == "meltano" for part in command[:3])
+            is_plugin = plugins and any(kind in part for kind in PLUGINS for part in command[:3])
+            if not is_meltano and not is_plugin:
+                continue
+            folder = Path(process.cwd())
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.AccessDenied:  # somebody else's: it may be
+            folder = root
+        if folder.is_relative_to(root):
+            yield process.pid
+
+
+if __name__ == "__main__":
+    # Meltano logs to standard output unless its command line has told it otherwise.
+    with contextlib.redirect_stdout(sys.stderr):
+        found = record(sys.argv[1])
+    json.dump(found, sys.stdout)

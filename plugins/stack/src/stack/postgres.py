@@ -1,0 +1,84 @@
+"""A Postgres database, reached as our tap reaches it.
+
+What the tap's settings mean (a URL, a tunnel, a token, a list of servers) only the tap knows: it
+lends its way there, from its own environment.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+TAP = "tap-postgres-arrow"
+MODULE = "tap_postgres_arrow.connection"
+SECONDS = 6
+"""How long a server has to answer."""
+
+Connection = psycopg.Connection[dict[str, Any]]
+
+
+class RefusedError(Exception):
+    """There is no way in.
+
+    Attributes:
+        problem: what is wrong, and where.
+        fix: what to do; the tap's settings stand in backticks.
+    """
+
+    def __init__(self, problem: str, fix: str) -> None:
+        """Take both."""
+        super().__init__(f"Can't connect to Postgres: {problem}. {fix}")
+        self.problem = problem
+        self.fix = fix
+
+
+@contextmanager
+def connected(
+    executable: str, config: Mapping[str, Any], variables: Mapping[str, str], name: str
+) -> Iterator[tuple[Connection, str]]:
+    """Yield a connection that commits each statement, and where it leads.
+
+    Args:
+        executable: the tap's.
+        config: the tap's settings.
+        variables: what the tap sees of its environment.
+        name: who we are, for the database's administrators.
+
+    Raises:
+        RefusedError: the database can't be reached, or lets nobody in.
+    """
+    # Its settings go through a pipe: there are passwords in them.
+    with subprocess.Popen(  # noqa: S603
+        [Path(executable).with_name("python"), "-m", MODULE],
+        env={**variables, "PGCONNECT_TIMEOUT": str(SECONDS)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as lender:
+        # Both ends are there: they were asked for.
+        assert lender.stdin and lender.stdout and lender.stderr  # noqa: S101
+        lender.stdin.write(f"{json.dumps(config)}\n")
+        lender.stdin.flush()
+        lent = lender.stdout.readline()
+        if not lent:
+            said = lender.stderr.read().strip().splitlines()
+            problem = f"{TAP} has broken off: {said[-1] if said else 'it says nothing'}"
+            raise RefusedError(problem, "Install it anew: `make setup`.")
+        way = json.loads(lent)
+        if "problem" in way:
+            raise RefusedError(way["problem"], way["fix"])
+        with psycopg.connect(
+            way["conninfo"],
+            application_name=name,
+            autocommit=True,
+            # Behind a pooler, a statement that is prepared belongs to somebody else's session.
+            prepare_threshold=None,
+            row_factory=dict_row,
+        ) as connection:
+            yield connection, way["at"]

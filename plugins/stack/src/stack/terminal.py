@@ -1,0 +1,44 @@
+"""What `stack` prints: text of others is shown as text, whatever it holds."""
+
+import re
+from typing import Any
+
+import click
+
+# What a terminal takes for a command, what turns the direction of writing, and halves of
+# characters, which can't be encoded. A tab and the end of a line stay.
+CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+LONGEST_LINE = 2000
+
+
+def plain(text: str) -> str:
+    """Return a text that no terminal obeys, with control characters written out.
+
+    Lines longer than 2,000 characters end there, and say how much is missing.
+    """
+    written = CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
+    if len(written) <= LONGEST_LINE:
+        return written
+    return "\n".join(
+        line
+        if len(line) <= LONGEST_LINE
+        else f"{line[:LONGEST_LINE]}… ({len(line) - LONGEST_LINE:,} characters more)"
+        for line in written.split("\n")
+    )
+
+
+def echo(text: str = "", *, nl: bool = True) -> None:
+    """Print a text, made plain."""
+    click.echo(plain(text), nl=nl)
+
+
+def style(text: str, **looks: Any) -> str:
+    """Return a text, made plain, with colours and the like (see `click.style`)."""
+    return click.style(plain(text), **looks)
+
+
+def secho(text: str, *, nl: bool = True, **looks: Any) -> None:
+    """Print a text, made plain, with colours and the like (see `click.style`)."""
+    click.echo(style(text, **looks), nl=nl)
