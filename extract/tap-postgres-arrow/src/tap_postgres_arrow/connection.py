@@ -262,6 +262,8 @@ class Connector:
                 try:
                     connection = opened(self._conninfo(server, wanted))
                 except errors as error:
+                    if self._tunnel:
+                        self._tunnel.require_open()
                     failures[str(server)] = self._refusal(server, self._reason(error))
                     if NO_STANDBY in str(error):
                         primaries.append((server, ANY))

@@ -8,7 +8,6 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-
 from tap_postgres_arrow.column_types import Field
 from tap_postgres_arrow.database import (
     STOPPED,

@@ -104,7 +104,7 @@ def test_a_statement_that_takes_long_is_waited_for(pipeline: Pipeline) -> None:
 def test_a_server_that_takes_connections_and_says_nothing(pipeline: Pipeline, way: Way) -> None:
     way.is_open = False
     with pytest.raises(
-        TapError, match="Can't connect to Postgres: no answer.*no answer within 1 s"
+        TapError, match=r"Can't connect to Postgres: no answer.*no answer within 1 s"
     ):
         TapPostgresArrow(config=pipeline.config).connection.close()
 
