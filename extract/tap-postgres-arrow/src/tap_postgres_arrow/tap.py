@@ -124,7 +124,12 @@ class TapPostgresArrow(Tap):
             th.StringType,
             description="An SSH server through which Postgres is reached.",
         ),
-        th.Property("ssh_port", th.IntegerType, default=22, description="Its port."),
+        th.Property(
+            "ssh_port",
+            th.IntegerType(minimum=1, maximum=65535),
+            default=22,
+            description="Its port.",
+        ),
         th.Property("ssh_user", th.StringType, description="Who logs in there."),
         th.Property(
             "ssh_private_key",
