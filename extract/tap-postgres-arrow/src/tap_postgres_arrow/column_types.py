@@ -7,7 +7,8 @@ shows them as a table.
 """
 
 import datetime
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,7 +26,8 @@ NUMERIC_DIGITS = (29, 9)
 BIGNUMERIC_DIGITS = (38, 38)
 NUMERIC = pa.decimal128(38, 9)
 BIGNUMERIC = pa.decimal256(76, 38)
-MONEY_DIGITS = (17, 2)
+# Of 64 bits, with as many after the point as the server's locale says: three at most.
+MONEY_DIGITS = (19, 3)
 DECIMAL_FORMATS = ("singer.decimal", "x-singer.decimal")
 
 
@@ -60,6 +62,11 @@ class Kind(StrEnum):
     BYTES = "bytea"
 
 
+# What infinity becomes: the first and the last that BigQuery has.
+ENDS: Mapping[Kind, tuple[str, str]] = {
+    Kind.DATE: ("0001-01-01", "9999-12-31"),
+    Kind.TIMESTAMP: ("0001-01-01 00:00:00+00", "9999-12-31 23:59:59.999999+00"),
+}
 # What an array's elements can be, where the array is one in the warehouse too.
 ELEMENTS = frozenset(Kind) - {Kind.BIGNUMERIC, Kind.JSON, Kind.BYTES}
 
@@ -165,12 +172,14 @@ class Field:
         expression: what stands for it in a select list.
         kind: how the value, or each element, travels.
         repeated: whether it is an array of such values.
+        is_json_text: whether it is JSON that somebody else may have written, not Postgres.
     """
 
     name: str
     expression: str
     kind: Kind
     repeated: bool = False
+    is_json_text: bool = False
 
     def convert(self, values: pa.Array) -> pa.Array:
         """Return the column as it is written to a file.
@@ -188,34 +197,46 @@ class Field:
         return pa.ListArray.from_arrays(values.offsets, converted)
 
 
-def field_of(name: str, column: PostgresType, schema: Mapping[str, Any]) -> Field:
+def field_of(name: str, source: str, column: PostgresType, schema: Mapping[str, Any]) -> Field:
     """Return how a column travels under a JSON Schema.
 
     Args:
-        name: the column's name.
+        name: the property's name.
+        source: the column's name.
         column: what it is in Postgres.
         schema: what it is to be; from `json_schema`, or declared by the user.
     """
-    sql = identifier(name)
+    sql = identifier(source)
     types = schema.get("type", [])
     if "array" in types and "object" not in types and isinstance(schema.get("items"), Mapping):
         kind = _scalar_kind(schema["items"])
         if kind in ELEMENTS:
-            return Field(name, _array(sql, kind), kind, repeated=True)
+            return Field(name, _array(sql, kind, column), kind, repeated=True)
     kind = _scalar_kind(schema)
-    return Field(name, EXPRESSIONS[kind](sql, column), kind)
+    is_json_text = kind is Kind.JSON and column.name not in ("jsonb", "hstore")
+    return Field(name, EXPRESSIONS[kind](sql, column), kind, is_json_text=is_json_text)
 
 
-def _array(sql: str, kind: Kind) -> str:
+def _array(sql: str, kind: Kind, column: PostgresType) -> str:
     """Select an array whose elements travel natively, or as text.
 
     BigQuery doesn't tell a null array from an empty one, and has no arrays of arrays: an array of
-    more dimensions becomes one with a null element, which `Field.convert` refuses.
+    more dimensions becomes one with a null element, which `Field.convert` refuses. One whose
+    elements are numbered from another than 1 is numbered anew, as a slice is: nobody else knows
+    such numbers.
     """
     element = Kind.TEXT if kind is Kind.NUMERIC else kind
+    array = f"{sql}::numeric[]" if column.element == "money" else sql
+    array = f"{array}::{element}[]"
+    if kind in ENDS:
+        first, last = ENDS[kind]
+        array = (
+            f"array_replace(array_replace({array}, '-infinity', '{first}'), 'infinity', '{last}')"
+        )
     return (
         f"case when array_ndims({sql}) > 1 then array[null]::{element}[] "
-        f"else coalesce({sql}::{element}[], '{{}}') end"
+        f"when array_lower({sql}, 1) <> 1 then ({array})[:] "
+        f"else coalesce({array}, '{{}}') end"
     )
 
 
@@ -223,6 +244,8 @@ def _cast(kind: Kind, *native: str) -> Callable[[str, PostgresType], str]:
     """Select a value as it is where its type is one of `native`, else by a cast."""
 
     def expression(sql: str, column: PostgresType) -> str:
+        if column.name == "money" and kind is not Kind.TEXT:
+            sql = f"{sql}::numeric"
         return sql if column.name in native else f"{sql}::{kind}"
 
     return expression
@@ -232,8 +255,9 @@ def _decimal(sql: str, column: PostgresType) -> str:
     return f"{sql}::numeric::text" if column.name == "money" else f"{sql}::text"
 
 
-def _moment(first: str, last: str, kind: Kind) -> Callable[[str, PostgresType], str]:
+def _moment(kind: Kind) -> Callable[[str, PostgresType], str]:
     """Select a date or a timestamp; infinity becomes the last one that BigQuery has."""
+    first, last = ENDS[kind]
 
     def expression(sql: str, column: PostgresType) -> str:
         if kind is Kind.TIMESTAMP and column.name == "timestamp":
@@ -251,7 +275,7 @@ def _moment(first: str, last: str, kind: Kind) -> Callable[[str, PostgresType], 
 def _json(sql: str, column: PostgresType) -> str:
     if column.name in ("json", "jsonb"):
         return f"{sql}::text"
-    return f"{sql}::jsonb::text" if column.name == "hstore" else f"to_jsonb({sql})::text"
+    return f"{sql}::jsonb::text" if column.name == "hstore" else f"to_json({sql})::text"
 
 
 EXPRESSIONS: Mapping[Kind, Callable[[str, PostgresType], str]] = {
@@ -261,15 +285,45 @@ EXPRESSIONS: Mapping[Kind, Callable[[str, PostgresType], str]] = {
     Kind.NUMERIC: _decimal,
     Kind.BIGNUMERIC: _decimal,
     Kind.TEXT: _cast(Kind.TEXT, "text", "varchar", "bpchar"),
-    Kind.DATE: _moment("0001-01-01", "9999-12-31", Kind.DATE),
+    Kind.DATE: _moment(Kind.DATE),
     Kind.TIME: _cast(Kind.TIME, "time"),
-    Kind.TIMESTAMP: _moment(
-        "0001-01-01 00:00:00+00", "9999-12-31 23:59:59.999999+00", Kind.TIMESTAMP
-    ),
+    Kind.TIMESTAMP: _moment(Kind.TIMESTAMP),
     Kind.JSON: _json,
     # Postgres breaks base64 into lines.
     Kind.BYTES: lambda sql, _: f"translate(encode({sql}::bytea, 'base64'), E'\\n', '')",
 }
+
+
+PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+LONE = r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+# What is left of these is lone: an escaped backslash, and a pair.
+PAIRED = rf"\\\\|{PAIR}"
+
+
+def lone_surrogates(values: pa.Array) -> list[int]:
+    """Return the places of the JSON texts that have half of a character.
+
+    Postgres' `json` takes it; BigQuery's parser and most others refuse the whole document.
+    """
+    # Most batches have none: to look through all their bytes at once costs next to nothing.
+    text = values.buffers()[2].to_pybytes() if len(values) and values.buffers()[2] else b""
+    if b"\\" not in text or rb"\u" not in text:
+        return []
+    escaped = pc.or_kleene(pc.match_substring(values, r"\ud"), pc.match_substring(values, r"\uD"))
+    found = pc.indices_nonzero(pc.fill_null(escaped, fill_value=False))
+    alone = pc.replace_substring_regex(values.take(found), PAIRED, "")
+    broken: list[int] = found.filter(pc.match_substring_regex(alone, LONE)).to_pylist()
+    return broken
+
+
+def without_lone_surrogates(values: pa.Array, broken: Sequence[int]) -> pa.Array:
+    """Return JSON texts with U+FFFD for each half of a character in those that have one."""
+    texts = [
+        re.sub(rf"({PAIRED})|{LONE}", lambda found: found[1] or r"\ufffd", values[place].as_py())
+        for place in broken
+    ]
+    mask = pc.is_in(pa.array(range(len(values))), pa.array(broken, pa.int64()))
+    return pc.replace_with_mask(values, mask, pa.array(texts, values.type))
 
 
 def _as_it_is(values: pa.Array) -> pa.Array:

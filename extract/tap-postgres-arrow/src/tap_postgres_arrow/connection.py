@@ -37,14 +37,25 @@ PARAMETERS = {
     "ssl_certificate_authority": "sslrootcert",
     "ssl_client_certificate": "sslcert",
     "ssl_client_private_key": "sslkey",
+    "keepalives_idle": "keepalives_idle",
+    "keepalives_interval": "keepalives_interval",
+    "keepalives_count": "keepalives_count",
+    "tcp_user_timeout": "tcp_user_timeout",
 }
 # What neither `url`, a setting nor libpq's own variable says. All else libpq takes from where it
 # always does.
 DEFAULTS = {
     "connect_timeout": os.environ.get("PGCONNECT_TIMEOUT", "30"),
     "application_name": os.environ.get("PGAPPNAME", "tap-postgres-arrow"),
+    # A silent connection is probed, so that no router or load balancer forgets it.
+    "keepalives_idle": "60",
+    "keepalives_interval": "10",
+    "keepalives_count": "6",
+    "tcp_user_timeout": "120000",
 }
-ALWAYS = {"client_encoding": "UTF8"}
+# Whatever the database's encoding or the role's `client_encoding`, text arrives as UTF-8.
+ENCODING = "UTF8"
+ALWAYS = {"client_encoding": ENCODING}
 FILES = ("sslrootcert", "sslcert", "sslkey")
 ANY = "any"
 PREFER_STANDBY = "prefer-standby"
@@ -251,6 +262,8 @@ class Connector:
                 try:
                     connection = opened(self._conninfo(server, wanted))
                 except errors as error:
+                    if self._tunnel:
+                        self._tunnel.require_open()
                     failures[str(server)] = self._refusal(server, self._reason(error))
                     if NO_STANDBY in str(error):
                         primaries.append((server, ANY))

@@ -1,22 +1,36 @@
 """Postgres through ADBC: connections, queries, COPY as Arrow batches, and what errors mean."""
 
 import re
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import adbc_driver_manager
 import pyarrow as pa
 from adbc_driver_postgresql import StatementOptions, dbapi
 
-from tap_postgres_arrow.connection import Connector
-from tap_postgres_arrow.errors import TapError
+from tap_postgres_arrow.connection import ENCODING, Connector
+from tap_postgres_arrow.errors import TapError, shortened
 
 OLDEST_VERSION = 13
+# The driver asks for the types once it is connected: that much for both.
+ANSWER_SECONDS = 40
+# A statement may take any time. After this much of silence, the tap asks on another connection
+# whether it is still at work, and once more if that gets no answer.
+SILENT_SECONDS = 60
+ASKS = 2
+LOOK_SECONDS = 5
+STOPPED = "Stopped, since the run has ended."
 # A table that somebody else has locked for longer than this isn't waited for: whoever comes
 # after us would wait too.
 LOCK_SECONDS = 60
+# In a database of this encoding, a text is any bytes: nothing can convert them, or vouch for them.
+ANY_BYTES = "SQL_ASCII"
 # How Postgres writes what travels as text.
 SESSION = {
     "timezone": "UTC",
@@ -27,9 +41,47 @@ SESSION = {
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": "0",
 }
+# What only newer servers have. A run is one transaction, which may take hours.
+SESSION_IF_KNOWN = {"transaction_timeout": "0"}
+SERVER = f"""
+select
+    current_setting('server_version_num')::int as version,
+    current_setting('server_encoding') as encoding,
+    pg_catalog.pg_backend_pid() as process,
+    set_config(
+        'client_encoding',
+        case current_setting('server_encoding')
+            when '{ANY_BYTES}' then '{ANY_BYTES}' else '{ENCODING}'
+        end,
+        true
+    ),
+"""
 # Four streams at once, with what Parquet's writer holds beside, stay well under 400 MiB.
 BATCH_SIZE = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(4 * 2**20)}
+# As Postgres says it (and no SQLSTATE comes with what is refused at the door).
+TOO_MANY_CONNECTIONS = re.compile(
+    r"too many connections for [^\n]+|too many clients already|remaining connection slots [^\n]+"
+)
+REASON_CHARACTERS = 500
 ERRORS = (adbc_driver_manager.Error, pa.ArrowException, OSError)
+
+
+def in_background[Result](work: Callable[[], Result]) -> "Future[Result]":
+    """Do something on a thread that nobody has to wait for.
+
+    The driver's calls can't be interrupted. A thread that waits for this one's result can: by a
+    signal, or when it has waited enough.
+    """
+    future: Future[Result] = Future()
+
+    def do() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=do, daemon=True).start()
+    return future
 
 
 def identifier(name: str) -> str:
@@ -55,6 +107,33 @@ class Place:
         return f"leave it out with `select: ['*.*', '!{self.stream}.*']`"
 
 
+class PostgresError(TapError):
+    """What Postgres said no to.
+
+    Attributes:
+        state: its SQLSTATE; empty where it has none.
+    """
+
+    def __init__(self, message: str, state: str = "") -> None:
+        """Take the message that a user sees."""
+        super().__init__(message)
+        self.state = state
+
+    def of_column(self, column: str) -> "PostgresError":
+        """Return the error with the column that it is about."""
+        stream, said = str(self).split(": ", 1)
+        return PostgresError(f"{stream}, column '{column}': {said}", self.state)
+
+    @property
+    def is_of_a_value(self) -> bool:
+        """Whether a value is to blame, or what computes it: so one column might be."""
+        return self.state.startswith(("22", "P0", "XX"))
+
+
+class TooManyConnectionsError(TapError):
+    """The server, the database or the role has as many connections as it may have."""
+
+
 class Database:
     """A Postgres database, by the tap's settings."""
 
@@ -68,14 +147,71 @@ class Database:
         """Open a connection.
 
         Raises:
+            TooManyConnectionsError: there are as many as there may be.
             ConnectError: Postgres can't be reached, or lets nobody in by these settings.
         """
-        raw = self._connector.connect(dbapi.connect, ERRORS)
-        return Connection(raw, self.user)
+        return Connection(self._connector.connect(_opened, ERRORS), self.user)
 
     def close(self) -> None:
         """Leave the way to it: a tunnel, files with certificates."""
         self._connector.close()
+
+    def wait[Result](
+        self, work: "Future[Result]", connections: Callable[[], Collection["Connection"]]
+    ) -> Result:
+        """Wait for something that is done on connections; see that Postgres is at it.
+
+        A connection that is dead may look like one whose statement takes long: through a tunnel,
+        say, or with a server that hangs, keepalives are answered.
+
+        Args:
+            work: what is done, on other threads.
+            connections: the connections that it is done on.
+
+        Returns:
+            Its result; or raises what it raised.
+
+        Raises:
+            TapError: Postgres doesn't answer any more.
+        """
+        asked = time.monotonic()
+        while True:
+            try:
+                return work.result(LOOK_SECONDS)
+            except TimeoutError:
+                if work.done():
+                    raise
+            now = time.monotonic()
+            silent = [c for c in connections() if now - c.heard > SILENT_SECONDS and c.is_waiting]
+            if silent and now - asked > SILENT_SECONDS:
+                self._require_at_work(silent)
+                asked = time.monotonic()
+
+    def _require_at_work(self, connections: Collection["Connection"]) -> None:
+        ids = ", ".join(str(connection.process) for connection in connections)
+        query = f"select count(*) as count from pg_catalog.pg_stat_activity where pid in ({ids})"
+
+        def ask() -> int:
+            with self.connect() as other:
+                return int(other.rows(query)[0]["count"])
+
+        for _ in range(ASKS):
+            try:
+                found = in_background(ask).result(ANSWER_SECONDS + LOOK_SECONDS)
+            except TooManyConnectionsError:
+                return
+            except (TapError, TimeoutError) as error:
+                problem = str(error) or "A new connection gets no answer either."
+            else:
+                if found == len(connections):
+                    return
+                problem = "The server has no such session any more: something on the way lost it."
+                break
+        message = (
+            f"Postgres has been silent for more than {SILENT_SECONDS} s. {problem} Run again: what "
+            f"is complete is not read twice."
+        )
+        raise TapError(message)
 
     def begin(self, connection: "Connection", snapshot: str | None = None) -> None:
         """Begin to read what the database held at one moment, and nothing else.
@@ -92,10 +228,16 @@ class Database:
             connection.execute(f"set transaction snapshot {literal(snapshot)}")
         settings = {**SESSION, "statement_timeout": self._statement_timeout}
         # Until the transaction's end only: behind a pooler, the session isn't ours.
-        locally = (f"set_config({literal(k)}, {literal(v)}, true)" for k, v in settings.items())
-        version = "current_setting('server_version_num')::int as version"
-        (server,) = connection.rows(f"select {version}, {', '.join(locally)}")
+        locally = [f"set_config({literal(k)}, {literal(v)}, true)" for k, v in settings.items()]
+        locally += [
+            f"case when current_setting({literal(k)}, true) is not null "
+            f"then set_config({literal(k)}, {literal(v)}, true) end"
+            for k, v in SESSION_IF_KNOWN.items()
+        ]
+        (server,) = connection.rows(SERVER + ", ".join(locally))
         require_version(server["version"])
+        connection.holds_any_bytes = server["encoding"] == ANY_BYTES
+        connection.process = server["process"]
 
 
 class Connection:
@@ -103,12 +245,18 @@ class Connection:
 
     Attributes:
         place: what it is used for at the moment, for errors; None while that is no stream.
+        holds_any_bytes: whether a text needn't be UTF-8.
+        process: the id of the server's process that serves it.
+        heard: when it last answered, on the monotonic clock.
     """
 
     def __init__(self, raw: dbapi.Connection, user: str | None) -> None:
         """Wrap a connection of ADBC's."""
         self._raw = raw
         self.place: Place | None = None
+        self.holds_any_bytes = False
+        self.process = 0
+        self.heard = time.monotonic()
         self._user = user
         self._running: dbapi.Cursor | None = None
         self._is_cancelled = False
@@ -137,8 +285,7 @@ class Connection:
         """Run a query of few rows."""
         with self._explained(), self._cursor() as cursor:
             cursor.execute(sql)
-            found: list[dict[str, Any]] = cursor.fetch_arrow_table().to_pylist()
-            return found
+            return _to_pylist(cursor.fetch_arrow_table())
 
     def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
         """Run a query by COPY; yield its rows as Arrow batches of some 4 MiB."""
@@ -155,6 +302,13 @@ class Connection:
                     except StopIteration:
                         return
                 yield batch
+                # Whoever took it may have taken their time.
+                self.heard = time.monotonic()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is used, so that an answer is to be expected."""
+        return self._running is not None
 
     def commit(self) -> None:
         """End the transaction, with whatever it has locked, and begin another."""
@@ -169,14 +323,14 @@ class Connection:
 
     def _require_going_on(self) -> None:
         if self._is_cancelled:
-            message = "Stopped, since the run has ended."
-            raise TapError(message)
+            raise TapError(STOPPED)
 
     @contextmanager
     def _cursor(self) -> Iterator[dbapi.Cursor]:
         self._require_going_on()
         cursor = self._raw.cursor(adbc_stmt_kwargs=BATCH_SIZE)
         self._running = cursor
+        self.heard = time.monotonic()
         try:
             yield cursor
         finally:
@@ -191,7 +345,7 @@ class Connection:
             raise explained(error, self.place, self._user) from error
 
 
-def explained(error: BaseException, place: Place | None, user: str | None) -> TapError:
+def explained(error: BaseException, place: Place | None, user: str | None) -> PostgresError:
     """Return the error that a user sees, with its mend.
 
     Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -203,10 +357,18 @@ def explained(error: BaseException, place: Place | None, user: str | None) -> Ta
     text = reason(error)
     match state:
         case "42501":
+            reader = (
+                user if re.fullmatch("[a-z_][a-z0-9_]*", user or "") else identifier(user or "…")
+            )
             mend = (
-                f"Let the tap read it (`grant select on {relation} to {user or '…'}`, and `grant "
+                f"Let the tap read it (`grant select on {relation} to {reader}`, and `grant "
                 f"usage on schema …`), or {left_out}; one column with `select: "
                 f"['!<stream>.<column>']`"
+            )
+        case "42P01" | "42703" | "3F000" if "\\x" in text:
+            mend = (
+                f"Its name isn't UTF-8, in a database whose encoding is {ANY_BYTES}: rename it, or "
+                f"{left_out}"
             )
         case "42P01" | "42703" | "3F000":
             mend = f"It was there a moment ago: if it has gone for good, {left_out}; else run again"
@@ -229,17 +391,29 @@ def explained(error: BaseException, place: Place | None, user: str | None) -> Ta
                 "The tap reads in transactions: connect to Postgres itself, or to a pool whose "
                 "`pool_mode` is `transaction` or `session`"
             )
+        case "22023" if "parameter" in text:
+            mend = "Correct that setting of the extractor: `30min`, say, or `0` for no limit"
         case _ if state.startswith("22"):
-            mend = "A value doesn't fit the type that `schema` declares for it: declare another"
+            mend = (
+                f"Correct the value, or the view that computes it, at the source; declare another "
+                f"type for the column in the extractor's `schema`; or {left_out}"
+            )
         case _ if state.startswith(("08", "57P")) or "connection" in text:
             mend = "The connection was lost. Run again: what is complete is not read twice"
         case _:
             mend = f"If it stays so, {left_out}"
-    return TapError(f"{where}: {text}. {mend}.")
+    return PostgresError(f"{where}: {text}. {mend}.", state)
 
 
 def reason(error: BaseException) -> str:
     """Return what Postgres or libpq said, in one line and without the query."""
+    return shortened(_reason(error), REASON_CHARACTERS)
+
+
+def _reason(error: BaseException) -> str:
+    # In whichever language the server speaks.
+    if said := dict(getattr(error, "details", None) or ()).get(b"PG_DIAG_MESSAGE_PRIMARY"):
+        return str(said.decode(errors="backslashreplace")).rstrip(".")
     text = str(error)
     if said := re.search(r"(?:ERROR|FATAL|PANIC):\s+(.+)", text):
         return said[1].strip().rstrip(".")
@@ -264,3 +438,55 @@ def require_version(number: int) -> None:
             f"extractor for it (`meltanolabs-tap-postgres`)."
         )
         raise TapError(message)
+
+
+def _to_pylist(table: pa.Table) -> list[dict[str, Any]]:
+    """Return a table's rows; of a text that isn't UTF-8, the stray bytes are escaped."""
+    try:
+        rows: list[dict[str, Any]] = table.to_pylist()
+    except UnicodeDecodeError:
+        as_bytes = {pa.string(): pa.binary(), pa.list_(pa.string()): pa.list_(pa.binary())}
+        columns = [column.cast(as_bytes.get(column.type, column.type)) for column in table.columns]
+        raw = pa.Table.from_arrays(columns, names=table.column_names).to_pylist()
+        rows = [{name: _decoded(value) for name, value in row.items()} for row in raw]
+    return rows
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(item) for item in value]
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+
+
+def _opened(conninfo: str) -> dbapi.Connection:
+    """Open a connection by libpq's connection string.
+
+    Raises:
+        TooManyConnectionsError: there are as many as there may be.
+        adbc_driver_manager.Error: there is none.
+        OSError: there was no answer in time.
+    """
+    try:
+        return in_background(partial(_open, conninfo)).result(ANSWER_SECONDS)
+    except TimeoutError:
+        message = f"timeout expired: no answer within {ANSWER_SECONDS} s"
+        raise OSError(message) from None
+    except ERRORS as error:
+        if said := TOO_MANY_CONNECTIONS.search(str(error)):
+            message = (
+                f"Can't connect to Postgres: {said[0]}. Lower the extractor's "
+                f"`max_parallel_streams` (it needs one connection more than that), or raise "
+                f"the limit."
+            )
+            raise TooManyConnectionsError(message) from None
+        raise
+
+
+def _open(conninfo: str) -> dbapi.Connection:
+    try:
+        return dbapi.connect(conninfo)
+    except ERRORS as error:
+        # The driver reads the names of all types, and one of them isn't UTF-8.
+        if getattr(error, "sqlstate", None) != "22021":
+            raise
+    return dbapi.connect(f"{conninfo} client_encoding={ANY_BYTES}")

@@ -1,7 +1,7 @@
 """What there is to read: relations, columns, keys and types, from the system catalogs."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -10,6 +10,18 @@ from tap_postgres_arrow.column_types import JSONSchema, PostgresType, json_schem
 from tap_postgres_arrow.database import Connection, identifier, literal
 
 XMIN = "xmin"
+# What loaders write into every row. A source that is a warehouse itself may have such columns.
+METADATA_NAMES = frozenset(
+    f"_sdc_{name}"
+    for name in (
+        "extracted_at",
+        "received_at",
+        "batched_at",
+        "deleted_at",
+        "sequence",
+        "table_version",
+    )
+)
 
 
 class RelationKind(StrEnum):
@@ -24,9 +36,15 @@ class RelationKind(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column. Its number is never given to another, even if its name is."""
+    """A column. Its number is never given to another, even if its name is.
+
+    Attributes:
+        name: the property's name: the column's, unless that is one of the loader's own.
+        source: the column's name.
+    """
 
     name: str
+    source: str
     number: int
     type: PostgresType
     is_nullable: bool
@@ -139,7 +157,7 @@ keys as (
     cross join lateral (
         select
             array_agg(attname::text order by position) as names,
-            bool_and(attnotnull) as are_never_null
+            bool_and(attnotnull and {is_checked}) as are_never_null
         from unnest(pg_index.indkey) with ordinality as indexed (number, position)
         inner join pg_catalog.pg_attribute
             on attrelid = pg_index.indrelid and attnum = indexed.number
@@ -173,7 +191,7 @@ select
     coalesce(types.modifier, pg_attribute.atttypmod) as modifier,
     elements.name as element,
     elements.modifier as element_modifier,
-    not pg_attribute.attnotnull as is_nullable,
+    not (pg_attribute.attnotnull and {is_checked}) as is_nullable,
     pg_catalog.col_description(pg_class.oid, pg_attribute.attnum) as description
 from pg_catalog.pg_class
 inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
@@ -210,6 +228,16 @@ where
     and {schemas}
 order by schema, relation, number
 """
+# A NOT NULL that is NOT VALID, as of Postgres 18, holds for new rows only; `attnotnull` is true all
+# the same. Source: https://www.postgresql.org/docs/18/catalog-pg-attribute.html
+IS_CHECKED = """not exists (
+    select from pg_catalog.pg_constraint
+    where
+        pg_constraint.conrelid = pg_attribute.attrelid
+        and pg_constraint.contype = 'n'
+        and pg_constraint.conkey = array[pg_attribute.attnum]
+        and not pg_constraint.convalidated
+)"""
 USERS_SCHEMAS = "pg_namespace.nspname <> 'information_schema' and pg_namespace.nspname !~ '^pg_'"
 
 
@@ -225,7 +253,7 @@ def discover(connection: Connection, schemas: Sequence[str]) -> list[Relation]:
     """
     among = ", ".join(map(literal, schemas))
     chosen = f"pg_namespace.nspname in ({among})" if schemas else USERS_SCHEMAS
-    rows = connection.rows(COLUMNS.format(schemas=chosen))
+    rows = connection.rows(COLUMNS.format(schemas=chosen, is_checked=IS_CHECKED))
     by_relation = itertools.groupby(rows, key=lambda row: (row["schema"], row["relation"]))
     return [_relation(list(columns)) for _, columns in by_relation]
 
@@ -244,12 +272,24 @@ def _relation(rows: Sequence[dict[str, Any]]) -> Relation:
     )
 
 
-def _columns(rows: Iterable[dict[str, Any]]) -> Iterable[Column]:
+def _property(column: str, others: Collection[str]) -> str:
+    """Return the name under which a column arrives: another where the loader has that one."""
+    if column.lower() not in METADATA_NAMES:
+        return column
+    name = f"source{column}"
+    while name in others:
+        name = f"source_{name}"
+    return name
+
+
+def _columns(rows: Collection[dict[str, Any]]) -> Iterable[Column]:
+    names = {row["name"] for row in rows}
     for row in rows:
         # A domain over an array says what its elements are; so does one that is an element.
         modifier = row["modifier"] if row["modifier"] != -1 else row["element_modifier"]
         yield Column(
-            name=row["name"],
+            name=_property(row["name"], names),
+            source=row["name"],
             number=row["number"],
             type=PostgresType(row["type"], -1 if modifier is None else modifier, row["element"]),
             is_nullable=row["is_nullable"],

@@ -1,22 +1,34 @@
 """One run: a snapshot, and the streams that are read from it, several at a time."""
 
-import contextlib
+import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from singer_sdk.singerlib.messages import StateMessage
-
-from tap_postgres_arrow.database import Connection
+from tap_postgres_arrow.column_types import Field
+from tap_postgres_arrow.database import (
+    STOPPED,
+    Connection,
+    PostgresError,
+    TooManyConnectionsError,
+    in_background,
+)
+from tap_postgres_arrow.errors import TapError
 from tap_postgres_arrow.handover import Handover
+from tap_postgres_arrow.messages import IndependentStateMessage, KeysMessage
 from tap_postgres_arrow.output import Output
 from tap_postgres_arrow.reading import Run, StreamReader
 from tap_postgres_arrow.replication import Bookmark
 from tap_postgres_arrow.snapshot import export_snapshot
 from tap_postgres_arrow.streams import PostgresStream
+
+# Each query of a search for the column that fails.
+SEARCH_SECONDS = 60
+# How long a stream that is being read may take to stop.
+STOP_SECONDS = 20
 
 if TYPE_CHECKING:
     from tap_postgres_arrow.tap import TapPostgresArrow
@@ -26,12 +38,13 @@ class Extraction:
     """Reads streams in the background; whoever needs one waits for it."""
 
     def __init__(self, tap: "TapPostgresArrow", streams: Sequence[PostgresStream]) -> None:
-        """Take the snapshot and begin to read.
+        """Take the snapshot.
 
         Raises:
-            TapError: there is no connection to be had.
+            TapError: it can't be taken.
         """
         self._tap = tap
+        self._streams = streams
         output = Output(tap.write_message)
         batches = tap.config["emit"] == "batches"
         self._run = Run(
@@ -41,92 +54,199 @@ class Extraction:
             output=output,
             handover=Handover(tap.config["batch_bytes"], output) if batches else None,
             max_delete_fraction=float(tap.config["max_delete_fraction"]),
+            nullifies=tap.config["invalid_values"] == "nullify",
         )
         self._completing = threading.Lock()
+        # Changes when a connection becomes idle, or is no more.
+        self._lending = threading.Condition()
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
+        self._opening = 0
         self._is_closing = False
-        self._last = self._forget_row_counts(streams)
-        self._pool = ThreadPoolExecutor(tap.config["max_parallel_streams"])
-        self._readings = {stream.name: self._pool.submit(self._read, stream) for stream in streams}
+        self._has_warned = False
+        self._last: dict[str, Bookmark] = {}
+        self._threads: list[Future[None]] = []
+        self._readings: dict[str, Future[None]] = {}
 
-    def _forget_row_counts(self, streams: Sequence[PostgresStream]) -> dict[str, Bookmark]:
-        """Return the last run's bookmarks; until a stream is complete, the state has no `rows`.
+    def forget_row_counts(self) -> None:
+        """Keep the last run's bookmarks; until a stream is complete, the state has no `rows`.
 
         A run may break off when its rows are loaded and its state isn't saved. Whatever of them is
         deleted before the next run, that run would find as many rows as the one before.
         """
-        bookmarks = self._tap.state.get("bookmarks", {})
-        last = {stream.name: dict(bookmarks.get(stream.name, {})) for stream in streams}
-        counted = [name for name, bookmark in last.items() if "rows" in bookmark]
-        for name in counted:
-            del bookmarks[name]["rows"]
-        if counted:
-            self._run.output.write(StateMessage(value=self._tap.state))
-        return last
+        bookmarks = self._tap.state["bookmarks"]
+        for stream in self._streams:
+            bookmark = bookmarks.get(stream.name)
+            self._last[stream.name] = dict(bookmark) if isinstance(bookmark, dict) else {}
+            if isinstance(bookmark, dict):
+                bookmark.pop("rows", None)
+
+    def _start(self) -> None:
+        """Begin to read, on as many threads as there may be connections."""
+        self._readings = {stream.name: Future() for stream in self._streams}
+        waiting: queue.SimpleQueue[PostgresStream] = queue.SimpleQueue()
+        for stream in self._streams:
+            waiting.put(stream)
+
+        def work() -> None:
+            while not self._is_closing:
+                try:
+                    stream = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    self._read(stream)
+                    self._readings[stream.name].set_result(None)
+                except BaseException as error:
+                    self._readings[stream.name].set_exception(error)
+
+        at_once = min(self._tap.config["max_parallel_streams"], len(self._streams))
+        self._threads = [in_background(work) for _ in range(at_once)]
 
     def wait_for(self, stream: PostgresStream) -> None:
-        """Return when a stream has been read.
+        """Return when a stream has been read, or could not be: a failure of the tap's.
 
-        If it could not be, the others are read all the same before that is said: a table that
-        fails day after day must not keep the rest from moving on.
+        A table that fails day after day must not keep the rest from moving on.
 
         Raises:
-            TapError: it could not be read.
+            TapError: nothing can be read or said any more.
         """
-        failure = self._readings[stream.name].exception()
-        if failure is None:
-            return
-        for name, reading in self._readings.items():
-            if (
-                self._run.output.has_reader
-                and name != stream.name
-                and (error := reading.exception())
-            ):
-                self._tap.logger.error("%s", error)
-        raise failure
+        if not self._readings:
+            self._start()
+        try:
+            self._tap.database.wait(
+                self._readings[stream.name],
+                lambda: tuple(self._connections),
+            )
+        except TapError as error:
+            if not self._readings[stream.name].done() or not self._run.output.has_reader:
+                raise
+            self._tap.failures.append(error)
 
     def close(self) -> None:
         """Stop what is still being read. What has been sent stays for the loader."""
         self._is_closing = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lending:
+            self._lending.notify_all()
         for connection in tuple(self._connections):
-            with contextlib.suppress(Exception):
-                connection.cancel()
-        self._pool.shutdown()
-        for connection in self._connections:
-            connection.close()
+            in_background(connection.cancel)
+        # A server that doesn't answer can't be told to stop, and isn't waited for.
+        if not wait(self._threads, STOP_SECONDS).not_done:
+            for connection in self._connections:
+                connection.close()
         if self._run.handover:
             self._run.handover.close()
 
     def _read(self, stream: PostgresStream) -> None:
-        with self._connected(stream) as connection:
-            outcome = StreamReader(stream, self._run, connection).read(self._last[stream.name])
+        try:
+            with self._connected(stream) as connection:
+                outcome = StreamReader(stream, self._run, connection).read(self._last[stream.name])
+        except PostgresError as error:
+            if error.is_of_a_value and (column := self._failing_column(stream)):
+                raise error.of_column(column) from error
+            raise
         if outcome.bookmark is None:
             return
         with self._completing:
-            self._tap.state.setdefault("bookmarks", {})[stream.name] = outcome.bookmark
+            self._tap.state["bookmarks"][stream.name] = outcome.bookmark
+            for message in outcome.messages:
+                if self._run.handover and isinstance(message, KeysMessage):
+                    self._run.handover.announce(message.manifest)
             # Together: a STATE speaks of the stream that was last heard of before it.
-            self._run.output.write(*outcome.messages, StateMessage(value=self._tap.state))
+            state = IndependentStateMessage(value=self._tap.state)
+            self._run.output.write(*outcome.messages, state)
+
+    def _failing_column(self, stream: PostgresStream) -> str | None:
+        """Return which column Postgres can't read in some row; None where it is none alone.
+
+        By halves, each a query that transfers nothing.
+        """
+
+        def fails(fields: Sequence[Field]) -> bool:
+            try:
+                with self._connected(stream) as connection:
+                    connection.execute(f"set local statement_timeout = '{SEARCH_SECONDS}s'")
+                    connection.rows(stream.count(fields))
+            except PostgresError as error:
+                if not error.is_of_a_value:
+                    raise
+                return True
+            return False
+
+        fields: Sequence[Field] = stream.fields
+        try:
+            if fails([]):
+                return None
+            while len(fields) > 1:
+                half = fields[: len(fields) // 2]
+                fields = half if fails(half) else fields[len(half) :]
+            return fields[0].name if fails(fields) else None
+        except TapError:
+            return None
 
     @contextmanager
     def _connected(self, stream: PostgresStream) -> Iterator[Connection]:
         """Lend a connection that is in the run's snapshot; what it locks is free afterwards."""
         database = self._tap.database
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = database.connect()
-        self._connections.add(connection)
-        if self._is_closing:
-            connection.cancel()
+        connection = self._connection()
         connection.place = stream.place
         try:
             database.begin(connection, self._run.snapshot.name)
             yield connection
             connection.commit()
         except BaseException:
-            self._connections.remove(connection)
+            with self._lending:
+                self._connections.remove(connection)
+                self._lending.notify_all()
             connection.close()
             raise
-        self._idle.append(connection)
+        with self._lending:
+            self._idle.append(connection)
+            self._lending.notify_all()
+
+    def _connection(self) -> Connection:
+        """Return an idle connection or a new one; wait for one where there can be no more.
+
+        Raises:
+            TapError: there is none to wait for, or the run has ended.
+        """
+        while True:
+            with self._lending:
+                if self._is_closing:
+                    raise TapError(STOPPED)
+                if self._idle:
+                    return self._idle.pop()
+                self._opening += 1
+            try:
+                connection = self._open()
+            except TooManyConnectionsError as error:
+                with self._lending:
+                    if not (self._connections or self._opening):
+                        raise
+                    self._say_once(f"{error} Until then, streams wait for each other.")
+                    self._lending.wait_for(
+                        lambda: (
+                            self._idle
+                            or self._is_closing
+                            or not (self._connections or self._opening)
+                        )
+                    )
+            else:
+                if self._is_closing:
+                    connection.cancel()
+                return connection
+
+    def _open(self) -> Connection:
+        try:
+            connection = self._tap.database.connect()
+            self._connections.add(connection)
+        finally:
+            with self._lending:
+                self._opening -= 1
+                self._lending.notify_all()
+        return connection
+
+    def _say_once(self, warning: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            self._tap.logger.warning("%s", warning)

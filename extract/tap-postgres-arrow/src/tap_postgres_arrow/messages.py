@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from singer_sdk.singerlib.messages import ActivateVersionMessage, Message
+from singer_sdk.singerlib.messages import ActivateVersionMessage, Message, StateMessage
 
 PARQUET = {"format": "parquet", "compression": "zstd"}
 
@@ -61,6 +61,19 @@ class KeysMessage(Message):
             "temporary": True,
             "max_delete_fraction": self.max_delete_fraction,
         }
+
+
+@dataclass
+class IndependentStateMessage(StateMessage):
+    """STATE whose bookmarks say nothing of each other's streams.
+
+    If one of them fails in the target, it may keep its own bookmark back and let the others go on.
+    The first STATE of a run holds the bookmarks that it began with.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the message as it is written."""
+        return {"type": "STATE", "value": self.value, "independent": True}
 
 
 @dataclass

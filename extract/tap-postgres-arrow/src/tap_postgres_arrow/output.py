@@ -69,3 +69,7 @@ class Output:
         except BrokenPipeError:
             self.has_reader = False
             raise TapError(NO_READER) from None
+        except OSError as error:
+            self.has_reader = False
+            message = f"Can't write messages to standard output: {error.strerror or error}."
+            raise TapError(message) from None

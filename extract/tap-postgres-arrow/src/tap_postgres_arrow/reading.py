@@ -15,6 +15,7 @@ from tap_postgres_arrow.emit import (
     SEQUENCE,
     TABLE_VERSION,
     BatchEmitter,
+    Conversion,
     Emitter,
     RecordEmitter,
 )
@@ -56,6 +57,7 @@ class Run:
         output: where messages go.
         handover: where files go; None where rows are sent as RECORD messages.
         max_delete_fraction: the share of a table's live rows that may go at once.
+        nullifies: whether a value that doesn't fit its type arrives as null.
     """
 
     snapshot: Snapshot
@@ -63,6 +65,7 @@ class Run:
     output: Output
     handover: Handover | None
     max_delete_fraction: float
+    nullifies: bool
 
     @property
     def version(self) -> int:
@@ -106,13 +109,25 @@ class StreamReader:
             stream.relation, stream.replication_method, stream.replication_key, stream.primary_keys
         )
         self._require_unchanged()
+        self._say_what_is_renamed(last)
         reading = self._plan(last)
-        self._run.output.write(self._schema_message())
+        for warning in reading.warnings:
+            stream.logger.warning("%s", warning)
         rows = self._send_rows(reading)
         stream.logger.info("%s: %s rows read (%s)", stream.name, f"{rows:,}", reading.reason)
         if stream.ABORT_AT_RECORD_COUNT:
             return Outcome([], None)
         return self._deletes(reading, rows, last)
+
+    def _say_what_is_renamed(self, last: Mapping[str, Any]) -> None:
+        renamed = [column for column in self._stream.columns if column.name != column.source]
+        if renamed and not last:
+            names = ", ".join(f"{column.source} as {column.name}" for column in renamed)
+            self._stream.logger.warning(
+                "%s: columns that are called as the loader's own arrive under other names: %s",
+                self._stream.name,
+                names,
+            )
 
     def _require_unchanged(self) -> None:
         """Lock the table, as any SELECT does, and see that it still holds the snapshot's rows."""
@@ -138,8 +153,15 @@ class StreamReader:
         if stream.replication_key == XMIN:
             keys = list(stream.primary_keys)
             return by_xmin(stream.relation, columns, keys, self._run.snapshot, last)
-        key = str(stream.replication_key)
-        return by_column(stream.relation, columns, key, self._connection, last)
+        return by_column(
+            stream.relation,
+            columns,
+            str(stream.replication_key),
+            self._connection,
+            last,
+            snapshot=self._run.snapshot,
+            overlap=stream.replication_key_overlap,
+        )
 
     def _schema_message(self) -> SchemaMessage:
         stream = self._stream
@@ -151,6 +173,8 @@ class StreamReader:
 
     def _send_rows(self, reading: Reading) -> int:
         stream, run, version = self._stream, self._run, self._version(reading)
+        # With the first rows: what can't be read doesn't make a table.
+        schema = [self._schema_message()]
         emitter: Emitter
         if run.handover:
             metadata = {
@@ -162,7 +186,7 @@ class StreamReader:
                 stream.name,
                 stream.fields,
                 run.handover,
-                lambda url: run.output.write(BatchMessage(stream.name, [url], version)),
+                lambda url: self._announce(url, version, schema),
                 metadata,
             )
         else:
@@ -170,20 +194,42 @@ class StreamReader:
                 {"version": version} if version else {}
             )
             emitter = RecordEmitter(stream.name, stream.fields, run.output, envelope)
-        return self._send(stream.fields, reading.condition, emitter)
+            run.output.write(schema.pop())
+        rows = self._send(stream.fields, reading.condition, emitter)
+        run.output.write(*schema)
+        return rows
+
+    def _announce(self, url: str, version: int | None, schema: list[SchemaMessage]) -> None:
+        if self._run.handover:
+            self._run.handover.announce([url])
+        messages = (*schema, BatchMessage(self._stream.name, [url], version))
+        schema.clear()
+        self._run.output.write(*messages)
 
     def _send(self, fields: Sequence[Field], condition: str | None, emitter: Emitter) -> int:
         """Send what a query finds; return the number of rows."""
         rows = 0
         spoke = time.monotonic()
-        for batch in self._connection.batches(self._stream.select(fields, condition)):
-            if batch.num_rows:
-                emitter.write(batch)
-                rows += batch.num_rows
-            if time.monotonic() - spoke > PROGRESS_SECONDS:
-                spoke = time.monotonic()
-                self._stream.logger.info("%s: %s rows so far", self._stream.name, f"{rows:,}")
-        emitter.close()
+        conversion = Conversion(
+            self._stream.name,
+            fields,
+            self._stream.primary_keys,
+            checks_text=self._connection.holds_any_bytes,
+            nullifies=self._run.nullifies,
+        )
+        try:
+            for batch in self._connection.batches(self._stream.select(fields, condition)):
+                if batch.num_rows:
+                    emitter.write(conversion.columns(batch))
+                    rows += batch.num_rows
+                if time.monotonic() - spoke > PROGRESS_SECONDS:
+                    spoke = time.monotonic()
+                    self._stream.logger.info("%s: %s rows so far", self._stream.name, f"{rows:,}")
+            emitter.close()
+        finally:
+            emitter.discard()
+        for warning in conversion.warnings():
+            self._stream.logger.warning("%s", warning)
         return rows
 
     def _version(self, reading: Reading) -> int | None:

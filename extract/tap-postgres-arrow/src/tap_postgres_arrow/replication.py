@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tap_postgres_arrow.column_types import PostgresType
-from tap_postgres_arrow.database import Connection, identifier, literal
-from tap_postgres_arrow.discovery import XMIN, Relation
+from tap_postgres_arrow.database import Connection, PostgresError, identifier, literal
+from tap_postgres_arrow.discovery import XMIN, Column, Relation
 from tap_postgres_arrow.errors import TapError
 from tap_postgres_arrow.snapshot import Snapshot
 
 XMIN_RANGE = 2**32
-FINITE_TYPES = ("date", "timestamp", "timestamptz")
+TIMES = ("date", "timestamp", "timestamptz")
+NUMBERS = ("int2", "int4", "int8", "numeric", "float4", "float8")
 Bookmark = dict[str, Any]
 
 
@@ -33,11 +34,13 @@ class Reading:
         bookmark: where the next run begins, once all of this is loaded.
         condition: which rows, in SQL; None for all of them.
         reason: why, in words for the log.
+        warnings: what else to say.
     """
 
     bookmark: Bookmark
     condition: str | None
     reason: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_full(self) -> bool:
@@ -132,14 +135,31 @@ def by_column(
     replication_key: str,
     connection: Connection,
     last: Mapping[str, Any],
+    *,
+    snapshot: Snapshot,
+    overlap: str | None,
 ) -> Reading:
     """Read the rows whose replication key is at or past the greatest of the last run.
 
+    A time after the snapshot's doesn't count: else a row of the year 2999 would be the last that
+    is ever read.
+
+    Args:
+        relation: the table or view.
+        columns: those that are selected.
+        replication_key: the property.
+        connection: where to look for its greatest value.
+        last: the bookmark of the last run; empty before the first.
+        snapshot: the moment that is read.
+        overlap: how far before the last run's value to begin: an interval, or a number.
+
     Raises:
-        TapError: the column has nulls, so that these rows would never be read.
+        TapError: the column has nulls, so that these rows would never be read; or the overlap
+            doesn't go with its type.
     """
     key = next(column for column in relation.columns if column.name == replication_key)
-    greatest = _greatest(relation, key.name, key.type, connection)
+    overlap_type = _overlap_type(relation, key, overlap, connection)
+    greatest = _greatest(relation, key.source, key.type, connection, snapshot)
     if greatest["nulls"]:
         message = (
             f"Stream '{relation.stream}': its replication key '{key.name}' is null in "
@@ -154,29 +174,93 @@ def by_column(
         "replication_key_value": floor if greatest["value"] is None else greatest["value"],
         "columns": _numbers(relation, columns),
     }
+    warnings = []
+    if greatest["future"]:
+        warnings.append(
+            f"{relation.stream}: replication key '{key.name}' lies in the future in "
+            f"{greatest['future']:,} rows (up to {greatest['last']}), which every run reads again "
+            f"until then; the bookmark doesn't pass this run's time. Correct them at the source."
+        )
+    sql = identifier(key.source)
     if floor is None:
-        return Reading(bookmark, None, f"first read by {key.name}")
+        return Reading(bookmark, None, f"first read by {key.name}", tuple(warnings))
     # A bookmark of another extractor's doesn't tell the columns.
     if added := "columns" in last and _added_columns(bookmark, last):
-        return Reading(bookmark, None, added)
-    condition = f"{identifier(key.name)} >= {literal(str(floor))}"
-    return Reading(bookmark, condition, f"{key.name} from {floor}")
+        return Reading(bookmark, None, added, tuple(warnings))
+    if key.type.name in TIMES and _is_after(floor, key.type, connection, snapshot):
+        reason = f"the last run's {key.name}, {floor}, lies in the future: rows may be missing"
+        bookmark["replication_key_value"] = greatest["value"]
+        return Reading(bookmark, None, reason, tuple(warnings))
+    begin = literal(str(floor))
+    if overlap is not None:
+        begin = f"{begin}::{key.type.name} - {literal(overlap)}::{overlap_type}"
+    condition = f"{sql} >= {begin}"
+    since = f"{key.name} from {floor}" + (f" less {overlap}" if overlap else "")
+    return Reading(bookmark, condition, since, tuple(warnings))
+
+
+def _overlap_type(
+    relation: Relation, key: Column, overlap: str | None, connection: Connection
+) -> str:
+    kind = "interval" if key.type.name in TIMES else "numeric"
+    if overlap is None:
+        return kind
+    problem = f"'{key.name}' is neither" if key.type.name not in (*TIMES, *NUMBERS) else None
+    if not problem:
+        try:
+            connection.rows(f"select {literal(overlap)}::{kind} >= '0' as is_overlap")
+        except PostgresError:
+            problem = f"'{overlap}' is no {kind}"
+    if problem:
+        message = (
+            f"Stream '{relation.stream}': `replication-key-overlap` is an interval (`10 minutes`) "
+            f"for times, and a number for numbers; {problem}. Correct it in the extractor's "
+            f"`metadata`."
+        )
+        raise TapError(message)
+    return kind
 
 
 def _greatest(
-    relation: Relation, name: str, column: PostgresType, connection: Connection
+    relation: Relation,
+    name: str,
+    column: PostgresType,
+    connection: Connection,
+    snapshot: Snapshot,
 ) -> dict[str, Any]:
-    """Return the greatest value of a column, as text, and how many rows have none.
+    """Return what there is to know of a replication key.
 
-    Infinity doesn't count: after it, nothing would be new.
+    Returns:
+        Its greatest value, as text: of a time, the greatest that isn't after the snapshot's; in
+        how many rows it is null; and in how many it is more than a day after the snapshot's,
+        which is no time zone's doing, with the last of these.
     """
     sql = identifier(name)
-    finite = f"filter (where isfinite({sql}))" if column.name in FINITE_TYPES else ""
+    greatest, future, last = f"max({sql})", "0::bigint", "null::text"
+    if column.name in TIMES:
+        now = _now(snapshot, column)
+        is_past = f"filter (where {sql} <= {now})"
+        is_future = f"filter (where {sql} > {now} + interval '1 day' and isfinite({sql}))"
+        future, last = f"count(*) {is_future}", f"(max({sql}) {is_future})::text"
+        greatest = f"{greatest} {is_past}"
     (found,) = connection.rows(
-        f"select (max({sql}) {finite})::text as value, count(*) - count({sql}) as nulls "
-        f"from {relation.source}"
+        f"select ({greatest})::text as value, count(*) - count({sql}) as nulls, "
+        f"{future} as future, {last} as last from {relation.source}"
     )
     return found
+
+
+def _now(snapshot: Snapshot, column: PostgresType) -> str:
+    """Return the snapshot's time in SQL, in the type of a column that holds times."""
+    return f"{literal(snapshot.taken_at.isoformat())}::timestamptz::{column.name}"
+
+
+def _is_after(floor: Any, column: PostgresType, connection: Connection, snapshot: Snapshot) -> bool:
+    value = f"{literal(str(floor))}::{column.name}"
+    (found,) = connection.rows(
+        f"select isfinite({value}) and {value} > {_now(snapshot, column)} + interval '1 day' as so"
+    )
+    return bool(found["so"])
 
 
 def require_replicable(

@@ -83,7 +83,8 @@ class PostgresStream(Stream):
     def fields(self) -> tuple[Field, ...]:
         """Return how the selected columns travel."""
         return tuple(
-            field_of(column.name, column.type, self._declared(column)) for column in self.columns
+            field_of(column.name, column.source, column.type, self._declared(column))
+            for column in self.columns
         )
 
     @property
@@ -112,6 +113,12 @@ class PostgresStream(Stream):
         wanted = self.config["detect_deletes"] if own is None else own
         return bool(wanted and self.primary_keys)
 
+    @property
+    def replication_key_overlap(self) -> str | None:
+        """Return how far before the last run's greatest value to read, as the user says it."""
+        overlap = self._tap.stream_metadata.get(self.name, {}).get("replication-key-overlap")
+        return None if overlap is None else str(overlap)
+
     def select(self, fields: Sequence[Field], condition: str | None = None) -> str:
         """Return the query for some of its columns."""
         wanted = ", ".join(field.expression for field in fields)
@@ -120,6 +127,13 @@ class PostgresStream(Stream):
             f"select {wanted} from {self.relation.source}"
             f"{f' where {condition}' if condition else ''}{limited}"
         )
+
+    def count(self, fields: Sequence[Field]) -> str:
+        """Return the query that reads some of its columns as `select` does, and returns one row."""
+        values = (
+            f"count(pg_catalog.convert_to(({field.expression})::text, 'UTF8'))" for field in fields
+        )
+        return f"select {', '.join(values) or 'count(*)'} from {self.relation.source}"
 
     @override  # type: ignore[misc]
     def sync(self, context: Any = None) -> None:

@@ -1,8 +1,11 @@
 """The Singer tap: settings, discovery, and one run after another."""
 
 import json
+import logging
 import os
+import signal
 import sys
+from collections.abc import Callable
 from functools import cached_property
 from types import FrameType
 from typing import IO, Any, ClassVar, NoReturn, Self, cast, override
@@ -11,14 +14,18 @@ from singer_sdk import Tap
 from singer_sdk import typing as th
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 
-from tap_postgres_arrow.database import Connection, Database
+from tap_postgres_arrow.database import Connection, Database, in_background
 from tap_postgres_arrow.discovery import discover
-from tap_postgres_arrow.errors import TapError
+from tap_postgres_arrow.errors import SafeLines, TapError
 from tap_postgres_arrow.extraction import Extraction
 from tap_postgres_arrow.streams import PostgresStream
 from tap_postgres_arrow.tokens import BY_PASSWORD, LOGINS
 
 MEBIBYTE = 2**20
+# What libpq takes, and what files can have.
+MAXIMUM = 2**31 - 1
+# What shells add to a signal's number.
+SIGNALLED = 128
 TARGETS = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # Meltano can't hand on a decimal; a variable of the environment comes as text.
@@ -64,7 +71,11 @@ class TapPostgresArrow(Tap):
             th.StringType,
             description="Where Postgres is; or several servers with commas between.",
         ),
-        th.Property("port", th.IntegerType, description="Its port; 5432 if nothing says another."),
+        th.Property(
+            "port",
+            th.IntegerType(minimum=1, maximum=65535),
+            description="Its port; 5432 if nothing says another.",
+        ),
         th.Property("user", th.StringType, description="Who reads; only SELECT is needed."),
         th.Property("password", th.StringType, secret=True, description="The user's password."),
         th.Property("database", th.StringType, description="Which database."),
@@ -113,7 +124,12 @@ class TapPostgresArrow(Tap):
             th.StringType,
             description="An SSH server through which Postgres is reached.",
         ),
-        th.Property("ssh_port", th.IntegerType, default=22, description="Its port."),
+        th.Property(
+            "ssh_port",
+            th.IntegerType(minimum=1, maximum=65535),
+            default=22,
+            description="Its port.",
+        ),
         th.Property("ssh_user", th.StringType, description="Who logs in there."),
         th.Property(
             "ssh_private_key",
@@ -136,6 +152,38 @@ class TapPostgresArrow(Tap):
             ),
         ),
         th.Property(
+            "keepalives_idle",
+            th.IntegerType(minimum=0, maximum=MAXIMUM),
+            description=(
+                "After so many seconds of silence the connection is probed, so that no router "
+                "forgets it; 60 if nothing says another, `0` for the system's default."
+            ),
+        ),
+        th.Property(
+            "keepalives_interval",
+            th.IntegerType(minimum=0, maximum=MAXIMUM),
+            description=(
+                "Seconds until a probe without an answer is repeated; 10 if nothing says another."
+            ),
+        ),
+        th.Property(
+            "keepalives_count",
+            th.IntegerType(minimum=0, maximum=MAXIMUM),
+            description=(
+                "After so many probes without an answer the connection counts as lost; 6 if "
+                "nothing says another."
+            ),
+        ),
+        th.Property(
+            "tcp_user_timeout",
+            th.IntegerType(minimum=0, maximum=MAXIMUM),
+            description=(
+                "Milliseconds for which what was sent may stay unacknowledged before the "
+                "connection counts as lost; 120000 if nothing says another, `0` for the system's "
+                "default."
+            ),
+        ),
+        th.Property(
             "filter_schemas",
             th.ArrayType(th.StringType),
             default=[],
@@ -152,7 +200,7 @@ class TapPostgresArrow(Tap):
         ),
         th.Property(
             "batch_bytes",
-            th.IntegerType(minimum=MEBIBYTE),
+            th.IntegerType(minimum=MEBIBYTE, maximum=MAXIMUM),
             default=64 * MEBIBYTE,
             description="A Parquet file is handed over once it is this large.",
         ),
@@ -176,9 +224,21 @@ class TapPostgresArrow(Tap):
         ),
         th.Property(
             "max_parallel_streams",
-            th.IntegerType(minimum=1),
+            th.IntegerType(minimum=1, maximum=100),
             default=4,
-            description="How many streams are read at once, each on a connection of its own.",
+            description=(
+                "How many streams are read at once, each on a connection of its own; the run "
+                "itself holds one more."
+            ),
+        ),
+        th.Property(
+            "invalid_values",
+            th.StringType(allowed_values=["fail", "nullify"]),
+            default="fail",
+            description=(
+                "What a value does that its type in the warehouse can't hold, such as a year "
+                "beyond 9999: `fail` its stream, or arrive as null (`nullify`), with a warning."
+            ),
         ),
         th.Property(
             "statement_timeout",
@@ -193,6 +253,8 @@ class TapPostgresArrow(Tap):
         """Read the settings; nothing is sent yet."""
         # What the SDK's catalog leaves out of `metadata`.
         self.stream_metadata = _stream_metadata(catalog)
+        # Selected streams that can't be read at all: said once the others have been.
+        self.failures: list[TapError] = []
         # Streams are mapped by the loader, which sees their rows.
         super().__init__(catalog=catalog, **(options | {"setup_mapper": False}))
         self.database = Database(self.config)
@@ -220,10 +282,24 @@ class TapPostgresArrow(Tap):
         with cls(
             config=config.config,
             parse_env_config=config.parse_env,
-            state=json.load(state) if state else None,
-            catalog=json.load(catalog) if catalog else None,
+            state=_read_json(state, "state", "bookmarks"),
+            catalog=_read_json(catalog, "catalog", "streams"),
         ) as tap:
-            tap.sync_all()
+            tap.run()
+
+    def run(self) -> None:
+        """Read all streams that are selected.
+
+        Raises:
+            TapError: one could not be read; the others have been.
+        """
+        try:
+            self.sync_all()
+            if self.failures:
+                raise self.failures.pop()
+        finally:
+            for failure in self.failures:
+                self.logger.error("%s", failure)
 
     def __enter__(self) -> Self:
         """Use it."""
@@ -233,7 +309,8 @@ class TapPostgresArrow(Tap):
         """Stop what is under way and leave the database."""
         if "extraction" in self.__dict__:
             self.extraction.close()
-        if "connection" in self.__dict__:
+        # One that waits for an answer can't be closed; it goes with the process.
+        if "connection" in self.__dict__ and not self.connection.is_waiting:
             self.connection.close()
         self.database.close()
 
@@ -241,8 +318,11 @@ class TapPostgresArrow(Tap):
     def connection(self) -> Connection:
         """Return the connection whose snapshot all others share."""
         connection = self.database.connect()
-        self.database.begin(connection)
+        self._wait(connection, lambda: self.database.begin(connection))
         return connection
+
+    def _wait[Result](self, connection: Connection, work: Callable[[], Result]) -> Result:
+        return self.database.wait(in_background(work), lambda: [connection])
 
     @cached_property
     def extraction(self) -> Extraction:
@@ -253,7 +333,8 @@ class TapPostgresArrow(Tap):
     @override
     def discover_streams(self) -> list[PostgresStream]:
         schemas = self.config["filter_schemas"]
-        relations = discover(self.connection, schemas)
+        connection = self.connection
+        relations = self._wait(connection, lambda: discover(connection, schemas))
         if not relations:
             where = f"in the schemas {', '.join(schemas)}" if schemas else "that can be read"
             self.logger.warning("The database has no table or view %s.", where)
@@ -261,11 +342,7 @@ class TapPostgresArrow(Tap):
         return [PostgresStream(self, relation) for relation in relations]
 
     def _look_for_missing(self, found: set[str]) -> None:
-        """Compare what there is with what the catalog selects and earlier runs have read.
-
-        Raises:
-            TapError: the catalog selects what isn't there.
-        """
+        """Compare what there is with what the catalog selects and earlier runs have read."""
         for name, entry in (self.input_catalog or {}).items():
             if name not in found and entry.metadata.resolve_selection()[()]:
                 message = (
@@ -273,7 +350,7 @@ class TapPostgresArrow(Tap):
                     f"`{self.database.user}` may not use its schema. Leave it out with "
                     f"`select: ['*.*', '!{name}.*']`, or bring it back."
                 )
-                raise TapError(message)
+                self.failures.append(TapError(message))
         for name in self.state.get("bookmarks", {}).keys() - found:
             self.logger.warning(
                 "Stream '%s' was read by an earlier run and isn't in the database any more. What "
@@ -282,9 +359,16 @@ class TapPostgresArrow(Tap):
             )
 
     @override
+    def _reset_state_progress_markers(self) -> None:
+        # There are none. Each run begins with a STATE, even of no bookmarks: what is said later
+        # is new, and whoever reads can tell.
+        self.state.setdefault("bookmarks", {})
+        self.extraction.forget_row_counts()
+
+    @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:
         # No state: each stream that is complete has sent its own.
-        sys.exit(128 + signum)
+        sys.exit(SIGNALLED + signum)
 
 
 def _stream_metadata(catalog: Any) -> dict[str, dict[str, Any]]:
@@ -299,10 +383,40 @@ def _stream_metadata(catalog: Any) -> dict[str, dict[str, Any]]:
     }
 
 
+def _read_json(file: IO[str] | None, option: str, member: str) -> dict[str, Any] | None:
+    """Return what a file holds.
+
+    Raises:
+        TapError: it isn't what it should be.
+    """
+    if file is None:
+        return None
+    try:
+        found = json.load(file)
+    except (ValueError, RecursionError) as error:
+        message = f"The file of `--{option}`, {file.name}, is no JSON: {error}."
+        raise TapError(message) from None
+    kind = list if member == "streams" else dict
+    if not isinstance(found, dict) or not isinstance(found.get(member, kind()), kind):
+        message = f"The file of `--{option}`, {file.name}, is none: it has no `{member}`."
+        raise TapError(message)
+    return found
+
+
 def main() -> None:
     """Run the tap; an expected error is one line, without a traceback."""
+    command = TapPostgresArrow.cli
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(SafeLines())
     try:
-        TapPostgresArrow.cli()
+        command()
+    except SystemExit as stop:
+        if isinstance(stop.code, int) and stop.code > SIGNALLED:
+            name = signal.Signals(stop.code - SIGNALLED).name
+            TapPostgresArrow.logger.warning(
+                "Stopped by %s. What is complete is not read twice.", name
+            )
+        raise
     except TapError as error:
         TapPostgresArrow.logger.critical("%s", error)
         # Nothing is left to be said to whoever reads; a pipe that broke needs no second complaint.

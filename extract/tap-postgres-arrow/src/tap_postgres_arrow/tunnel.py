@@ -67,9 +67,9 @@ class Tunnel:
         Raises:
             ConnectError: it was lost.
         """
-        if self._connection and self._connection.is_closed():
+        if self._connection and self._run(self._is_closed(self._connection)):
             message = f"the SSH connection to {self.name} was lost"
-            raise ConnectError(message, "Run again: what is complete is not read twice")
+            raise ConnectError(message, "Run again: what is complete is not read twice") from None
 
     def close(self) -> None:
         """End it."""
@@ -83,6 +83,10 @@ class Tunnel:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=self._loop.run_forever, daemon=True).start()
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _is_closed(self, connection: "asyncssh.SSHClientConnection") -> bool:
+        # On its own thread: its ports close a moment before it says that it is lost.
+        return connection.is_closed()
 
     async def _connect(self) -> "asyncssh.SSHClientConnection":
         try:

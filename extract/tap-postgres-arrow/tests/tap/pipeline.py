@@ -41,6 +41,8 @@ class Pipeline:
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema: dict[str, dict[str, Any]] = field(default_factory=dict)
     deselected: set[tuple[str, ...]] = field(default_factory=set)
+    # What the tap's last run has written.
+    written: io.StringIO = field(default_factory=io.StringIO)
 
     def __enter__(self) -> Self:
         self.stack = ExitStack()
@@ -93,21 +95,21 @@ class Pipeline:
         return catalog
 
     def extract(self, catalog: dict[str, Any] | None = None) -> list[Row]:
-        """Run the tap in this process; return its messages. Raises TapError."""
+        """Run the tap in this process; return its messages. Raises TapError (see `written`)."""
         return [json.loads(line) for line in self._extract(catalog).splitlines()]
 
     def _extract(self, catalog: dict[str, Any] | None = None) -> str:
-        written = io.StringIO()
+        self.written = io.StringIO()
         with (
             TapPostgresArrow(
                 config=self.config,
                 catalog=catalog or self.catalog(),
                 state=copy.deepcopy(self.state),
             ) as tap,
-            redirect_stdout(written),
+            redirect_stdout(self.written),
         ):
-            tap.sync_all()
-        return written.getvalue()
+            tap.run()
+        return self.written.getvalue()
 
     # Both
 

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, urlencode
 
 import asyncssh
 import psycopg
@@ -35,6 +35,7 @@ from sandbox.testing.postgres_server import PostgresServer, running_server
 from tap_postgres_arrow.connection import Connector, parameters, servers
 from tap_postgres_arrow.database import Connection, Database
 from tap_postgres_arrow.errors import ConnectError
+from tap_postgres_arrow.tap import TapPostgresArrow
 
 from .pipeline import Pipeline
 
@@ -134,6 +135,21 @@ def test_a_url_says_all_that_libpq_takes_and_settings_beside_it_override_it(
     # As an environment of Meltano takes settings back.
     other |= {"database": "postgres", "url": "", "ssh_host": ""}
     assert answer(said, **other) == "postgres/tap-postgres-arrow/12/UTF8"
+
+
+def test_no_default_of_the_tap_overrides_a_url() -> None:
+    said = {
+        "port": "6543",
+        "sslmode": "require",
+        "target_session_attrs": "primary",
+        "connect_timeout": "3",
+        "keepalives_idle": "7",
+        "keepalives_interval": "8",
+        "keepalives_count": "9",
+        "tcp_user_timeout": "1000",
+    }
+    address = f"postgres://h/d?{urlencode(said)}"
+    assert parameters(TapPostgresArrow(config={"url": address}).config).items() >= said.items()
 
 
 def test_a_service_of_libpqs_own_file(

@@ -65,9 +65,45 @@ def test_columns_and_streams_can_be_left_out_but_not_the_key(pipeline: Pipeline)
     assert (schema["stream"], own) == ("public-t", {"id", "b"})
 
 
-def test_a_selected_table_that_has_gone_is_named(pipeline: Pipeline) -> None:
-    pipeline.sql("create table t (id int primary key)")
+def test_a_selected_table_that_has_gone_is_named_and_the_others_are_read(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.sql("create table t (id int primary key)", "create table u (id int primary key)")
     catalog = pipeline.catalog()
     pipeline.sql("drop table t")
     with pytest.raises(TapError, match=r"'public-t' is selected, but the database has no such"):
         pipeline.extract(catalog)
+    assert '"STATE","value":{"bookmarks":{"public-u":' in pipeline.written.getvalue()
+
+
+def test_a_not_null_that_old_rows_break_makes_no_key(pipeline: Pipeline) -> None:
+    pipeline.sql(
+        "create table t (id int)",
+        "insert into t values (null), (null)",
+        "alter table t add constraint filled not null id not valid",
+        "create unique index on t (id)",
+    )
+    assert streams(pipeline)["public-t"]["key_properties"] == []
+    pipeline.sql("delete from t", "alter table t validate constraint filled")
+    assert streams(pipeline)["public-t"]["key_properties"] == ["id"]
+
+
+def test_columns_that_are_called_as_the_loaders_own_arrive_under_other_names_said_once(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.sql(
+        'create table t (id int, "_SDC_Sequence" text, _sdc_deleted_at text, '
+        "source_sdc_deleted_at text, _sdc_level_0_id int, primary key (id, _sdc_deleted_at))",
+        "insert into t values (1, 'abc', 'never', 'x', 7)",
+    )
+    pipeline.metadata["public-t"] = {"table-key-properties": ["id", "source_source_sdc_deleted_at"]}
+    said = "_SDC_Sequence as source_SDC_Sequence, _sdc_deleted_at as source_source_sdc_deleted_at"
+    pipeline.run()
+    assert said in caplog.text
+    caplog.clear()
+    pipeline.sql("update t set \"_SDC_Sequence\" = 'def'")
+    pipeline.run()
+    assert said not in caplog.text
+    (row,) = pipeline.query("select * from t where _sdc_deleted_at is null")
+    assert isinstance(row["_sdc_sequence"], int)
+    assert (row["source_SDC_Sequence"], row["source_source_sdc_deleted_at"]) == ("def", "never")

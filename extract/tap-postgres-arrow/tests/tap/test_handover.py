@@ -2,14 +2,20 @@
 
 import contextlib
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 from tap_postgres_arrow import handover
+from tap_postgres_arrow.errors import TapError
 from tap_postgres_arrow.handover import Handover
 from tap_postgres_arrow.output import Output
+
+from .pipeline import Pipeline
 
 
 @pytest.fixture
@@ -25,7 +31,7 @@ def new_handover(batch_bytes: int = 2**20) -> Handover:
 def sent(files: Handover, size: int = 1) -> Path:
     path = files.new_path()
     path.write_bytes(b"x" * size)
-    files.send(path)
+    files.announce([path.as_uri()])
     return path
 
 
@@ -77,13 +83,103 @@ def test_the_tap_waits_for_a_loader_that_has_too_much_to_do() -> None:
     assert not waiting.is_alive()
 
 
-def test_what_killed_runs_have_left_is_removed_a_day_later(folder: Path) -> None:
-    for name, age in {"old": handover.ABANDONED_SECONDS + 60, "new": 60}.items():
-        left = folder / f"{handover.PREFIX}{name}"
-        left.mkdir()
-        (left / "1.parquet").touch()
-        os.utime(left, (time.time() - age, time.time() - age))
+# A run whose starter lives on unless it is killed too, as Meltano's does; its output is read by a
+# loader, or lies in a file.
+RUN = """
+import os, sys, time
+if os.fork() == 0:
+    from tap_postgres_arrow.handover import Handover
+    from tap_postgres_arrow.output import Output
+    files = Handover(2**20, Output(print))
+    path = files.new_path()
+    path.touch()
+    files.announce([path.as_uri()])
+    if "ends" in sys.argv:
+        files.close()
+    os.write(2, path.parent.name.encode() + b"\\n")
+    if "ends" in sys.argv:
+        os._exit(0)
+time.sleep(99)
+"""
+
+
+class Run:
+    def __init__(self, folder: Path, *how: str, stdout: int = subprocess.PIPE) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", RUN, *how],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"TMPDIR": str(folder)},
+            start_new_session=True,
+        )
+        assert self.process.stderr
+        self.left = folder / self.process.stderr.readline().decode().strip()
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        assert self.process.stderr
+        self.process.stderr.read()  # until both are gone
+
+    def stop_reading(self) -> None:
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+@pytest.mark.parametrize("how", ["ends", "is killed"])
+def test_what_a_run_has_left_is_removed_by_the_next_once_nobody_can_want_it(
+    folder: Path, how: str
+) -> None:
+    run = Run(folder, how)
+    try:
+        new_handover()
+        assert run.left.exists(), "the run goes on"
+    finally:
+        run.kill()
     new_handover()
-    names = {path.name for path in folder.iterdir()}
-    assert f"{handover.PREFIX}new" in names
-    assert f"{handover.PREFIX}old" not in names
+    assert run.left.exists(), "its loader goes on"
+    run.stop_reading()
+    new_handover()
+    assert not run.left.exists()
+
+
+def test_the_files_of_a_starter_that_lives_are_left_to_its_loader(folder: Path) -> None:
+    """Meltano has read all that the tap wrote; the loader that it feeds is not done yet."""
+    run = Run(folder, "ends")
+    run.stop_reading()
+    try:
+        new_handover()
+        assert run.left.exists()
+    finally:
+        run.kill()
+
+
+@pytest.mark.parametrize(("how", "is_left"), [("ends", True), ("is killed", False)])
+def test_messages_in_a_file_may_be_loaded_later_unless_they_break_off(
+    folder: Path, how: str, is_left: bool
+) -> None:
+    run = Run(folder, how, stdout=subprocess.DEVNULL)
+    run.kill()
+    new_handover()
+    assert run.left.exists() == is_left
+    age = time.time() - handover.ABANDONED_SECONDS - 60
+    if is_left:
+        os.utime(run.left, (age, age))
+        new_handover()
+        assert not run.left.exists()
+
+
+def test_a_stream_that_fails_leaves_no_half_file(pipeline: Pipeline) -> None:
+    pipeline.settings["batch_bytes"] = 2**20
+    pipeline.sql(
+        "create table t (id int primary key, noise text, n numeric(9, 2))",
+        "insert into t select g, repeat(gen_random_uuid()::text, 9), nullif(g, 50000)::numeric / 9 "
+        "from generate_series(1, 50000) g",
+        "update t set n = 'NaN' where id = 50000",
+    )
+    with pytest.raises(TapError):
+        pipeline.run()
+    left = {path.name for path in pipeline.directory.glob(f"{handover.PREFIX}*/*")}
+    announced = pipeline.directory.glob(f"{handover.PREFIX}*/in-use")
+    assert not list(announced)
+    assert len(left) <= 6, "only what a BATCH message has given away"

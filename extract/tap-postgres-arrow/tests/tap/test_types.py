@@ -261,3 +261,54 @@ def test_a_float_that_json_does_not_have_is_no_record(typed: Pipeline) -> None:
     typed.sql("insert into t (id, c6) values (1, 'NaN')")
     with pytest.raises(Exception, match=r"'c6': JSON has no NaN.*`emit: batches`"):
         typed.extract()
+
+
+@pytest.mark.parametrize(
+    ("array", "value", "elements"),
+    [
+        ("integer[]", "[5:7]={1,2,3}", [1, 2, 3]),
+        ("integer[]", "[-1:0]={1,2}", [1, 2]),
+        ("integers", "[2147483646:2147483646]={1}", [1]),
+        ("int2vector", "1 2", [1, 2]),
+        ("mood[]", "[0:0]={fine}", ["fine"]),
+        ("money[]", "[3:4]={\"$1,234.56\",-2}", [Decimal("1234.56"), Decimal(-2)]),
+        ("price[]", "[2:2]={1.25}", [Decimal("1.25")]),
+        ("fees", "{1.25}", [Decimal("1.25")]),
+        ("date[]", "[2:3]={infinity,2024-01-31}", [LAST_MOMENT.date(), datetime.date(2024, 1, 31)]),
+        ("timestamp[]", "{-infinity,infinity}", [FIRST_MOMENT, LAST_MOMENT]),
+        ("numeric[]", "[7:8]={1.5,2}", [1.5, 2]),
+    ],
+)  # fmt: skip
+def test_arrays_arrive_whatever_their_bounds_and_elements(
+    pipeline: Pipeline, array: str, value: str, elements: list[Any]
+) -> None:
+    pipeline.sql(
+        "create type mood as enum ('fine')",
+        "create domain integers as integer[]",
+        "create domain price as numeric(12, 2)",
+        "create domain fee as money",
+        "create domain fees as fee[]",
+        f"create table t (id int primary key, c {array})",
+    )
+    pipeline.postgres.execute("insert into t values (1, %s)", [value])
+    pipeline.run()
+    assert pipeline.loaded("t") == [{"id": 1, "c": elements}]
+
+
+def test_half_of_a_character_in_json_arrives_as_the_replacement_character(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.sql(
+        "create type holder as (doc json)",
+        "create table t (id int primary key, doc json, docs json[], holder holder)",
+        r"""insert into t values (1, '["\ud83d\ude00 \\ud83d"]', null, null), (
+            2, '["\ude00\ud83d \uD83D\uDE00"]', array['["\ud83d"]'::json], row('["\udc00"]')
+        )""",
+    )
+    pipeline.run()
+    assert sorted(pipeline.loaded("t"), key=lambda row: row["id"]) == [
+        {"id": 1, "doc": ["😀 \\ud83d"], "docs": None, "holder": None},
+        {"id": 2, "doc": ["\ufffd\ufffd 😀"], "docs": [["\ufffd"]], "holder": {"doc": ["\ufffd"]}},
+    ]
+    assert "1 values of column 'doc' have half of a character" in caplog.text
+    assert "The first: row with id = 2" in caplog.text
