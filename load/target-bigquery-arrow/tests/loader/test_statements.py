@@ -98,11 +98,12 @@ class Case:
         kinds = {column.type.kind: column.name for column in self.layout.columns}
         whole = kinds.get(Kind.INT64, SEQUENCE)
         moment = kinds.get(Kind.TIMESTAMP, BATCHED_AT)
-        return [
-            None,
-            RangePartitioning(whole, -100, 1000, 10),
-            *(TimePartitioning(moment, unit) for unit in ("DAY", "MONTH")),
-        ]
+        return [None, RangePartitioning(whole, -100, 1000, 10), TimePartitioning(moment, "DAY")]
+
+    @property
+    def of_each_kind(self) -> Mapping[str, ColumnType]:
+        """One column of each type."""
+        return {name: kind for kind, name in {k: n for n, k in self.layout.types.items()}.items()}
 
     @property
     def filters(self) -> list[PartitionFilter | None]:
@@ -136,8 +137,8 @@ BUILDERS: Mapping[str, Callable[[Case], Iterable[str]]] = {
     ],
     "spread": lambda of: [
         statements.spread(name, column.kind, [(of.staged, of.expressions[name], of.columns)] * 2)
-        for name, column in of.layout.types.items()
-        if column.kind in (Kind.INT64, Kind.DATE, Kind.TIMESTAMP) and not column.repeated
+        for name, column in of.of_each_kind.items()
+        if column.kind in (Kind.INT64, Kind.DATE, Kind.TIMESTAMP)
     ],
     "touched": lambda of: [
         statements.touched(of.target, of.typed, of.layout, partitioning, by_key=by_key)
