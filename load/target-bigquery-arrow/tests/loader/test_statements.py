@@ -102,8 +102,9 @@ class Case:
 
     @property
     def of_each_kind(self) -> Mapping[str, ColumnType]:
-        """One column of each type."""
-        return {name: kind for kind, name in {k: n for n, k in self.layout.types.items()}.items()}
+        """One column of each type, arrays apart."""
+        names = {column: name for name, column in self.layout.types.items()}
+        return {name: column for column, name in names.items() if not column.repeated}
 
     @property
     def filters(self) -> list[PartitionFilter | None]:
