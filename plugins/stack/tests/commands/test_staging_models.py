@@ -391,9 +391,8 @@ def test_bigquery_takes_what_is_written(
 
 def compiled(sql: str) -> str:
     """Return what dbt makes of a model: the project's macros, and a source's table by its name."""
-    macros = [
-        ROOT / f"transform/macros/{name}.sql" for name in ("epoch_timestamp", "surrogate_key")
-    ]
+    names = ("epoch_timestamp", "surrogate_key", "written_day")
+    macros = [ROOT / f"transform/macros/{name}.sql" for name in names]
     source = "{% macro source(dataset, table) %}`{{ dataset }}`.`{{ table }}`{% endmacro %}"
     text = "".join([*(macro.read_text() for macro in macros), source, sql])
     return jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(text).render()
