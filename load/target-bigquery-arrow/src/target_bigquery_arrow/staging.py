@@ -44,7 +44,6 @@ class StagingTable:
         in_order: whether `_sdc_sequence` tells which of two rows with one key is the later.
         rows: how many rows have been loaded into it.
         size: the bytes of the files that they came from.
-        logical_size: the bytes that they have in BigQuery.
     """
 
     name: str
@@ -53,7 +52,6 @@ class StagingTable:
     in_order: bool = True
     rows: int = 0
     size: int = 0
-    logical_size: int = 0
 
     def is_alike(self, other: "StagingTable") -> bool:
         """Return whether rows of the other could be in this one."""
