@@ -63,6 +63,14 @@ def test_errors_and_results_are_plain(capsys: pytest.CaptureFixture[str]) -> Non
 # --- How a command ends
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Let the commands get SIGINT: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def run(
     monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any], **variables: str
 ) -> tuple[int, str]:
