@@ -5,7 +5,7 @@ MELTANO := .venv/bin/meltano
 # Start-up is twice as fast with compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-plugins := $(wildcard meltano.yml */*.meltano.yml extract/tap-*/*.meltano.yml plugins/locks/*.txt */*/pyproject.toml)
+plugins := $(wildcard meltano.yml */*.meltano.yml extract/tap-*/*.meltano.yml plugins/locks/*.txt plugins/*/*/pyproject.toml)
 
 .PHONY: help
 help: ## Show this
@@ -32,7 +32,7 @@ demo: .venv/.setup ## See the whole road: Postgres and SaaS → BigQuery → dbt
 test: .venv/.setup-dev ## Run the tests
 	@mkdir -p .cache
 	@# Two halves beside each other, each with a world of its own: jobs wait more than they work.
-	@.venv/bin/pytest extract load plugins tests/configuration >.cache/tests.log 2>&1 & beside=$$!; \
+	@.venv/bin/pytest plugins tests/configuration >.cache/tests.log 2>&1 & beside=$$!; \
 	.venv/bin/pytest tests --ignore=tests/configuration; jobs=$$?; \
 	wait $$beside; beside=$$?; cat .cache/tests.log; \
 	exit $$((jobs + beside))
@@ -47,9 +47,9 @@ check: ## Say what the next run lacks, even if Meltano can't start; SOURCES="clo
 
 .PHONY: bench
 bench: .venv/.setup-dev ## Measure: bytes billed, CPU seconds and peak memory, beside others
-	@.venv/bin/python load/target-bigquery-arrow/bench/bytes_billed.py
-	@.venv/bin/python load/target-bigquery-arrow/bench/record_road.py
-	@.venv/bin/python extract/tap-postgres-arrow/bench/postgres_road.py
+	@.venv/bin/python plugins/loaders/target-bigquery-arrow/bench/bytes_billed.py
+	@.venv/bin/python plugins/loaders/target-bigquery-arrow/bench/record_road.py
+	@.venv/bin/python plugins/extractors/tap-postgres-arrow/bench/postgres_road.py
 
 .PHONY: lock
 lock: ## Lock all dependencies with hashes; UPGRADE=1 for newer ones

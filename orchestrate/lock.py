@@ -23,7 +23,9 @@ def main() -> None:
     plugins = [(kind, *split(pip_url)) for kind, pip_url in pip_urls()]
     # The tests use what the utilities use; taps and dbt stay in environments of their own.
     beside = [pin for kind, _, pins, _ in plugins if kind == "utilities" for pin in pins]
-    packages = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/*/pyproject.toml"))]
+    packages = [
+        str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("plugins/*/*/pyproject.toml"))
+    ]
     development = ["pyproject.toml", *packages, "--all-extras", "--group", "dev", *upgrade]
     lock(development, beside, ROOT / "requirements-dev.txt")
     # The same versions, so that the second installs on top of the first.

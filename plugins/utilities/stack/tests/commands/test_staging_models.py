@@ -19,7 +19,7 @@ from stack.new_staging.columns import Reference
 from stack.new_staging.model import Model
 from stack.new_staging.references import linked
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 MOMENT = {"type": ["string", "null"], "format": "date-time"}
 
 

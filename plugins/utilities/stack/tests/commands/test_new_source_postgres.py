@@ -19,7 +19,7 @@ from stack.new_source.dotenv_file import Variable
 from stack.new_source.source_file import Draft
 from stack.project import Project
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 PASSWORD = "s3cret:/@ word"
 ENCODED = "s3cret%3A%2F%40%20word"
 

@@ -24,7 +24,7 @@ from stack.errors import StackError
 from stack.new_source import fetch
 from stack.terminal import LONGEST_LINE, plain
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 STACK = ROOT / ".venv" / "bin" / "stack"
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b31m\r\x08\x7f\u202e\ud800"
 

@@ -14,7 +14,7 @@ from stack.new_source.dotenv_file import Variable
 from stack.new_source.names import check_name
 from stack.project import Project
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 
 
 @pytest.fixture(scope="module", name="project")

@@ -15,7 +15,7 @@ from stack.new_source.source_file import Draft
 
 from .paged_api import COUNT, DOCUMENTS, TOKEN, Api, running_api
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 TAP = ROOT / ".meltano/extractors/tap-rest-api-msdk/venv/bin/tap-rest-api-msdk"
 BEARER = {"Authorization": TOKEN}
 

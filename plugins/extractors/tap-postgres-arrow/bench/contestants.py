@@ -17,7 +17,7 @@ from sandbox.postgres import BINARIES
 from sandbox.testing.emulator import PROJECT
 from world import DATABASE, NAME, USER, World
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 ENVIRONMENTS = ROOT / ".cache/bench"
 PEERS = Path(__file__).parent / "peers"
 PROGRAMS = Path(sys.executable).parent

@@ -82,7 +82,7 @@ def check_files(root: Path, **written: str) -> list[tuple[str, str, bool]]:
     """Return what is found in files: where, what and its mend; whether Meltano can't start."""
     (root / "meltano.yml").write_text(MAP)
     (root / "extract").mkdir()
-    (root / ".venv").symlink_to(Path(pins.__file__).resolve().parents[5] / ".venv")
+    (root / ".venv").symlink_to(Path(pins.__file__).resolve().parents[6] / ".venv")
     for name, text in written.items():
         (root / "extract" / f"{name}.meltano.yml").write_text(text)
     _, faults = files.check(root)

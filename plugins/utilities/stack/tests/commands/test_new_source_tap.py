@@ -18,7 +18,7 @@ from stack.new_source import source_file, tap
 from stack.new_source.source_file import Draft
 from stack.project import Project
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 SINGER_SDK = """
 import json, sys
 ABOUT = {
