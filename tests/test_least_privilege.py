@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .stack import ROOT
+ROOT = Path(__file__).resolve().parents[1]
+
 
 FOLDER = ROOT / "orchestrate" / "ci"
 VARIABLES = {

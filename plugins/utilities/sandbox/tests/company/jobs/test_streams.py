@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .stack import TABLES, Stack
+from ..stack import TABLES, Stack
 from .test_when_things_break import wait_for_loader
 
 pytestmark = pytest.mark.usefixtures("every_source")

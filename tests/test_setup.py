@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..stack import ROOT
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture

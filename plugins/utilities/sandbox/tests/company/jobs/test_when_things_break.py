@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from .stack import TABLES, Stack
+from ..stack import TABLES, Stack
 
 pytestmark = pytest.mark.usefixtures("first_run")
 

@@ -4,8 +4,8 @@ import pytest
 from sandbox.settings import TOOLS
 from sandbox.testing.googlesql import GoogleSQL
 
-from .conftest import EverySource
-from .stack import Row, Stack
+from ..conftest import EverySource
+from ..stack import Row, Stack
 
 FILLED_BY = {
     "close": ("lead_id", "lead_status", "lead_owner"),

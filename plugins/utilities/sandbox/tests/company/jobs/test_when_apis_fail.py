@@ -7,10 +7,10 @@ import pytest
 import requests
 from sandbox.settings import TOOLS
 
-from .conftest import EverySource
-from .stack import EXTRACT_LOAD, Stack
+from ..conftest import EverySource
+from ..stack import EXTRACT_LOAD, Stack
+from ..world import Contacts, World
 from .test_every_source import check
-from .world import Contacts, World
 
 pytestmark = pytest.mark.usefixtures("every_source")
 

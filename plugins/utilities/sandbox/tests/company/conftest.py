@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from secrets import token_hex
+from typing import Any
 
 import pytest
 from sandbox.settings import TOOLS
@@ -105,24 +106,33 @@ def every_source(stack: Stack, first_run: str) -> EverySource:
 
 
 @dataclass
-class DayBefore:
-    """What there was before a day passed and everything was loaded again."""
+class SecondDay:
+    """What there was before a day passed and `product-daily` ran again."""
 
     raw: dict[str, Keyed]
     deleted: dict[str, Keyed]
-    requests: int
-    """How many requests the tools' APIs had answered."""
+    metabase: dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def day_before(stack: Stack, every_source: EverySource, contacts: Contacts) -> DayBefore:
-    """Let a day pass, and load and build everything again."""
-    assert every_source
-    before = DayBefore(
+def second_day(stack: Stack, first_run: str) -> SecondDay:
+    """Let a day pass, and run `product-daily` again."""
+    assert first_run
+    before = SecondDay(
         raw={table: stack.raw_rows(table) for table in TABLES},
         deleted={table: stack.raw_rows(table, deleted=True) for table in TABLES},
-        requests=len(stack.requests()),
+        metabase=stack.metabase_tables(),
     )
+    stack.sandbox("tick")
+    stack.meltano("run", "product-daily")
+    return before
+
+
+@pytest.fixture(scope="session")
+def requests_before(stack: Stack, every_source: EverySource, contacts: Contacts) -> int:
+    """Let a day pass, and load and build everything again; return the number of requests before."""
+    assert every_source
+    before = len(stack.requests())
     contacts |= World.read(stack.status["postgres"]["dsn"]).contacts()
     stack.sandbox("tick")
     stack.meltano("run", "tap-product", "target-bigquery", *EXTRACT_LOAD)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .stack import ROOT, Stack, copy_of_the_project
+from ..stack import ROOT, Stack, copy_of_the_project
 
 CHANGED = "models/staging/product/stg_product__workflows.sql"
 DEPENDENT = "dim_organisations"

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from .conftest import EverySource
-from .stack import Stack
+from ..conftest import EverySource
+from ..stack import Stack
 
 
 def test_no_secret_is_in_any_log(

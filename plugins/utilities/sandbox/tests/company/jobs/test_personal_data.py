@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from .stack import Stack
-from .world import World
+from ..stack import Stack
+from ..world import World
 
 pytestmark = pytest.mark.usefixtures("every_source")
 

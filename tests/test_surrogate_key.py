@@ -1,6 +1,7 @@
 """`surrogate_key` has one key for each combination of values, and the keys that it always had."""
 
 from hashlib import md5
+from pathlib import Path
 
 import jinja2
 import pytest
@@ -8,7 +9,8 @@ from google.cloud import bigquery
 from sandbox.testing.emulator import Emulator
 from sandbox.testing.fixtures import emulator_of_the_session  # noqa: F401
 
-from ..stack import ROOT
+ROOT = Path(__file__).resolve().parents[1]
+
 
 MACRO = (ROOT / "transform/macros/surrogate_key.sql").read_text()
 VALUES = ["", "a", "/", "\\", "b/c", "a/b", "c", "a/", "/a", "\\/", "/\\", "a\\", "\\\\", "é", "'"]

@@ -19,7 +19,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from psycopg.rows import dict_row
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[5]
 TABLES = {
     "organisations": ("id",),
     "users": ("id",),
@@ -160,6 +160,12 @@ class Stack:
         )
         response.raise_for_status()
         return response.json()
+
+    def metabase_tables(self) -> dict[str, dict[str, Any]]:
+        """Return what Metabase knows of each table."""
+        (database,) = self.metabase("database")["data"]
+        metadata = self.metabase(f"database/{database['id']}/metadata?include_hidden=true")
+        return {table["name"]: table for table in metadata["tables"]}
 
     def requests(self, since: int = 0) -> list[dict[str, Any]]:
         """Return what the tools' APIs were asked, from some line of their log on."""

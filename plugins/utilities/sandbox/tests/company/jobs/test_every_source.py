@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import DayBefore, EverySource
-from .stack import Stack
-from .world import Contacts, World
+from ..conftest import EverySource
+from ..stack import Stack
+from ..world import Contacts, World
 
 pytestmark = pytest.mark.usefixtures("every_source")
 
@@ -132,13 +132,20 @@ def test_the_builds_have_no_warning(every_source: EverySource) -> None:
     assert not [line for line in dbt if "[WARNING]" in line]
 
 
+def test_everything_that_metabase_shows_is_described(stack: Stack) -> None:
+    tables = stack.metabase_tables()
+    assert [name for name, table in tables.items() if not table["description"]] == []
+    fields = [(name, field) for name, table in tables.items() for field in table["fields"]]
+    assert [(name, one["name"]) for name, one in fields if not one["description"]] == []
+
+
 def test_a_day_later_only_what_changed_is_asked_for(
-    stack: Stack, day_before: DayBefore, contacts: Contacts
+    stack: Stack, requests_before: int, contacts: Contacts
 ) -> None:
     check(stack, contacts)
 
-    first, second = stack.requests(), stack.requests(since=day_before.requests)
-    first = first[: day_before.requests]
+    first, second = stack.requests(), stack.requests(since=requests_before)
+    first = first[:requests_before]
     bookmark = max(request["at"] for request in first)
     assert {request["status"] for request in second} <= {200, 404}
     assert len(second) < len(first)
@@ -164,16 +171,6 @@ def test_a_day_later_only_what_changed_is_asked_for(
     ]
     assert since
     assert min(since) > bookmark - 8 * 86_400
-
-
-def leads_since(requests: list[dict[str, Any]]) -> str:
-    """Since when leads must have changed to be asked for."""
-    (query,) = {
-        dict(request["query"])["query"]
-        for request in requests
-        if request["path"] == "/api/v1/lead/"
-    }
-    return query
 
 
 def conversations(requests: list[dict[str, Any]]) -> set[str]:
