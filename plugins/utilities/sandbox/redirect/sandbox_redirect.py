@@ -1,4 +1,4 @@
-"""Reroutes requests for Close, Intercom, Stripe and GitHub to the sandbox's stand-ins.
+"""Reroutes requests for Close, Intercom, Stripe and GitHub to the sandbox's fakes.
 
 The taps have these hosts in their code. Python imports this module at every start of the
 environment that it is installed in (`sandbox_redirect.pth`). It does nothing but in Meltano's

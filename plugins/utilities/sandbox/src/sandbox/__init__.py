@@ -1,4 +1,4 @@
-"""The local world: Postgres, a BigQuery emulator and a Metabase stand-in on loopback."""
+"""The local world: Postgres, a BigQuery emulator and a fake Metabase on loopback."""
 
 import sys
 from types import TracebackType

@@ -61,7 +61,7 @@ def _state(process: str, service: Service) -> str:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def main(context: click.Context) -> None:
-    """The local world: Postgres, a BigQuery emulator, and stand-ins for SaaS tools and Metabase."""
+    """The local world: Postgres, a BigQuery emulator, and fakes of SaaS tools and Metabase."""
     context.obj = Sandbox(Settings.from_environment(os.environ))
 
 
@@ -152,7 +152,7 @@ def fault(sandbox: Sandbox, tool: str, kind: str, times: int | None) -> None:
         faults.switch(saas_url(sandbox.settings), tool, None if kind == "off" else kind, times)
     except OSError as error:
         raise SandboxError(
-            f"The stand-ins do not answer on port {sandbox.settings.saas_port}. "
+            f"The fakes do not answer on port {sandbox.settings.saas_port}. "
             f"Run `sandbox up`. ({error})"
         ) from error
     if kind == "off":
@@ -252,7 +252,7 @@ def _wait_until_healthy(supervisor: Supervisor, service: Service) -> None:
             raise SandboxError(
                 f"{service.name} {what} while starting. Its log, {service.log}, ends:\n\n"
                 f"{_last_lines(service)}\n\n"
-                "Mend what it says and run `sandbox up` again; "
+                "Fix what it says and run `sandbox up` again; "
                 "`sandbox reset` starts over with a new world."
             )
         if waited < 0.1:

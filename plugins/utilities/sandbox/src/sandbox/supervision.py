@@ -1,6 +1,6 @@
 """One supervisord for all services, controlled over its unix socket.
 
-Services never restart by themselves: a crash stays visible in `status`, and `up` mends it.
+Services never restart by themselves: a crash stays visible in `status`, and `up` fixes it.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""`sandbox tour`: what came out of the road, and three questions that it answers."""
+"""`sandbox tour`: what the jobs loaded and built, and three questions that it answers."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""A stand-in for Metabase, so that the whole road can be walked without a Metabase server.
+"""A fake of Metabase, so that every job runs to its end without a Metabase server.
 
 It answers and refuses the HTTP calls that dbt-metabase sends as Metabase does, keeps what it is
 told, and shows it on one page. It draws no charts and runs no queries: what it does not implement

@@ -37,9 +37,7 @@ def create_app(
         try:
             initialise()
         except Exception:
-            logger.exception(
-                "the Metabase stand-in can't initialise; it answers 503 until restarted"
-            )
+            logger.exception("the fake Metabase can't initialise; it answers 503 until restarted")
         else:
             ready.set()
 
@@ -50,7 +48,7 @@ def create_app(
 
     # No OpenAPI: its pages load scripts from elsewhere.
     app = FastAPI(
-        title="Metabase stand-in",
+        title="Fake Metabase",
         openapi_url=None,
         lifespan=lifespan,
         exception_handlers={

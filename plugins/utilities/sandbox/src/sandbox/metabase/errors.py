@@ -38,5 +38,5 @@ def invalid_value(key: str, message: str) -> ApiError:
 
 
 def not_implemented(what: str) -> ApiError:
-    """What Metabase may well answer, and the stand-in can't."""
-    return ApiError(501, f"The Metabase stand-in does not implement {what}.")
+    """What Metabase may well answer, and the fake can't."""
+    return ApiError(501, f"The fake Metabase does not implement {what}.")

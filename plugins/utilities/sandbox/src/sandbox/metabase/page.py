@@ -45,7 +45,7 @@ def render(state: State) -> str:
             "head",
             tag("meta", charset="utf-8"),
             tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            tag("title", "Metabase stand-in"),
+            tag("title", "Fake Metabase"),
             tag("link", rel="icon", href="data:,"),
             tag("style", _asset("page.css")),
         ),
@@ -53,11 +53,11 @@ def render(state: State) -> str:
             "body",
             tag(
                 "header",
-                tag("h1", "Metabase stand-in"),
+                tag("h1", "Fake Metabase"),
                 tag(
                     "p",
                     tag("strong", "This is not Metabase."),
-                    " It stands in for it on your own machine: it takes what dbt-metabase sends"
+                    " This fake runs on your own machine: it takes what dbt-metabase sends"
                     " (names, descriptions, types, join keys) and shows here what Metabase would"
                     " know. There are no charts and no queries.",
                 ),

@@ -1,4 +1,4 @@
-"""What the stand-in knows, kept in one JSON file that is replaced as a whole or not at all."""
+"""What the fake knows, kept in one JSON file that is replaced as a whole or not at all."""
 
 import json
 import os
@@ -226,7 +226,7 @@ class Store:
                 self._state = State.from_json(self._saved)
             except (OSError, ValueError, TypeError, KeyError) as error:
                 raise StateFileError(
-                    f"{path}: can't be read as the Metabase stand-in's state ({error}). "
+                    f"{path}: can't be read as the fake Metabase's state ({error}). "
                     "Remove it to begin anew: the next sync fills it again."
                 ) from error
 

@@ -83,7 +83,7 @@ def validated(body: object, rules: Mapping[str, Rule]) -> dict[str, Any]:
     """The body, once each of its values is known to fit its rule.
 
     Raises:
-        ApiError: 400 with Metabase's envelope; 501 for a key that the stand-in does not know, which
+        ApiError: 400 with Metabase's envelope; 501 for a key that the fake does not know, which
             Metabase might act on or ignore.
     """
     if not isinstance(body, dict):

@@ -71,7 +71,7 @@ def create_app(
         secrets: The key that each tool takes, by the tool's name.
     """
     # No OpenAPI: its pages load scripts from elsewhere.
-    app = FastAPI(title="SaaS stand-ins", openapi_url=None)
+    app = FastAPI(title="Fake SaaS APIs", openapi_url=None)
     app.state.connections = connections
     faults: dict[str, Fault] = {}
     limits = {name: RateLimit(*tool.RATE_LIMIT) for name, tool in TOOLS.items()}

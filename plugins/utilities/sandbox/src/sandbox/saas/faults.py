@@ -36,7 +36,7 @@ class Fault:
 
 
 def switch(url: str, tool: str, kind: str | None, times: int | None) -> None:
-    """Switch a fault on, or with None off, at the stand-ins that run at an address.
+    """Switch a fault on, or with None off, at the fakes that run at an address.
 
     Raises:
         OSError: They don't answer.

@@ -1,4 +1,4 @@
-"""What the stand-ins of the examples have in common: their refusals, and how they write moments."""
+"""What the fakes of the examples have in common: their refusals, and how they write moments."""
 
 from datetime import datetime
 from math import ceil
@@ -29,7 +29,7 @@ def server_error() -> Response:
 
 
 def unknown_route(path: str) -> Response:
-    """A route that isn't there."""
+    """An unknown route."""
     return JSONResponse({"detail": f"There is no /{path}."}, 404)
 
 

@@ -66,8 +66,8 @@ def server_error() -> Response:
 
 
 def unknown_route(path: str) -> Response:
-    """The answer to a path that Close doesn't have, or the stand-in doesn't know."""
-    logger.error("Close has no %s, or the sandbox's stand-in does not know it", path)
+    """The answer to a path that Close doesn't have, or the fake doesn't know."""
+    logger.error("Close has no %s, or the sandbox's fake does not know it", path)
     return JSONResponse({"error": f"The requested URL was not found: /{path}"}, 404)
 
 

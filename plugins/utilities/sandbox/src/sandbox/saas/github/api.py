@@ -49,7 +49,7 @@ def server_error() -> Response:
 
 
 def unknown_route(path: str) -> Response:
-    """A route that GitHub doesn't have, or the stand-in doesn't."""
+    """A route that GitHub doesn't have, or the fake doesn't."""
     return JSONResponse({"message": "Not Found", "path": path}, 404)
 
 
@@ -89,7 +89,7 @@ def find_repositories(order: GraphQuery, store: StoreOf) -> Body:
     """Answer the one query that the tap sends: what the ids of some repositories are."""
     asked_for = REPOSITORIES_ASKED_FOR.findall(order.query)
     if not asked_for:
-        return {"errors": [{"message": "The stand-in knows repository(name:, owner:) only."}]}
+        return {"errors": [{"message": "The fake knows repository(name:, owner:) only."}]}
     found: Body = {"rateLimit": {"cost": 1}}
     for alias, name, owner in asked_for:
         repository = store.find("repository", "body->>'full_name' = %s", [f"{owner}/{name}"])

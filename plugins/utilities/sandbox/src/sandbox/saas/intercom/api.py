@@ -66,7 +66,7 @@ def server_error() -> Response:
 
 
 def unknown_route(path: str) -> Response:
-    """A route that Intercom doesn't have, or the stand-in doesn't."""
+    """A route that Intercom doesn't have, or the fake doesn't."""
     logger.warning("Intercom: there is no route for %s", path)
     return errors.not_found("The requested resource was not found").response()
 

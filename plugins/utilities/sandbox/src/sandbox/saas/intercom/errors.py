@@ -27,7 +27,7 @@ class ApiError(Exception):
 
 
 def not_found(message: str) -> ApiError:
-    """Something that isn't there."""
+    """A missing object."""
     return ApiError(404, "not_found", message)
 
 
@@ -47,7 +47,7 @@ def invalid_field(name: object) -> ApiError:
 
 
 def invalid_operator(message: str) -> ApiError:
-    """A search with an operator that isn't there, or not for this field."""
+    """A search with an unknown operator, or one that this field doesn't take."""
     return ApiError(400, "invalid_operator", message)
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for Stripe's API, version 2022-11-15: the lists that an extractor reads.
+"""A fake of Stripe's API, version 2022-11-15: the lists that an extractor reads.
 
 It answers as https://docs.stripe.com/api documents: newest first, a page at a time, within ranges
 of `created`, with some attributes only if they are asked for. Whatever it doesn't know it refuses.
@@ -118,8 +118,8 @@ def server_error() -> Response:
 
 
 def unknown_route(request: Request, path: str) -> Response:
-    """404, for what Stripe doesn't have or the stand-in doesn't know."""
-    logger.warning("Stripe: the stand-in has no route %s /%s", request.method, path)
+    """404, for what Stripe doesn't have or the fake doesn't know."""
+    logger.warning("Stripe: the fake has no route %s /%s", request.method, path)
     message = (
         f"Unrecognized request URL ({request.method}: /{path}). Please see "
         "https://stripe.com/docs or we can help at https://support.stripe.com/."
