@@ -91,7 +91,7 @@ def fail(what: str) -> int:
     """Say what went wrong and that no data is missing."""
     print(  # noqa: T201
         f"{what}.\nThe data is loaded and transformed; only Metabase has not been told. Once that "
-        f"is mended, `meltano invoke dbt-metabase:sync` makes up for it.",
+        f"is fixed, `meltano invoke dbt-metabase:sync` makes up for it.",
         file=sys.stderr,
     )
     return 1
