@@ -19,7 +19,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATH = re.compile(r"(?<![\w/.:@$<>{}=-])\.?[\w-][\w.<>-]*(?:/[\w.<>-]+)+/?(?![\w*{…])")
 PLACEHOLDER = re.compile(r"<[^>]*>|\bNAME\b")
 FILE = re.compile(r"\.(json|md|py|sh|sql|toml|txt|ya?ml)$")
-TARGET = re.compile(r"\bmake ([a-z][a-z-]*)")
+TARGET = re.compile(r"(?:^ *|[$&;] *)(?:[A-Z_]+=\S+ )*make ([a-z][a-z-]*)", re.MULTILINE)
 MELTANO = re.compile(r"\bmeltano (?:--\S+ )*(run|invoke) ((?:--\S+ )*)([^\s`&|#]+(?: [^\s`&|#]+)*)")
 NAME = re.compile(r"[a-z][a-z0-9-]*(:[a-z-]+)?")
 
@@ -121,6 +121,7 @@ def test_what_a_document_names_exists(name: str) -> None:
         "`transform/models/nothing/<source>/`",
         "    cp extract/nothing.meltano.yml extract/",
         "`make nothing`",
+        "    cd data-stack && MELTANO_ENVIRONMENT=prod make nothing  # make it so",
         "`meltano run product-daily nothing-daily`",
         "`meltano --environment=prod invoke nothing check`",
         "```\n$ meltano invoke dbt-bigquery:nothing\n```",
