@@ -2,8 +2,8 @@
 
 The team enters organisations that sign up, and prospects that never do. It advances leads and
 their opportunities, writes, calls and meets, and sometimes deletes a lead. The kinds `_plan`,
-`_lead` and `_organisation` are the world's own memory: future actions, the activities of a lead, and
-the leads of an organisation.
+`_lead` and `_organisation` are the world's own memory: future actions, the activities of a lead,
+and the leads of an organisation.
 """
 
 from collections.abc import Mapping, Sequence
