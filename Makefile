@@ -23,7 +23,7 @@ setup: .venv/.setup ## Install everything, into this folder
 	@touch $@ .venv/.setup
 
 .PHONY: demo
-demo: .venv/.setup ## See the whole road: Postgres and SaaS → BigQuery → dbt → Metabase
+demo: .venv/.setup ## See the whole path: Postgres and SaaS → BigQuery → dbt → Metabase
 	@$(MELTANO) --log-level=warning invoke sandbox up
 	@$(MELTANO) run product-daily close-daily intercom-daily stripe-daily
 	@$(MELTANO) --log-level=warning invoke sandbox tour

@@ -1,4 +1,4 @@
-"""`sandbox tour`: what came out of the road, and three questions that it answers."""
+"""`sandbox tour`: what the jobs loaded and built, and three questions that it answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +48,7 @@ order by month
 
 
 def show(settings: Settings) -> None:
-    """Print what the last run made and where to look next.
+    """Print the results of the last run, and where to look next.
 
     Raises:
         SandboxError: Nothing has been built yet, or the emulator doesn't answer.

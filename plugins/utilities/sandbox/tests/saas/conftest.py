@@ -1,4 +1,4 @@
-"""The stand-ins over one small world, in this process; a Postgres server holds the world."""
+"""The fakes over one small world, in this process; a Postgres server holds the world."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ TODAY = date(2026, 6, 10)
 
 @dataclass
 class Saas:
-    """The stand-ins, and the world that they show."""
+    """The fakes, and the world that they show."""
 
     client: TestClient
     connection: psycopg.Connection[Any]
@@ -36,7 +36,7 @@ class Saas:
         return Documents.load(self.connection, tool)
 
     def requests(self) -> list[dict[str, Any]]:
-        """What the stand-ins were asked so far."""
+        """What the fakes were asked so far."""
         return [json.loads(line) for line in self.request_log.read_text().splitlines()]
 
 
@@ -74,7 +74,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
 def running(
     postgres: PostgresServer, name: str, today: date, scale: float, *, seed: int, key: str = SECRET
 ) -> Iterator[Saas]:
-    """The stand-ins over a world of its own, in a database of that name."""
+    """The fakes over a world of its own, in a database of that name."""
     with postgres.connect("postgres") as connection:
         connection.execute(f"create database {name}")
     dsn = f"host=127.0.0.1 port={postgres.port} user=postgres dbname={name}"

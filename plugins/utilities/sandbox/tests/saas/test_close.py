@@ -1,4 +1,4 @@
-"""Close: the stand-in for its API, and what happens in it."""
+"""Close: the fake of its API, and what happens in it."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The stand-ins that the examples read: pages, filters, refusals, and what a day brings."""
+"""The fakes that the examples read: pages, filters, refusals, and what a day brings."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

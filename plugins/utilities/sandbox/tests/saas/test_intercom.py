@@ -1,4 +1,4 @@
-"""Intercom: the stand-in for its API, and what happens in it."""
+"""Intercom: the fake of its API, and what happens in it."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Stripe's stand-in answers as Stripe documents, and its world is sound."""
+"""The fake Stripe answers as Stripe documents, and its world is sound."""
 
 import base64
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Which runs are looked at for a sign of life, and what `resync` makes of one that was killed.
 
-That a run is recorded as failed once it is dead, and only then: test_when_things_break.py, beside the sandbox.
+That one is recorded as failed once it is dead: test_when_things_break.py, beside the sandbox.
 """
 
 import sqlite3

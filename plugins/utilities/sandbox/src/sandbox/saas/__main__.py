@@ -1,4 +1,4 @@
-"""`python -m sandbox.saas`: runs the stand-ins on loopback until it is told to stop."""
+"""`python -m sandbox.saas`: runs the fakes on loopback until it is told to stop."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from sandbox.settings import STAND_INS
 @click.option("--dsn", required=True, help="The product's Postgres, which holds the documents.")
 @click.option("--request-log", type=click.Path(dir_okay=False, path_type=Path), required=True)
 def main(port: int, dsn: str, request_log: Path) -> None:
-    """Serve the stand-ins on 127.0.0.1 until stopped.
+    """Serve the fakes on 127.0.0.1 until stopped.
 
     A variable such as CLOSE_SECRET holds the key that each of them takes.
     """
