@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from secrets import token_hex
 
 import pytest
+from local_servers.fixtures import googlesql_of_the_session
+from local_servers.loopback import free_ports
 from sandbox.settings import TOOLS
-from sandbox.testing import free_ports
-from sandbox.testing.fixtures import googlesql_of_the_session
 
 from .stack import EXTRACT_LOAD, TABLES, Keyed, Row, Stack, copy_of_the_project
 from .world import Contacts, World

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from local_servers.emulator import PROJECT
+from local_servers.postgres_programs import BINARIES
 from measurement import BenchError, Command, Cost, measure
-from sandbox.postgres import BINARIES
-from sandbox.testing.emulator import PROJECT
 from world import DATABASE, NAME, USER, World
 
 ROOT = Path(__file__).parents[4]

@@ -19,8 +19,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sandbox.testing.emulator import Emulator
-from sandbox.testing.postgres_server import PostgresServer
+from local_servers.emulator import Emulator
+from local_servers.postgres_server import PostgresServer
 
 from .pipeline import Pipeline
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
-from sandbox.testing.emulator import PROJECT, Emulator
+from local_servers.emulator import PROJECT, Emulator
 from target_bigquery_arrow.target import TargetBigQueryArrow, main
 
 METADATA_PREFIX = "_sdc_"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox.testing import free_port
-from sandbox.testing.emulator import running_emulator
+from local_servers.emulator import running_emulator
+from local_servers.loopback import free_port
 from target_bigquery_arrow import table
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.target import TargetBigQueryArrow

@@ -7,9 +7,6 @@ from pathlib import Path
 
 from sandbox.errors import SandboxError
 
-HOST = "127.0.0.1"
-HOST_NAMES = (HOST, "localhost")
-"""The names that a request to a service may be sent to: its header `Host`, without the port."""
 DEFAULT_API_KEY = "mb_local_sandbox"
 TOOLS = ("close", "intercom", "stripe")
 """The tools that the project has sources for."""
