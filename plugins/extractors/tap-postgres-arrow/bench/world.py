@@ -96,7 +96,7 @@ class Table:
 
 @dataclass(frozen=True)
 class World:
-    """Both ends of the road, which are not measured themselves."""
+    """The source and the warehouse, which are not measured themselves."""
 
     table: Table
     postgres: PostgresServer

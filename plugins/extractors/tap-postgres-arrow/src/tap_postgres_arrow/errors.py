@@ -17,7 +17,7 @@ class ConnectError(TapError):
 
     Attributes:
         problem: what is wrong, and where.
-        fix: what to do; settings stand in backticks.
+        fix: what to do; settings are in backticks.
     """
 
     def __init__(self, problem: str, fix: str) -> None:

@@ -96,7 +96,7 @@ class Vouched:
 
 
 @dataclass
-class Extraction:
+class ExtractorReport:
     """What the messages so far say of the whole run.
 
     Attributes:

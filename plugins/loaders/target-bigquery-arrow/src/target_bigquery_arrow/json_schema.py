@@ -80,7 +80,7 @@ class _Resolver:
         return _typed(rules)
 
     def _target(self, reference: str) -> object:
-        """Return what a reference points to; nothing where that is elsewhere, or not there."""
+        """Return what a reference points to; nothing where that is elsewhere or missing."""
         document, _, pointer = reference.partition("#")
         found: object = self._root
         if document or (pointer and not pointer.startswith("/")):

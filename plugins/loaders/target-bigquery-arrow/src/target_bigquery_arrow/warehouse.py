@@ -159,7 +159,7 @@ class Warehouse:
 
     Args:
         project: the project that owns the dataset and pays for the jobs.
-        dataset: the dataset that the tables go to; made when it isn't there.
+        dataset: the dataset that the tables go to; made if it is missing.
         location: the dataset's location, e.g. `EU`.
         api_endpoint: another address of the API, e.g. a local emulator's.
         anonymous: send no credentials, for an emulator.

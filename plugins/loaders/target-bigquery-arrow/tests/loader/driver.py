@@ -72,7 +72,7 @@ def parquet(directory: Path, columns: Any, **options: Any) -> Path:
     return path
 
 
-def handover(directory: Path) -> Path:
+def batch_dir(directory: Path) -> Path:
     """The private folder in which a tap hands files over."""
     folder = directory / "tap-test-abc_1234"
     folder.mkdir(mode=0o700)

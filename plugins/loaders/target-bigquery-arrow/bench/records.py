@@ -1,4 +1,4 @@
-"""The RECORD road: rows per CPU second of the loader, and the memory it takes at its peak.
+"""The RECORD path: rows per CPU second of the loader, and the memory it takes at its peak.
 
 Run by `make bench`. Starts a BigQuery emulator of its own and sends 8 narrow columns.
 """

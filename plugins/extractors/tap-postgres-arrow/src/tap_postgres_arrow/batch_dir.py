@@ -27,7 +27,7 @@ FILES_WAITING = 8
 LOOK_SECONDS = 0.1
 
 
-class Handover:
+class BatchDir:
     """The folder of a run. The loader removes each file, and at last the folder, once loaded."""
 
     def __init__(self, batch_bytes: int, output: Output) -> None:
@@ -92,17 +92,17 @@ class ParquetFiles:
     """Write one stream's batches to files, and give each away as soon as it is full."""
 
     def __init__(
-        self, handover: Handover, schema: pa.Schema, send: Callable[[str], None], *, waits: bool
+        self, batch_dir: BatchDir, schema: pa.Schema, send: Callable[[str], None], *, waits: bool
     ) -> None:
         """Prepare to write. Without a batch there is no file.
 
         Args:
-            handover: the folder.
+            batch_dir: the folder.
             schema: the columns.
             send: takes each file's URL.
             waits: whether to wait for a loader that has much to do. It must know of the files.
         """
-        self._handover = handover
+        self._batch_dir = batch_dir
         self._schema = schema
         self._send = send
         self._waits = waits
@@ -117,8 +117,8 @@ class ParquetFiles:
         """
         if self._writer is None or self._path is None:
             if self._waits:
-                self._handover.wait_for_room()
-            self._path = self._handover.new_path()
+                self._batch_dir.wait_for_room()
+            self._path = self._batch_dir.new_path()
             self._writer = pq.ParquetWriter(
                 self._path,
                 self._schema,
@@ -128,7 +128,7 @@ class ParquetFiles:
                 use_dictionary=[name for name in self._schema.names if name.startswith("_sdc_")],
             )
         self._writer.write_batch(batch)
-        if self._path.stat().st_size >= self._handover.batch_bytes:
+        if self._path.stat().st_size >= self._batch_dir.batch_bytes:
             self.close()
 
     def close(self) -> None:
