@@ -67,7 +67,7 @@ ERRORS = (adbc_driver_manager.Error, pa.ArrowException, OSError)
 
 
 def in_background[Result](work: Callable[[], Result]) -> "Future[Result]":
-    """Do something on a thread that nobody has to wait for.
+    """Do something on a daemon thread, which does not keep the process from ending.
 
     The driver's calls can't be interrupted. A thread that waits for this one's result can: by a
     signal, or when it has waited enough.
@@ -148,7 +148,7 @@ class Database:
 
         Raises:
             TooManyConnectionsError: there are as many as there may be.
-            ConnectError: Postgres can't be reached, or lets nobody in by these settings.
+            ConnectError: Postgres can't be reached, or refuses these settings.
         """
         return Connection(self._connector.connect(_opened, ERRORS), self.user)
 
@@ -227,7 +227,7 @@ class Database:
         if snapshot:
             connection.execute(f"set transaction snapshot {literal(snapshot)}")
         settings = {**SESSION, "statement_timeout": self._statement_timeout}
-        # Until the transaction's end only: behind a pooler, the session isn't ours.
+        # For this transaction only: behind a pooler, other clients share the session.
         locally = [f"set_config({literal(k)}, {literal(v)}, true)" for k, v in settings.items()]
         locally += [
             f"case when current_setting({literal(k)}, true) is not null "
@@ -302,7 +302,7 @@ class Connection:
                     except StopIteration:
                         return
                 yield batch
-                # Whoever took it may have taken their time.
+                # The caller may have taken long over the batch.
                 self.heard = time.monotonic()
 
     @property
@@ -413,7 +413,7 @@ def reason(error: BaseException) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    # In whichever language the server speaks.
+    # In the server's language.
     if said := dict(getattr(error, "details", None) or ()).get(b"PG_DIAG_MESSAGE_PRIMARY"):
         return str(said.decode(errors="backslashreplace")).rstrip(".")
     text = str(error)

@@ -91,7 +91,7 @@ class Relation:
 
     @property
     def source(self) -> str:
-        """Return what stands after FROM: tables that inherit from a table aren't part of it."""
+        """Return the FROM clause: without the tables that inherit from a table."""
         return f"only {self.sql}" if self.kind is RelationKind.TABLE else self.sql
 
     @property

@@ -56,7 +56,7 @@ class Conversion:
         Args:
             stream: the stream's name.
             fields: its columns.
-            keys: the names of those that tell its rows, for errors.
+            keys: the names of the key columns, which identify a row in errors.
             checks_text: whether a text needn't be UTF-8.
             nullifies: whether a value that doesn't fit becomes null. A key is an error always.
         """
@@ -212,7 +212,7 @@ class Emitter(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give away what is left.
+        """Write and announce what is left.
 
         Raises:
             TapError: the disk is full.
@@ -220,7 +220,7 @@ class Emitter(ABC):
 
     @abstractmethod
     def discard(self) -> None:
-        """Throw away what is left: nothing, after `close`."""
+        """Remove what is left; after `close` there is nothing."""
 
 
 class BatchEmitter(Emitter):

@@ -13,7 +13,7 @@ class TapError(Exception):
 
 
 class ConnectError(TapError):
-    """The database can't be reached, or lets nobody in by these settings.
+    """The database can't be reached, or refuses these settings.
 
     Attributes:
         problem: what is wrong, and where.

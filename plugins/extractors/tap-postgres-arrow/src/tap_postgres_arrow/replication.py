@@ -7,7 +7,7 @@ Rows keep their xmin when they are frozen; that xmin has 32 bits and wraps aroun
 
 Some changes leave xmin alone: a column that is added with a default, a partition that is
 attached, another table that takes the name of this one, another cluster behind the same address.
-The bookmark holds what tells them, and what can't be told apart is read in full.
+The bookmark records what these changes can be recognised by; where they can't, all is read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def written_between(floor: int, end: int) -> str:
 
 
 def _unknown(bookmark: Bookmark, last: Mapping[str, Any], snapshot: Snapshot) -> str | None:
-    """Return why the last bookmark doesn't tell what has changed; None where it does."""
+    """Return why changes since the last bookmark are unknown; None if they are known."""
     floor = last.get("replication_key_value")
     if last.get("replication_key") != XMIN or not isinstance(floor, int):
         return "first read by xmin"
@@ -184,7 +184,7 @@ def by_column(
     sql = identifier(key.source)
     if floor is None:
         return ReadPlan(bookmark, None, f"first read by {key.name}", tuple(warnings))
-    # A bookmark of another extractor's doesn't tell the columns.
+    # The bookmark of another extractor doesn't list the columns.
     if added := "columns" in last and _added_columns(bookmark, last):
         return ReadPlan(bookmark, None, added, tuple(warnings))
     if key.type.name in TIMES and _is_after(floor, key.type, connection, snapshot):
@@ -233,7 +233,7 @@ def _greatest(
     Returns:
         Its greatest value, as text: of a time, the greatest that isn't after the snapshot's; in
         how many rows it is null; and in how many it is more than a day after the snapshot's,
-        which is no time zone's doing, with the last of these.
+        more than time zones explain, with the last of these.
     """
     sql = identifier(name)
     greatest, future, last = f"max({sql})", "0::bigint", "null::text"

@@ -233,13 +233,13 @@ class StreamReader:
         return rows
 
     def _version(self, plan: ReadPlan) -> int | None:
-        """Return the version by which a loader tells what a full read did not have."""
+        """Return the table version, by which a loader finds the rows that a full read lacks."""
         is_full_table = self._stream.replication_method == "FULL_TABLE"
         tells = plan.is_full and (is_full_table or self._stream.detects_deletes)
         return self._run.version if tells else None
 
     def _deletes(self, plan: ReadPlan, rows: int, last: Mapping[str, Any]) -> Outcome:
-        """Find what tells the loader which rows have gone."""
+        """Return the messages by which the loader finds deleted rows."""
         stream, run = self._stream, self._run
         fraction = run.max_delete_fraction
         if version := self._version(plan):

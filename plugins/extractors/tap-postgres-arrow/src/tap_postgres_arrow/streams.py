@@ -119,7 +119,7 @@ class PostgresStream(Stream):
 
     @property
     def detects_deletes(self) -> bool:
-        """Whether rows are looked for that have left the source; a key is needed to tell them."""
+        """Whether to look for rows that were deleted at the source; that needs a key."""
         own = self._root_metadata.get("detect-deletes")
         wanted = self.config["detect_deletes"] if own is None else own
         return bool(wanted and self.primary_keys)
@@ -148,7 +148,7 @@ class PostgresStream(Stream):
 
     @override  # type: ignore[misc]
     def sync(self, context: Any = None) -> None:
-        # Final in the SDK, whose way is a dictionary a row.
+        # Final in the SDK, which handles one dictionary a row.
         self._sync(self)
 
     @override

@@ -37,7 +37,7 @@ STOP_SECONDS = 20
 
 
 class SyncRun:
-    """Reads streams in the background; whoever needs one waits for it."""
+    """Reads streams in the background; `wait_for` waits for one of them."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class SyncRun:
             nullifies=config["invalid_values"] == "nullify",
         )
         self._completing = threading.Lock()
-        # Changes when a connection becomes idle, or is no more.
+        # Notified when a connection becomes idle or is closed.
         self._lending = threading.Condition()
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
@@ -178,14 +178,14 @@ class SyncRun:
             for message in outcome.messages:
                 if self._run.batch_dir and isinstance(message, KeysMessage):
                     self._run.batch_dir.announce(message.manifest)
-            # Together: a STATE speaks of the stream that was last heard of before it.
+            # Together: a STATE is about the stream of the message before it.
             state = IndependentStateMessage(value=self._state)
             self._run.output.write(*outcome.messages, state)
 
     def _failing_column(self, stream: PostgresStream) -> str | None:
-        """Return which column Postgres can't read in some row; None where it is none alone.
+        """Return the column that Postgres can't read in some row; None if it isn't a single column.
 
-        By halves, each a query that transfers nothing.
+        A binary search over the columns: each step is a query that transfers no rows.
         """
 
         def fails(fields: Sequence[Field]) -> bool:
@@ -230,10 +230,10 @@ class SyncRun:
             self._lending.notify_all()
 
     def _connection(self) -> Connection:
-        """Return an idle connection or a new one; wait for one where there can be no more.
+        """Return an idle connection or a new one; wait if the server allows no more.
 
         Raises:
-            TapError: there is none to wait for, or the run has ended.
+            TapError: no connection can become free, or the run has ended.
         """
         while True:
             with self._lending:

@@ -378,7 +378,7 @@ class TapPostgresArrow(Tap):
     @override
     def _reset_state_progress_markers(self) -> None:
         # There are none. Each run begins with a STATE, even of no bookmarks: what is said later
-        # is new, and whoever reads can tell.
+        # is new, and the loader can tell.
         self.state.setdefault("bookmarks", {})
         self.sync_run.forget_row_counts()
 
@@ -436,6 +436,6 @@ def main() -> None:
         raise
     except TapError as error:
         TapPostgresArrow.logger.critical("%s", error)
-        # Nothing is left to be said to whoever reads; a pipe that broke needs no second complaint.
+        # Nothing is left to write; at exit, Python would report a broken pipe a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

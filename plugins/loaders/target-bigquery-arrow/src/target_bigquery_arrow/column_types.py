@@ -243,7 +243,7 @@ def to_arrow(values: Sequence[Any], column: ColumnType) -> pa.Array:
     """
     if not column.repeated:
         return _to_arrow(values, column.kind)
-    # BigQuery doesn't tell a null array from an empty one.
+    # BigQuery doesn't distinguish a null array from an empty one.
     lists = [value or [] for value in values]
     offsets = [0, *itertools.accumulate(map(len, lists))]
     items = _to_arrow(list(itertools.chain.from_iterable(lists)), column.kind)

@@ -1,4 +1,4 @@
-"""JSON Schema as taps write it, brought to the few forms that types are read from.
+"""JSON Schema as taps write it, reduced to the few forms that types are read from.
 
 References within the schema are followed, `allOf` is merged, and what has no `type` gets the one
 that its other keywords tell. What can't be told says nothing: its column is JSON.

@@ -164,7 +164,7 @@ class TargetBigQueryArrow(Target):
         """Leave no lock and no file behind, however the run has ended."""
         try:
             if isinstance(error, LoadError) and self._states:
-                # What came before the message that failed is none the worse for it.
+                # Messages before the one that failed are loaded all the same.
                 with contextlib.suppress(LoadError):
                     self.commit()
         finally:
