@@ -67,8 +67,8 @@ check: ## Say what the next run lacks, even if Meltano can't start; SOURCES="clo
 .PHONY: bench
 bench: .venv/.setup-dev ## Measure: bytes billed, CPU seconds and peak memory, beside others
 	@.venv/bin/python plugins/loaders/target-bigquery-arrow/bench/bytes_billed.py
-	@.venv/bin/python plugins/loaders/target-bigquery-arrow/bench/record_road.py
-	@.venv/bin/python plugins/extractors/tap-postgres-arrow/bench/postgres_road.py
+	@.venv/bin/python plugins/loaders/target-bigquery-arrow/bench/records.py
+	@.venv/bin/python plugins/extractors/tap-postgres-arrow/bench/postgres.py
 
 .PHONY: lock
 lock: ## Lock all dependencies with hashes; UPGRADE=1 for newer ones

@@ -6,8 +6,8 @@ from pathlib import Path
 import jinja2
 import pytest
 from google.cloud import bigquery
-from sandbox.testing.emulator import Emulator
-from sandbox.testing.fixtures import emulator_of_the_session  # noqa: F401
+from local_servers.emulator import Emulator
+from local_servers.fixtures import emulator_of_the_session  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,4 +1,4 @@
-"""What can't be read is a clear error: stream, cause and mend; exit 1, and no state for it."""
+"""What can't be read is a clear error: stream, cause and fix; exit 1, and no state for it."""
 
 import datetime
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tap_postgres_arrow import database
-from tap_postgres_arrow.database import Place, explained, require_version
+from tap_postgres_arrow.database import StreamRef, explained, require_version
 from tap_postgres_arrow.errors import TapError
 from tap_postgres_arrow.tap import TapPostgresArrow
 
@@ -315,5 +315,5 @@ def test_an_old_server() -> None:
 def test_a_pool_that_lends_a_server_for_one_statement_only() -> None:
     # As PgBouncer puts it, under `pool_mode = statement`.
     error = RuntimeError("FATAL: transaction blocks not allowed in statement pooling mode")
-    text = str(explained(error, Place("public-t", '"public"."t"'), "reader"))
+    text = str(explained(error, StreamRef("public-t", '"public"."t"'), "reader"))
     assert "pool_mode` is `transaction` or `session`" in text

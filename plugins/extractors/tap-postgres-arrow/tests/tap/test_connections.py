@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sandbox.settings import HOST
+from local_servers.loopback import HOST
 from tap_postgres_arrow import database
 from tap_postgres_arrow.database import Database
 from tap_postgres_arrow.errors import TapError

@@ -89,14 +89,14 @@ class Vouched:
     early: set[str] = field(default_factory=set)
 
     def counts(self, stream: str, records: int) -> bool:
-        """Return whether a version of a stream, after so many records, tells of its end."""
+        """Return whether a version of a stream, after so many records, proves that it was read."""
         if not records:
             self.early.add(stream)
         return not self.early
 
 
 @dataclass
-class Extraction:
+class ExtractorReport:
     """What the messages so far say of the whole run.
 
     Attributes:

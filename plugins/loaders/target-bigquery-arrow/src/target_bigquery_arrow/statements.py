@@ -19,7 +19,7 @@ def _quoted(names: Iterable[str]) -> list[str]:
 
 
 def _alias(name: str, columns: Iterable[str]) -> str:
-    """Return an alias that is none of the columns."""
+    """Return an alias that no column has as its name."""
     taken = {column.lower() for column in columns}
     while name in taken:
         name += "_"

@@ -28,9 +28,9 @@ from target_bigquery_arrow.batches import (
     local_paths,
 )
 from target_bigquery_arrow.bookmarks import Bookmarks
-from target_bigquery_arrow.completeness import Extraction, Vouched, listed
+from target_bigquery_arrow.completeness import ExtractorReport, Vouched, listed
 from target_bigquery_arrow.drift import SchemaDrift
-from target_bigquery_arrow.errors import LoadError, RunError, StreamsError
+from target_bigquery_arrow.errors import LoadError, RunError, StreamsError, UnknownStreamError
 from target_bigquery_arrow.json_schema import resolved
 from target_bigquery_arrow.layout import layout_of
 from target_bigquery_arrow.load_pool import LoadPool
@@ -110,7 +110,7 @@ class TargetBigQueryArrow(Target):
         self._bookmarks = Bookmarks()
         # What failed: a stream by its table, or by its name where it has come to none.
         self._failures: dict[Stream | str, LoadError] = {}
-        self._extraction = Extraction()
+        self._report = ExtractorReport()
         self._vouched = Vouched()
         self._pending_bytes = 0
         self._committed_at = time.monotonic()
@@ -164,7 +164,7 @@ class TargetBigQueryArrow(Target):
         """Leave no lock and no file behind, however the run has ended."""
         try:
             if isinstance(error, LoadError) and self._states:
-                # What came before the message that failed is none the worse for it.
+                # Messages before the one that failed are loaded all the same.
                 with contextlib.suppress(LoadError):
                     self.commit()
         finally:
@@ -181,7 +181,7 @@ class TargetBigQueryArrow(Target):
     def _process_schema_message(self, message: Any) -> None:
         schema: Schema = message
         name = schema.stream
-        self._extraction.hear(name)
+        self._report.hear(name)
         if self._schemas.get(name) == schema or name in self._failures:
             return
         if self._dataset is None:
@@ -284,7 +284,7 @@ class TargetBigQueryArrow(Target):
     @override
     def _process_state_message(self, message: Any) -> None:
         state: State = message
-        self._extraction.state(bytes(state.value))
+        self._report.state(bytes(state.value))
         for name in self._bookmarks.moved(state, self._routes.keys()):
             for _, stream in self._routes[name]:
                 stream.is_awaited |= stream.is_uncommitted
@@ -304,12 +304,12 @@ class TargetBigQueryArrow(Target):
     def _process_activate_version_message(self, message: Any) -> None:
         activation: ActivateVersion | Completed = message
         if isinstance(activation, Completed):
-            self._extraction.complete(self._records)
+            self._report.complete(self._records)
             return
         if not self.config["process_activate_version_messages"]:
             return
         routes = self._streams_named(activation.stream, "ACTIVATE_VERSION")
-        self._extraction.hear(activation.stream, in_full=True)
+        self._report.hear(activation.stream, in_full=True)
         limit = activation.max_delete_fraction
         for _, stream in routes:
             stream.max_delete_fraction = (
@@ -333,7 +333,7 @@ class TargetBigQueryArrow(Target):
             self._process_unreadable(files)
             return
         routes = self._streams_named(files.stream, "BATCH" if isinstance(files, Batch) else "KEYS")
-        self._extraction.hear(files.stream)
+        self._report.hear(files.stream)
         for stream in self._streams.values():
             with self._failing(stream):
                 stream.check()
@@ -435,7 +435,7 @@ class TargetBigQueryArrow(Target):
     def _find_deletes(self) -> None:
         """Mark, or remove, what has gone from streams that were read in full; say of which not."""
         waiting = [stream for stream in self._streams.values() if stream.has_open_version]
-        reason = self._extraction.objection(self._records)
+        reason = self._report.objection(self._records)
         if reason is None:
             for stream in waiting:
                 stream.completeness.complete()
@@ -585,7 +585,7 @@ class TargetBigQueryArrow(Target):
                 f"{message_type} for stream '{name}' came before its SCHEMA. That is a fault of "
                 f"the extractor: report it there, or try another release of it."
             )
-            self._fail(name, LoadError(message))
+            self._fail(name, UnknownStreamError(message))
             routes = []
         if any(stream.is_unprepared for _, stream in routes):
             for _, stream in routes:

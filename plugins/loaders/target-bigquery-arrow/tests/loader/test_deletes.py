@@ -11,8 +11,8 @@ from .driver import (
     Loader,
     Message,
     activate,
+    batch_dir,
     files,
-    handover,
     parquet,
     read_states,
     record,
@@ -146,7 +146,7 @@ def test_keys_that_the_table_lacks_are_reported(
 
 def test_the_setting_turns_it_off(loader: Loader, tmp_path: Path) -> None:
     loader.settings["process_activate_version_messages"] = False
-    folder = handover(tmp_path)
+    folder = batch_dir(tmp_path)
     message = keys(folder, 1) | {"temporary": True}
     loader.load(SCHEMA, batch(tmp_path, 1, 2), message)
     assert ids(loader) == [1, 2]

@@ -1,4 +1,4 @@
-"""What can go wrong is one clear error, exit code 1, and no state for rows that aren't there."""
+"""What can go wrong is one clear error, exit code 1, and no state for rows that are missing."""
 
 import json
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox.testing import free_port
-from sandbox.testing.emulator import running_emulator
+from local_servers.emulator import running_emulator
+from local_servers.loopback import free_port
 from target_bigquery_arrow import table
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.target import TargetBigQueryArrow
@@ -20,8 +20,8 @@ from .driver import (
     Loader,
     Message,
     activate,
+    batch_dir,
     files,
-    handover,
     lines,
     parquet,
     read_states,
@@ -82,7 +82,7 @@ def test_bad_input(
     assert error in log
     assert "Traceback" not in log
     (line,) = [line for line in log.splitlines() if error in line]
-    assert line.endswith("."), "the error is one line, with its mend"
+    assert line.endswith("."), "the error is one line, with its fix"
     if not any(isinstance(message, dict) and message["type"] == "STATE" for message in pipe):
         assert not loader.tables(), "something is half-loaded"
 
@@ -267,7 +267,7 @@ def test_files_are_private(loader: Loader) -> None:
 def test_every_stream_is_loaded_that_can_be_and_every_failure_is_named(
     loader: Loader, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    folder = handover(tmp_path)
+    folder = batch_dir(tmp_path)
     bad = schema("bad", {"Name": {"type": "string"}, "name": {"type": "string"}}, keys=())
     damaged = parquet(folder, {"id": [1]})
     damaged.write_bytes(b"")

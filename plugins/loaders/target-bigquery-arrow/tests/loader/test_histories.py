@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from target_bigquery_arrow import completeness
 from target_bigquery_arrow import target as module
-from target_bigquery_arrow.completeness import Completeness, Extraction
+from target_bigquery_arrow.completeness import Completeness, ExtractorReport
 from target_bigquery_arrow.target import TargetBigQueryArrow
 
 from .driver import Message, activate, completed, lines, record, schema, state
@@ -394,7 +394,7 @@ def any_state(self: TargetBigQueryArrow, _: Any) -> None:
     self.commit()
 
 
-def any_exit_code_0(self: Extraction, records: int) -> str | None:
+def any_exit_code_0(self: ExtractorReport, records: int) -> str | None:
     return None if self._completed_at == records else "there is none"
 
 
@@ -404,8 +404,8 @@ RELAXED: dict[str, tuple[object, str, Any]] = {
         any_version_after_records,
     ),
     "a state counts": (TargetBigQueryArrow, "_process_state_message", any_state),
-    "the end of the pipe counts": (Extraction, "objection", lambda *_: None),
-    "exit code 0 counts whatever was asked for": (Extraction, "objection", any_exit_code_0),
+    "the end of the pipe counts": (ExtractorReport, "objection", lambda *_: None),
+    "exit code 0 counts whatever was asked for": (ExtractorReport, "objection", any_exit_code_0),
     "bookmarks are no objection": (completeness, "_is_of_full_read", lambda _: True),
 }
 

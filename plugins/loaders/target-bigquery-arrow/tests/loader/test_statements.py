@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import pytest
-from sandbox.testing.googlesql import Catalog, GoogleSQL
+from local_servers.googlesql import Catalog, GoogleSQL
 from target_bigquery_arrow import staging, statements
 from target_bigquery_arrow.column_types import ColumnType, Kind
 from target_bigquery_arrow.drift import HELD_BY, WIDER

@@ -19,7 +19,7 @@ from sandbox.feedback import database as feedback
 from sandbox.product.database import read_clock, running_clock
 from sandbox.saas import faults
 from sandbox.services import Service, connections, postgres_data, saas_url, services
-from sandbox.settings import STAND_INS, Settings
+from sandbox.settings import FAKES, Settings
 from sandbox.supervision import Supervisor
 
 SERVICE_NAMES = ("postgres", "bigquery", "saas", "metabase")
@@ -142,7 +142,7 @@ def tick(sandbox: Sandbox) -> None:
 
 
 @main.command()
-@click.argument("tool", type=click.Choice(STAND_INS))
+@click.argument("tool", type=click.Choice(FAKES))
 @click.argument("kind", type=click.Choice((*faults.KINDS, "off")))
 @click.option("--times", type=click.IntRange(min=1), help="End after so many requests.")
 @click.pass_obj

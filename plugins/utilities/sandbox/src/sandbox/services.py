@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
+from local_servers.loopback import HOST
 
 from sandbox import postgres
 from sandbox.feedback import database as feedback
-from sandbox.settings import HOST, Settings
+from sandbox.settings import Settings
 
 BIGQUERY_PROJECT = "local"
 BIGQUERY_LOCATION = "US"
@@ -53,7 +54,7 @@ def services(settings: Settings) -> tuple[Service, ...]:
         Service(
             name="bigquery",
             command=(
-                *(sys.executable, "-m", "sandbox.bigquery"),
+                *(sys.executable, "-m", "local_servers.bigquery"),
                 *("--port", str(settings.bigquery_port)),
                 *("--grpc-port", str(settings.bigquery_grpc_port)),
                 *("--project", BIGQUERY_PROJECT),

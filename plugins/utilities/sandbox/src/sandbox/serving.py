@@ -5,9 +5,9 @@ from typing import Any
 
 import uvicorn
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
+from local_servers.loopback import HOST, HOST_NAMES
 
 from sandbox.errors import SandboxError
-from sandbox.settings import HOST, HOST_NAMES
 
 
 def serve(application: Any, port: int, variable: str) -> None:

@@ -7,11 +7,12 @@ import click
 from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from local_servers.loopback import HOST
 from requests.exceptions import ConnectionError as NotReachable
 
 from sandbox.errors import SandboxError
 from sandbox.services import BIGQUERY_PROJECT, DBT_DATASET, bigquery_endpoint
-from sandbox.settings import HOST, TOOLS, Settings
+from sandbox.settings import TOOLS, Settings
 
 BAR_WIDTH = 40
 SOURCES = {"product": "Postgres", **{tool: f"{tool.capitalize()}'s API" for tool in TOOLS}}

@@ -7,9 +7,9 @@ from secrets import token_hex
 from typing import Any
 
 import pytest
+from local_servers.fixtures import googlesql_of_the_session
+from local_servers.loopback import free_ports
 from sandbox.settings import TOOLS
-from sandbox.testing import free_ports
-from sandbox.testing.fixtures import googlesql_of_the_session
 
 from .stack import EXTRACT_LOAD, TABLES, Keyed, Row, Stack, copy_of_the_project
 from .world import Contacts, World
@@ -25,7 +25,7 @@ SECRETS = {
     # Nobody reads the first: the sandbox's Postgres is told by `first_run`.
     "POSTGRES_PASSWORD": "TAP_PRODUCT_PASSWORD",
 }
-"""The variables that set a secret at a stand-in, and at the plugin that uses it."""
+"""The variables that set a secret at a fake, and at the plugin that uses it."""
 
 
 @pytest.fixture(scope="session")

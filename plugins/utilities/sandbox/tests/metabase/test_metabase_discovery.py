@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from local_servers.emulator import running_emulator
+from local_servers.loopback import free_port
 from sandbox.metabase.discovery import BigQueryWarehouse, Column, WarehouseError, metabase_types
 from sandbox.metabase.provision import Provision
-from sandbox.testing import free_port
-from sandbox.testing.emulator import running_emulator
 
 TABLES = """
 create table dbt.fct_everything (

@@ -11,12 +11,12 @@ from typing import Any
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
+from local_servers.postgres_server import PostgresServer
 from psycopg_pool import ConnectionPool
 from sandbox import world
 from sandbox.saas.app import create_app
 from sandbox.saas.documents import Documents
-from sandbox.settings import STAND_INS
-from sandbox.testing.postgres_server import PostgresServer
+from sandbox.settings import FAKES
 
 SECRET = "the-right-key"
 SCALE = 0.1
@@ -85,7 +85,7 @@ def running(
     ):
         with connection.transaction():
             world.load(connection, today, scale, seed)
-        app = create_app(connections, request_log, dict.fromkeys(STAND_INS, key))
+        app = create_app(connections, request_log, dict.fromkeys(FAKES, key))
         yield Saas(TestClient(app), connection, request_log)
 
 

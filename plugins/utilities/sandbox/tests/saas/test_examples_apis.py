@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from local_servers.postgres_server import PostgresServer
 from sandbox.saas.documents import Body
-from sandbox.testing.postgres_server import PostgresServer
 
 from .conftest import SECRET, Saas, Ticked, running
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from local_servers.postgres_server import PostgresServer
 from sandbox import world
 from sandbox.saas.documents import Body, Documents
 from sandbox.saas.intercom import api, conversations, people, scroll, words
 from sandbox.saas.intercom.scroll import Scrolls
-from sandbox.testing.postgres_server import PostgresServer
 from starlette.testclient import TestClient
 
 from .conftest import SCALE, SECRET, TODAY, Saas, Ticked, running

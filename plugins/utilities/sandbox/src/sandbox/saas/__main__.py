@@ -9,7 +9,7 @@ from psycopg_pool import ConnectionPool
 
 from sandbox.saas.app import create_app
 from sandbox.serving import serve
-from sandbox.settings import STAND_INS
+from sandbox.settings import FAKES
 
 
 @click.command()
@@ -22,7 +22,7 @@ def main(port: int, dsn: str, request_log: Path) -> None:
     A variable such as CLOSE_SECRET holds the key that each of them takes.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    secrets = {name: os.environ[f"{name.upper()}_SECRET"] for name in STAND_INS}
+    secrets = {name: os.environ[f"{name.upper()}_SECRET"] for name in FAKES}
     with ConnectionPool(dsn, min_size=0, max_size=8, timeout=10) as connections:
         app = create_app(connections, request_log, secrets)
         serve(app, port, "SANDBOX_SAAS_PORT")

@@ -19,16 +19,21 @@ from psycopg.errors import OperationalError
 from psycopg_pool import ConnectionPool
 from pydantic import BaseModel
 
-from sandbox.saas import close, github, intercom, stripe, surveys, uptime
+from sandbox.saas.close import api as close
 from sandbox.saas.faults import SLOW_SECONDS, TRUNCATED_FROM_BYTES, Fault, Kind
+from sandbox.saas.github import api as github
+from sandbox.saas.intercom import api as intercom
+from sandbox.saas.stripe import api as stripe
+from sandbox.saas.surveys import api as surveys
+from sandbox.saas.uptime import api as uptime
 
 TOOLS: dict[str, ModuleType] = {
-    "close": close.api,
-    "intercom": intercom.api,
-    "stripe": stripe.api,
-    "surveys": surveys.api,
-    "uptime": uptime.api,
-    "github": github.api,
+    "close": close,
+    "intercom": intercom,
+    "stripe": stripe,
+    "surveys": surveys,
+    "uptime": uptime,
+    "github": github,
 }
 NO_FAULT = Fault("slow", 0)
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]

@@ -14,17 +14,22 @@ from psycopg.types.string import TextLoader
 from sandbox.product.database import Clock
 from sandbox.product.tables import ORGANISATIONS, USERS, Organisation, Table, User
 from sandbox.product.world import HISTORY
-from sandbox.saas import close, github, intercom, stripe, surveys, uptime
+from sandbox.saas.close import world as close
 from sandbox.saas.day import Account, Day, day_of
 from sandbox.saas.documents import SCHEMA, Documents
+from sandbox.saas.github import world as github
+from sandbox.saas.intercom import world as intercom
+from sandbox.saas.stripe import world as stripe
+from sandbox.saas.surveys import world as surveys
+from sandbox.saas.uptime import world as uptime
 
 TOOLS = {
-    "close": close.world,
-    "intercom": intercom.world,
-    "stripe": stripe.world,
-    "surveys": surveys.world,
-    "uptime": uptime.world,
-    "github": github.world,
+    "close": close,
+    "intercom": intercom,
+    "stripe": stripe,
+    "surveys": surveys,
+    "uptime": uptime,
+    "github": github,
 }
 ACCOUNTS = """
 create table sandbox.accounts (

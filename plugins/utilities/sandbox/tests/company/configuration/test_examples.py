@@ -12,13 +12,13 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
+from local_servers.loopback import free_port
 from psycopg.rows import dict_row
 from sandbox.feedback import database as feedback
 from sandbox.product.database import read_clock
 from sandbox.saas.day import Day
 from sandbox.saas.documents import Body, Documents
 from sandbox.saas.world import TOOLS, Product, chance
-from sandbox.testing import free_port
 
 from ..stack import ROOT, Row, Stack, comparable, copy_of_the_project
 

@@ -16,9 +16,9 @@ from urllib.parse import quote
 from uuid import UUID
 
 import psycopg
+from local_servers.postgres_server import running_server
 from psycopg import sql
 from psycopg.rows import dict_row
-from sandbox.testing.postgres_server import running_server
 
 READER = "reader"
 PASSWORD = "p@ss/w:rd $HOME 'x' #1\\"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from sandbox.testing.googlesql import GoogleSQL
+from local_servers.googlesql import GoogleSQL
 
 from ..stack import Stack
 

@@ -1,8 +1,8 @@
 """Any source may be missing: every job passes, and what it would fill is empty."""
 
 import pytest
+from local_servers.googlesql import GoogleSQL
 from sandbox.settings import TOOLS
-from sandbox.testing.googlesql import GoogleSQL
 
 from ..conftest import EverySource
 from ..stack import Row, Stack

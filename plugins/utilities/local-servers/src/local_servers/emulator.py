@@ -1,4 +1,4 @@
-"""A BigQuery emulator of one's own: on free ports, with nothing downloaded."""
+"""A BigQuery emulator for one test run: on free ports, with nothing downloaded."""
 
 import socket
 import subprocess
@@ -12,7 +12,7 @@ from pathlib import Path
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from sandbox.testing import free_port
+from local_servers.loopback import HOST, free_port
 
 PROJECT = "local"
 STARTUP_SECONDS = 60
@@ -30,14 +30,14 @@ class Emulator:
     @property
     def endpoint(self) -> str:
         """Its address, for `api_endpoint`."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with (self.directory / "emulator.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own arguments
                 [
-                    *(sys.executable, "-m", "sandbox.bigquery", "--project", PROJECT),
+                    *(sys.executable, "-m", "local_servers.bigquery", "--project", PROJECT),
                     *("--port", str(self.port), "--grpc-port", str(self.grpc_port)),
                     *("--directory", str(self.directory)),
                 ],
@@ -50,7 +50,7 @@ class Emulator:
         deadline = time.monotonic() + STARTUP_SECONDS
         while time.monotonic() < deadline and process.poll() is None:
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                socket.create_connection((HOST, self.port), timeout=1).close()
             except OSError:
                 time.sleep(0.1)
             else:

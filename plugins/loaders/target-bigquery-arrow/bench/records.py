@@ -1,4 +1,4 @@
-"""The RECORD road: rows per CPU second of the loader, and the memory it takes at its peak.
+"""The RECORD path: rows per CPU second of the loader, and the memory it takes at its peak.
 
 Run by `make bench`. Starts a BigQuery emulator of its own and sends 8 narrow columns.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sandbox.testing.emulator import PROJECT, Emulator, running_emulator
+from local_servers.emulator import PROJECT, Emulator, running_emulator
 
 ROWS = (100_000, 500_000, 2_000_000)
 LINES_PER_WRITE = 10_000

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tap_postgres_arrow import handover
+from tap_postgres_arrow import batch_dir
+from tap_postgres_arrow.batch_dir import BatchDir
 from tap_postgres_arrow.errors import TapError
-from tap_postgres_arrow.handover import Handover
 from tap_postgres_arrow.output import Output
 
 from .pipeline import Pipeline
@@ -20,15 +20,15 @@ from .pipeline import Pipeline
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(handover.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(batch_dir.tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
-def new_handover(batch_bytes: int = 2**20) -> Handover:
-    return Handover(batch_bytes, Output(print))
+def new_batch_dir(batch_bytes: int = 2**20) -> BatchDir:
+    return BatchDir(batch_bytes, Output(print))
 
 
-def sent(files: Handover, size: int = 1) -> Path:
+def sent(files: BatchDir, size: int = 1) -> Path:
     path = files.new_path()
     path.write_bytes(b"x" * size)
     files.announce([path.as_uri()])
@@ -43,7 +43,7 @@ def load(path: Path) -> None:
 
 
 def test_a_loader_that_is_faster_than_the_tap_leaves_it_its_folder(folder: Path) -> None:
-    files = new_handover()
+    files = new_batch_dir()
     load(sent(files))
     last = sent(files)
     files.close()
@@ -53,7 +53,7 @@ def test_a_loader_that_is_faster_than_the_tap_leaves_it_its_folder(folder: Path)
 
 @pytest.mark.usefixtures("folder")
 def test_what_was_not_sent_goes_with_the_tap() -> None:
-    files = new_handover()
+    files = new_batch_dir()
     waiting = sent(files)
     files.new_path().write_bytes(b"half of a")
     files.close()
@@ -61,16 +61,16 @@ def test_what_was_not_sent_goes_with_the_tap() -> None:
 
 
 def test_only_the_user_may_look_into_it(folder: Path) -> None:
-    new_handover()
+    new_batch_dir()
     (private,) = folder.iterdir()
     assert private.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.usefixtures("folder")
 def test_the_tap_waits_for_a_loader_that_has_too_much_to_do() -> None:
-    files = new_handover(batch_bytes=100)
+    files = new_batch_dir(batch_bytes=100)
     first = sent(files)
-    for _ in range(handover.FILES_WAITING + 1):
+    for _ in range(batch_dir.FILES_WAITING + 1):
         last = sent(files, size=100)
     files.wait_for_room()  # nobody has been seen to remove any
     load(first)
@@ -88,9 +88,9 @@ def test_the_tap_waits_for_a_loader_that_has_too_much_to_do() -> None:
 RUN = """
 import os, sys, time
 if os.fork() == 0:
-    from tap_postgres_arrow.handover import Handover
+    from tap_postgres_arrow.batch_dir import BatchDir
     from tap_postgres_arrow.output import Output
-    files = Handover(2**20, Output(print))
+    files = BatchDir(2**20, Output(print))
     path = files.new_path()
     path.touch()
     files.announce([path.as_uri()])
@@ -132,14 +132,14 @@ def test_what_a_run_has_left_is_removed_by_the_next_once_nobody_can_want_it(
 ) -> None:
     run = Run(folder, how)
     try:
-        new_handover()
+        new_batch_dir()
         assert run.left.exists(), "the run goes on"
     finally:
         run.kill()
-    new_handover()
+    new_batch_dir()
     assert run.left.exists(), "its loader goes on"
     run.stop_reading()
-    new_handover()
+    new_batch_dir()
     assert not run.left.exists()
 
 
@@ -148,7 +148,7 @@ def test_the_files_of_a_starter_that_lives_are_left_to_its_loader(folder: Path) 
     run = Run(folder, "ends")
     run.stop_reading()
     try:
-        new_handover()
+        new_batch_dir()
         assert run.left.exists()
     finally:
         run.kill()
@@ -160,12 +160,12 @@ def test_messages_in_a_file_may_be_loaded_later_unless_they_break_off(
 ) -> None:
     run = Run(folder, how, stdout=subprocess.DEVNULL)
     run.kill()
-    new_handover()
+    new_batch_dir()
     assert run.left.exists() == is_left
-    age = time.time() - handover.ABANDONED_SECONDS - 60
+    age = time.time() - batch_dir.ABANDONED_SECONDS - 60
     if is_left:
         os.utime(run.left, (age, age))
-        new_handover()
+        new_batch_dir()
         assert not run.left.exists()
 
 
@@ -179,7 +179,7 @@ def test_a_stream_that_fails_leaves_no_half_file(pipeline: Pipeline) -> None:
     )
     with pytest.raises(TapError):
         pipeline.run()
-    left = {path.name for path in pipeline.directory.glob(f"{handover.PREFIX}*/*")}
-    announced = pipeline.directory.glob(f"{handover.PREFIX}*/in-use")
+    left = {path.name for path in pipeline.directory.glob(f"{batch_dir.PREFIX}*/*")}
+    announced = pipeline.directory.glob(f"{batch_dir.PREFIX}*/in-use")
     assert not list(announced)
     assert len(left) <= 6, "only what a BATCH message has given away"

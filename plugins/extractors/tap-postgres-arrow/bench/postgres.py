@@ -1,4 +1,4 @@
-"""The Postgres road beside its limit and its peers: CPU seconds, peak memory, wall seconds.
+"""Our path from Postgres beside its limit and its peers: CPU seconds, peak memory, wall seconds.
 
 Run by `make bench`. Makes Postgres servers and BigQuery emulators of its own; those aren't counted.
 The contestants take turns for several rounds, so that all suffer alike from whatever else the
@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contestants import CONTESTANTS, ENVIRONMENTS, OURS, Contestant, Place
+from contestants import CONTESTANTS, ENVIRONMENTS, OURS, Contestant, Workspace
 from figures import Figures, Result, Tables
 from measurement import BenchError
 from promises import promises
@@ -69,9 +69,9 @@ class Bench:
             self.console.status(f"round {number}: {contestant.name} reads {table}"),
             tempfile.TemporaryDirectory() as scratch,
         ):
-            place = Place(contestant.environment, Path(scratch))
+            workspace = Workspace(contestant.environment, Path(scratch))
             try:
-                for step in contestant.run(self.worlds[table], place):
+                for step in contestant.run(self.worlds[table], workspace):
                     self.results.append(Result(number, contestant, table, step))
                     self.console.print(
                         f"round {number}  {contestant.name:<14}{table!s:<9}{step.name:<16}"
@@ -87,12 +87,12 @@ class Bench:
 
 
 def main() -> None:
-    """Measure, print, and write JSON; exit with 1 if our own road failed."""
+    """Measure, print, and write JSON; exit with 1 if our own path failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs=2, default=ROWS, help="rows of the two tables")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one round with few rows")
-    parser.add_argument("--json", type=Path, default=ENVIRONMENTS / "postgres_road.json")
+    parser.add_argument("--json", type=Path, default=ENVIRONMENTS / "postgres.json")
     options = parser.parse_args()
     small, large = QUICK_ROWS if options.quick else options.rows
     tables = Tables(

@@ -20,14 +20,14 @@ from tap_postgres_arrow.output import Output
 
 PREFIX = "tap-postgres-arrow-"
 IN_USE = "in-use"
-# After this time a folder is removed whoever made it: its loader has ended by then.
+# A folder older than this is removed in any case: its loader has ended by then.
 ABANDONED_SECONDS = 24 * 60 * 60
 # How much may wait for the loader, in files of `batch_bytes`, before the tap waits for it.
 FILES_WAITING = 8
 LOOK_SECONDS = 0.1
 
 
-class Handover:
+class BatchDir:
     """The folder of a run. The loader removes each file, and at last the folder, once loaded."""
 
     def __init__(self, batch_bytes: int, output: Output) -> None:
@@ -53,7 +53,7 @@ class Handover:
             return self._folder / f"{self._count}.parquet"
 
     def announce(self, urls: Sequence[str]) -> None:
-        """Note files that a message is about to give away: the loader removes them."""
+        """Note files that a message is about to announce: from then on, the loader removes them."""
         with self._lock:
             for path in map(Path.from_uri, urls):
                 self._sent[path] = path.stat().st_size
@@ -64,7 +64,7 @@ class Handover:
         Only a loader that is known to remove files is waited for.
 
         Raises:
-            TapError: nobody reads the tap's output any more.
+            TapError: the reader of the tap's output has gone.
         """
         while self._waiting_bytes() > FILES_WAITING * self.batch_bytes and self._files_go_away:
             self._output.require_reader()
@@ -79,7 +79,7 @@ class Handover:
             return sum(self._sent.values())
 
     def close(self) -> None:
-        """Remove what was not sent, or everything if nobody is there to read it."""
+        """Remove the files that were not announced, or all if the reader has gone."""
         for path in self._folder.glob("*"):
             if path not in self._sent or not self._output.has_reader:
                 path.unlink(missing_ok=True)
@@ -89,20 +89,20 @@ class Handover:
 
 
 class ParquetFiles:
-    """Write one stream's batches to files, and give each away as soon as it is full."""
+    """Writes one stream's batches to files, and announces each as soon as it is full."""
 
     def __init__(
-        self, handover: Handover, schema: pa.Schema, send: Callable[[str], None], *, waits: bool
+        self, batch_dir: BatchDir, schema: pa.Schema, send: Callable[[str], None], *, waits: bool
     ) -> None:
         """Prepare to write. Without a batch there is no file.
 
         Args:
-            handover: the folder.
+            batch_dir: the folder.
             schema: the columns.
             send: takes each file's URL.
             waits: whether to wait for a loader that has much to do. It must know of the files.
         """
-        self._handover = handover
+        self._batch_dir = batch_dir
         self._schema = schema
         self._send = send
         self._waits = waits
@@ -117,8 +117,8 @@ class ParquetFiles:
         """
         if self._writer is None or self._path is None:
             if self._waits:
-                self._handover.wait_for_room()
-            self._path = self._handover.new_path()
+                self._batch_dir.wait_for_room()
+            self._path = self._batch_dir.new_path()
             self._writer = pq.ParquetWriter(
                 self._path,
                 self._schema,
@@ -128,11 +128,11 @@ class ParquetFiles:
                 use_dictionary=[name for name in self._schema.names if name.startswith("_sdc_")],
             )
         self._writer.write_batch(batch)
-        if self._path.stat().st_size >= self._handover.batch_bytes:
+        if self._path.stat().st_size >= self._batch_dir.batch_bytes:
             self.close()
 
     def close(self) -> None:
-        """Finish the file at hand and give it away.
+        """Finish the current file and announce it.
 
         Raises:
             OSError: the disk is full.
@@ -144,7 +144,7 @@ class ParquetFiles:
         self._writer = self._path = None
 
     def discard(self) -> None:
-        """Remove the file at hand, if there is one."""
+        """Remove the current file, if there is one."""
         if self._writer and self._path:
             with contextlib.suppress(OSError):
                 self._writer.close()
@@ -154,10 +154,10 @@ class ParquetFiles:
 
 @contextmanager
 def writing(stream: str) -> Iterator[None]:
-    """Say whose files they are that can't be written.
+    """Name the stream in the error when its files can't be written.
 
     Raises:
-        TapError: they can't.
+        TapError: they can't be written.
     """
     try:
         yield
@@ -200,7 +200,7 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-# A folder's name says who may still want its files once the tap has ended: whoever reads the pipe
+# A folder's name says who may still need its files once the tap has ended: what reads the pipe
 # that the tap writes to, and the process that started both (Meltano, which ends after the loader).
 
 
@@ -211,7 +211,7 @@ def _run_id() -> str:
 
 
 def _has_ended(folder: Path, pipes: Collection[int]) -> bool:
-    """Tell whether nobody is left who could want the files of a folder; False where unsure."""
+    """Tell whether no process is left that could need the files of a folder; False if unsure."""
     try:
         namespace, parent, started, pipe = map(int, folder.name.removeprefix(PREFIX).split("-")[:4])
     except ValueError:

@@ -7,6 +7,7 @@ from typing import Any
 
 from singer_sdk.singerlib.messages import Message, SchemaMessage
 
+from tap_postgres_arrow.batch_dir import BatchDir
 from tap_postgres_arrow.column_types import Field
 from tap_postgres_arrow.database import Connection
 from tap_postgres_arrow.discovery import XMIN
@@ -20,12 +21,11 @@ from tap_postgres_arrow.emit import (
     RecordEmitter,
 )
 from tap_postgres_arrow.errors import TapError
-from tap_postgres_arrow.handover import Handover
 from tap_postgres_arrow.messages import BatchMessage, GuardedActivateVersionMessage, KeysMessage
 from tap_postgres_arrow.output import Output
 from tap_postgres_arrow.replication import (
     Bookmark,
-    Reading,
+    ReadPlan,
     by_column,
     by_xmin,
     full_table,
@@ -48,14 +48,14 @@ where
 
 
 @dataclass(frozen=True)
-class Run:
+class RunContext:
     """What the streams of one run share.
 
     Attributes:
         snapshot: the moment that is read.
         sequence: microseconds since the epoch: greater in every later run.
         output: where messages go.
-        handover: where files go; None where rows are sent as RECORD messages.
+        batch_dir: where files go; None where rows are sent as RECORD messages.
         max_delete_fraction: the share of a table's live rows that may go at once.
         nullifies: whether a value that doesn't fit its type arrives as null.
     """
@@ -63,7 +63,7 @@ class Run:
     snapshot: Snapshot
     sequence: int
     output: Output
-    handover: Handover | None
+    batch_dir: BatchDir | None
     max_delete_fraction: float
     nullifies: bool
 
@@ -89,7 +89,7 @@ class Outcome:
 class StreamReader:
     """Reads one stream on a connection of its own, which is in the run's snapshot."""
 
-    def __init__(self, stream: PostgresStream, run: Run, connection: Connection) -> None:
+    def __init__(self, stream: PostgresStream, run: RunContext, connection: Connection) -> None:
         """Prepare to read."""
         self._stream = stream
         self._run = run
@@ -110,14 +110,14 @@ class StreamReader:
         )
         self._require_unchanged()
         self._say_what_is_renamed(last)
-        reading = self._plan(last)
-        for warning in reading.warnings:
+        plan = self._plan(last)
+        for warning in plan.warnings:
             stream.logger.warning("%s", warning)
-        rows = self._send_rows(reading)
-        stream.logger.info("%s: %s rows read (%s)", stream.name, f"{rows:,}", reading.reason)
+        rows = self._send_rows(plan)
+        stream.logger.info("%s: %s rows read (%s)", stream.name, f"{rows:,}", plan.reason)
         if stream.ABORT_AT_RECORD_COUNT:
             return Outcome([], None)
-        return self._deletes(reading, rows, last)
+        return self._deletes(plan, rows, last)
 
     def _say_what_is_renamed(self, last: Mapping[str, Any]) -> None:
         renamed = [column for column in self._stream.columns if column.name != column.source]
@@ -145,7 +145,7 @@ class StreamReader:
             )
             raise TapError(message)
 
-    def _plan(self, last: Mapping[str, Any]) -> Reading:
+    def _plan(self, last: Mapping[str, Any]) -> ReadPlan:
         stream = self._stream
         columns = [column.name for column in stream.columns]
         if stream.replication_method == "FULL_TABLE":
@@ -167,16 +167,16 @@ class StreamReader:
         stream = self._stream
         return SchemaMessage(
             stream.name,
-            stream.message_schema(batches=self._run.handover is not None),
+            stream.message_schema(batches=self._run.batch_dir is not None),
             list(stream.primary_keys),
         )
 
-    def _send_rows(self, reading: Reading) -> int:
-        stream, run, version = self._stream, self._run, self._version(reading)
+    def _send_rows(self, plan: ReadPlan) -> int:
+        stream, run, version = self._stream, self._run, self._version(plan)
         # With the first rows: what can't be read doesn't make a table.
         schema = [self._schema_message()]
         emitter: Emitter
-        if run.handover:
+        if run.batch_dir:
             metadata = {
                 EXTRACTED_AT: run.snapshot.taken_at,
                 SEQUENCE: run.sequence,
@@ -185,7 +185,7 @@ class StreamReader:
             emitter = BatchEmitter(
                 stream.name,
                 stream.fields,
-                run.handover,
+                run.batch_dir,
                 lambda url: self._announce(url, version, schema),
                 metadata,
             )
@@ -195,13 +195,13 @@ class StreamReader:
             )
             emitter = RecordEmitter(stream.name, stream.fields, run.output, envelope)
             run.output.write(schema.pop())
-        rows = self._send(stream.fields, reading.condition, emitter)
+        rows = self._send(stream.fields, plan.condition, emitter)
         run.output.write(*schema)
         return rows
 
     def _announce(self, url: str, version: int | None, schema: list[SchemaMessage]) -> None:
-        if self._run.handover:
-            self._run.handover.announce([url])
+        if self._run.batch_dir:
+            self._run.batch_dir.announce([url])
         messages = (*schema, BatchMessage(self._stream.name, [url], version))
         schema.clear()
         self._run.output.write(*messages)
@@ -232,38 +232,36 @@ class StreamReader:
             self._stream.logger.warning("%s", warning)
         return rows
 
-    def _version(self, reading: Reading) -> int | None:
-        """Return the version by which a loader tells what a full read did not have."""
+    def _version(self, plan: ReadPlan) -> int | None:
+        """Return the table version, by which a loader finds the rows that a full read lacks."""
         is_full_table = self._stream.replication_method == "FULL_TABLE"
-        tells = reading.is_full and (is_full_table or self._stream.detects_deletes)
+        tells = plan.is_full and (is_full_table or self._stream.detects_deletes)
         return self._run.version if tells else None
 
-    def _deletes(self, reading: Reading, rows: int, last: Mapping[str, Any]) -> Outcome:
-        """Find what tells the loader which rows have gone."""
+    def _deletes(self, plan: ReadPlan, rows: int, last: Mapping[str, Any]) -> Outcome:
+        """Return the messages by which the loader finds deleted rows."""
         stream, run = self._stream, self._run
         fraction = run.max_delete_fraction
-        if version := self._version(reading):
+        if version := self._version(plan):
             activation = GuardedActivateVersionMessage(stream.name, version, fraction)
-            return Outcome([activation], reading.bookmark | {"rows": rows})
-        if not stream.detects_deletes or not run.handover:
-            return Outcome([], reading.bookmark)
-        if self._holds_the_same_keys(reading, rows, last):
-            return Outcome([], reading.bookmark | {"rows": last["rows"]})
+            return Outcome([activation], plan.bookmark | {"rows": rows})
+        if not stream.detects_deletes or not run.batch_dir:
+            return Outcome([], plan.bookmark)
+        if self._holds_the_same_keys(plan, rows, last):
+            return Outcome([], plan.bookmark | {"rows": last["rows"]})
         urls: list[str] = []
-        emitter = BatchEmitter(stream.name, stream.key_fields, run.handover, urls.append)
+        emitter = BatchEmitter(stream.name, stream.key_fields, run.batch_dir, urls.append)
         keys = self._send(stream.key_fields, None, emitter)
         stream.logger.info("%s: %s keys to compare", stream.name, f"{keys:,}")
-        return Outcome(
-            [KeysMessage(stream.name, urls, fraction)], reading.bookmark | {"rows": keys}
-        )
+        return Outcome([KeysMessage(stream.name, urls, fraction)], plan.bookmark | {"rows": keys})
 
-    def _holds_the_same_keys(self, reading: Reading, rows: int, last: Mapping[str, Any]) -> bool:
+    def _holds_the_same_keys(self, plan: ReadPlan, rows: int, last: Mapping[str, Any]) -> bool:
         """Tell whether no row has been deleted without looking at the keys.
 
         By xmin every row that was inserted is seen. If none was, and there are as many as there
         were, they are the same ones. Another replication key may miss some.
         """
-        if rows or reading.bookmark["replication_key"] != XMIN or "rows" not in last:
+        if rows or plan.bookmark["replication_key"] != XMIN or "rows" not in last:
             return False
         (found,) = self._connection.rows(
             f"select count(*) as count from {self._stream.relation.source}"

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sandbox.settings import HOST
+from local_servers.loopback import HOST
 
 SSL_REQUEST = 8
 """The bytes in which a client asks for encryption, before all else."""

@@ -1,7 +1,7 @@
 """Google's analyser says of a statement what BigQuery would, and evaluates queries."""
 
 import pytest
-from sandbox.testing.googlesql import Catalog, GoogleSQL, Rejected
+from local_servers.googlesql import Catalog, GoogleSQL, Rejected
 
 COLUMNS = {
     "id": "int64",

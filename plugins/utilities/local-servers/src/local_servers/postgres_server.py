@@ -1,7 +1,5 @@
-"""A Postgres server of one's own, whose superuser needs no password: tests do anything to it."""
+"""A Postgres server for one test run, whose superuser needs no password."""
 
-import os
-import shutil
 import signal
 import subprocess
 import time
@@ -13,9 +11,8 @@ from typing import Any
 
 import psycopg
 
-from sandbox import postgres
-from sandbox.settings import HOST
-from sandbox.testing import free_port
+from local_servers import postgres_programs
+from local_servers.loopback import HOST, free_port
 
 STARTUP_SECONDS = 60
 SETTINGS = {
@@ -23,7 +20,7 @@ SETTINGS = {
     "unix_socket_directories": "",
     "fsync": "off",
     "max_prepared_transactions": "10",
-    # Not UTC, so that whatever takes the server's time zone for granted is found out.
+    # Not UTC, so that tests find what takes the server's time zone for granted.
     "timezone": "America/Lima",
 }
 
@@ -47,13 +44,12 @@ class PostgresServer:
     def make_directory(self) -> None:
         """Make the data directory, empty, for Postgres' own user."""
         self.directory.mkdir(mode=0o700)
-        if os.geteuid() == 0:
-            shutil.chown(self.directory, postgres.UNPRIVILEGED)
+        postgres_programs.own(self.directory)
 
     def run(self, program: str, *arguments: str) -> str:
         """Run one of Postgres' programs on the data directory; return what it prints."""
         return subprocess.run(  # noqa: S603 - our own arguments
-            [*postgres.unprivileged(), str(postgres.BINARIES / program), *arguments],
+            [*postgres_programs.program(program), *arguments],
             env={"PGDATA": str(self.directory), "PGHOST": HOST, "PGPORT": str(self.port)},
             cwd="/",
             capture_output=True,
@@ -72,8 +68,8 @@ class PostgresServer:
         with log.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603 - our own arguments
                 [
-                    *postgres.unprivileged(),
-                    *(str(postgres.BINARIES / "postgres"), "-D", str(self.directory)),
+                    *postgres_programs.program("postgres"),
+                    *("-D", str(self.directory)),
                     *(f"--{name}={value}" for name, value in options.items()),
                 ],
                 stdout=output,
@@ -105,7 +101,7 @@ class PostgresServer:
 
 @contextmanager
 def running_server(directory: Path, **settings: str) -> Iterator[PostgresServer]:
-    """Run a server whose data lives in `directory`, which must not be there yet."""
+    """Run a server whose data lives in `directory`, which must not exist yet."""
     server = PostgresServer(directory)
     try:
         server.initialise()

@@ -15,7 +15,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
     BigQueryReadGrpcTransport,
 )
 from google.cloud.bigquery_storage_v1.types import DataFormat, ReadSession
-from sandbox.testing.emulator import PROJECT, Emulator, running_emulator
+from local_servers.emulator import PROJECT, Emulator, running_emulator
 
 
 @pytest.fixture(scope="module")

@@ -1,28 +1,33 @@
 """One run: a snapshot, and the streams that are read from it, several at a time."""
 
+import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
+from singer_sdk.helpers.types import TapState
+from singer_sdk.singerlib.messages import Message
+
+from tap_postgres_arrow.batch_dir import BatchDir
 from tap_postgres_arrow.column_types import Field
 from tap_postgres_arrow.database import (
     STOPPED,
     Connection,
+    Database,
     PostgresError,
     TooManyConnectionsError,
     in_background,
 )
 from tap_postgres_arrow.errors import TapError
-from tap_postgres_arrow.handover import Handover
 from tap_postgres_arrow.messages import IndependentStateMessage, KeysMessage
 from tap_postgres_arrow.output import Output
-from tap_postgres_arrow.reading import Run, StreamReader
 from tap_postgres_arrow.replication import Bookmark
 from tap_postgres_arrow.snapshot import export_snapshot
+from tap_postgres_arrow.stream_reader import RunContext, StreamReader
 from tap_postgres_arrow.streams import PostgresStream
 
 # Each query of a search for the column that fails.
@@ -30,34 +35,52 @@ SEARCH_SECONDS = 60
 # How long a stream that is being read may take to stop.
 STOP_SECONDS = 20
 
-if TYPE_CHECKING:
-    from tap_postgres_arrow.tap import TapPostgresArrow
 
+class SyncRun:
+    """Reads streams in the background; `wait_for` waits for one of them."""
 
-class Extraction:
-    """Reads streams in the background; whoever needs one waits for it."""
-
-    def __init__(self, tap: "TapPostgresArrow", streams: Sequence[PostgresStream]) -> None:
+    def __init__(
+        self,
+        streams: Sequence[PostgresStream],
+        database: Database,
+        connection: Connection,
+        *,
+        config: Mapping[str, Any],
+        state: TapState,
+        write_message: Callable[[Message], None],
+        logger: logging.Logger,
+    ) -> None:
         """Take the snapshot.
+
+        Args:
+            streams: those to read.
+            database: where to open connections.
+            connection: holds the snapshot open. It reads no table, and so locks none.
+            config: the tap's settings.
+            state: Singer's state, which gets each stream's bookmark once it is complete.
+            write_message: writes a Singer message to the tap's output.
+            logger: takes warnings.
 
         Raises:
             TapError: it can't be taken.
         """
-        self._tap = tap
         self._streams = streams
-        output = Output(tap.write_message)
-        batches = tap.config["emit"] == "batches"
-        self._run = Run(
-            # The tap's own connection holds it open. That one reads no table, and so locks none.
-            snapshot=export_snapshot(tap.connection),
+        self._database = database
+        self._state = state
+        self._logger = logger
+        self._max_parallel_streams = config["max_parallel_streams"]
+        output = Output(write_message)
+        batches = config["emit"] == "batches"
+        self._run = RunContext(
+            snapshot=export_snapshot(connection),
             sequence=time.time_ns() // 1_000,
             output=output,
-            handover=Handover(tap.config["batch_bytes"], output) if batches else None,
-            max_delete_fraction=float(tap.config["max_delete_fraction"]),
-            nullifies=tap.config["invalid_values"] == "nullify",
+            batch_dir=BatchDir(config["batch_bytes"], output) if batches else None,
+            max_delete_fraction=float(config["max_delete_fraction"]),
+            nullifies=config["invalid_values"] == "nullify",
         )
         self._completing = threading.Lock()
-        # Changes when a connection becomes idle, or is no more.
+        # Notified when a connection becomes idle or is closed.
         self._lending = threading.Condition()
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
@@ -66,7 +89,7 @@ class Extraction:
         self._has_warned = False
         self._last: dict[str, Bookmark] = {}
         self._threads: list[Future[None]] = []
-        self._readings: dict[str, Future[None]] = {}
+        self._reads: dict[str, Future[None]] = {}
 
     def forget_row_counts(self) -> None:
         """Keep the last run's bookmarks; until a stream is complete, the state has no `rows`.
@@ -74,7 +97,7 @@ class Extraction:
         A run may break off when its rows are loaded and its state isn't saved. Whatever of them is
         deleted before the next run, that run would find as many rows as the one before.
         """
-        bookmarks = self._tap.state["bookmarks"]
+        bookmarks = self._state["bookmarks"]
         for stream in self._streams:
             bookmark = bookmarks.get(stream.name)
             self._last[stream.name] = dict(bookmark) if isinstance(bookmark, dict) else {}
@@ -83,7 +106,7 @@ class Extraction:
 
     def _start(self) -> None:
         """Begin to read, on as many threads as there may be connections."""
-        self._readings = {stream.name: Future() for stream in self._streams}
+        self._reads = {stream.name: Future() for stream in self._streams}
         waiting: queue.SimpleQueue[PostgresStream] = queue.SimpleQueue()
         for stream in self._streams:
             waiting.put(stream)
@@ -96,32 +119,33 @@ class Extraction:
                     return
                 try:
                     self._read(stream)
-                    self._readings[stream.name].set_result(None)
+                    self._reads[stream.name].set_result(None)
                 except BaseException as error:
-                    self._readings[stream.name].set_exception(error)
+                    self._reads[stream.name].set_exception(error)
 
-        at_once = min(self._tap.config["max_parallel_streams"], len(self._streams))
+        at_once = min(self._max_parallel_streams, len(self._streams))
         self._threads = [in_background(work) for _ in range(at_once)]
 
-    def wait_for(self, stream: PostgresStream) -> None:
-        """Return when a stream has been read, or could not be: a failure of the tap's.
+    def wait_for(self, stream: PostgresStream) -> TapError | None:
+        """Return when a stream has been read; return the error if it could not be.
 
         A table that fails day after day must not keep the rest from moving on.
 
         Raises:
             TapError: nothing can be read or said any more.
         """
-        if not self._readings:
+        if not self._reads:
             self._start()
         try:
-            self._tap.database.wait(
-                self._readings[stream.name],
+            self._database.wait(
+                self._reads[stream.name],
                 lambda: tuple(self._connections),
             )
         except TapError as error:
-            if not self._readings[stream.name].done() or not self._run.output.has_reader:
+            if not self._reads[stream.name].done() or not self._run.output.has_reader:
                 raise
-            self._tap.failures.append(error)
+            return error
+        return None
 
     def close(self) -> None:
         """Stop what is still being read. What has been sent stays for the loader."""
@@ -134,13 +158,15 @@ class Extraction:
         if not wait(self._threads, STOP_SECONDS).not_done:
             for connection in self._connections:
                 connection.close()
-        if self._run.handover:
-            self._run.handover.close()
+        if self._run.batch_dir:
+            self._run.batch_dir.close()
 
     def _read(self, stream: PostgresStream) -> None:
         try:
             with self._connected(stream) as connection:
-                outcome = StreamReader(stream, self._run, connection).read(self._last[stream.name])
+                outcome = StreamReader(stream, self._run, connection).read(
+                    self._last.get(stream.name, {})
+                )
         except PostgresError as error:
             if error.is_of_a_value and (column := self._failing_column(stream)):
                 raise error.of_column(column) from error
@@ -148,18 +174,18 @@ class Extraction:
         if outcome.bookmark is None:
             return
         with self._completing:
-            self._tap.state["bookmarks"][stream.name] = outcome.bookmark
+            self._state.setdefault("bookmarks", {})[stream.name] = outcome.bookmark
             for message in outcome.messages:
-                if self._run.handover and isinstance(message, KeysMessage):
-                    self._run.handover.announce(message.manifest)
-            # Together: a STATE speaks of the stream that was last heard of before it.
-            state = IndependentStateMessage(value=self._tap.state)
+                if self._run.batch_dir and isinstance(message, KeysMessage):
+                    self._run.batch_dir.announce(message.manifest)
+            # Together: a STATE is about the stream of the message before it.
+            state = IndependentStateMessage(value=self._state)
             self._run.output.write(*outcome.messages, state)
 
     def _failing_column(self, stream: PostgresStream) -> str | None:
-        """Return which column Postgres can't read in some row; None where it is none alone.
+        """Return the column that Postgres can't read in some row; None if it isn't a single column.
 
-        By halves, each a query that transfers nothing.
+        A binary search over the columns: each step is a query that transfers no rows.
         """
 
         def fails(fields: Sequence[Field]) -> bool:
@@ -187,11 +213,10 @@ class Extraction:
     @contextmanager
     def _connected(self, stream: PostgresStream) -> Iterator[Connection]:
         """Lend a connection that is in the run's snapshot; what it locks is free afterwards."""
-        database = self._tap.database
         connection = self._connection()
-        connection.place = stream.place
+        connection.stream_ref = stream.stream_ref
         try:
-            database.begin(connection, self._run.snapshot.name)
+            self._database.begin(connection, self._run.snapshot.name)
             yield connection
             connection.commit()
         except BaseException:
@@ -205,10 +230,10 @@ class Extraction:
             self._lending.notify_all()
 
     def _connection(self) -> Connection:
-        """Return an idle connection or a new one; wait for one where there can be no more.
+        """Return an idle connection or a new one; wait if the server allows no more.
 
         Raises:
-            TapError: there is none to wait for, or the run has ended.
+            TapError: no connection can become free, or the run has ended.
         """
         while True:
             with self._lending:
@@ -238,7 +263,7 @@ class Extraction:
 
     def _open(self) -> Connection:
         try:
-            connection = self._tap.database.connect()
+            connection = self._database.connect()
             self._connections.add(connection)
         finally:
             with self._lending:
@@ -249,4 +274,4 @@ class Extraction:
     def _say_once(self, warning: str) -> None:
         if not self._has_warned:
             self._has_warned = True
-            self._tap.logger.warning("%s", warning)
+            self._logger.warning("%s", warning)

@@ -1,6 +1,6 @@
 """The BigQuery emulator: local-bigquery on loopback, with DuckDB's extensions from their wheels.
 
-Run as `python -m sandbox.bigquery`. Everything that local-bigquery 0.3.2 lacks is added here.
+Run as `python -m local_servers.bigquery`. Everything that local-bigquery 0.3.2 lacks is added here.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import click
 import duckdb
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 
-from sandbox.settings import HOST, HOST_NAMES
+from local_servers.loopback import HOST, HOST_NAMES
 
 EXTENSIONS = ("ducklake", "icu", "spatial")
 LEFT_BEHIND = ("uploads", "tmp")

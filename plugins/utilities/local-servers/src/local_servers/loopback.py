@@ -1,19 +1,20 @@
-"""Servers for the tests and benches of other packages: each on free ports, with data of its own."""
+"""The one address that local servers listen on, and free ports there."""
 
 import contextlib
 import random
 import socket
 
-from sandbox.settings import HOST
-
+HOST = "127.0.0.1"
+HOST_NAMES = (HOST, "localhost")
+"""The names that a request to a server may be sent to: its header `Host`, without the port."""
 PORTS = range(20_000, 32_000)
 """Below those that the system gives to connections."""
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports that nobody listens on at the moment, all different.
+    """Return so many different ports that nothing listens on at the moment.
 
-    At random, since several test runs may be looking at the same time.
+    They are chosen at random, since several test runs may look for ports at the same time.
     """
     found: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):
@@ -26,6 +27,6 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """Return a port that nothing listens on at the moment."""
     (port,) = free_ports(1)
     return port
