@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import Any
 
 SILENT = timedelta(seconds=10)
-SUSPICIOUS = timedelta(seconds=2)
-"""After which silence it is worth a second of Meltano's start-up to look."""
 PATIENCE_SECONDS = 20.0
 """How long to wait for the silence, and for a tap and a loader that Meltano has left behind."""
 SQLITE = "sqlite:///"
@@ -37,7 +35,7 @@ def forget(root: Path, environment: str) -> list[str]:
         root: the project's folder.
         environment: whose runs are looked at.
     """
-    if not suspected(root, environment):
+    if not is_running(root, environment):
         return []
     from stack import meltano
 
@@ -50,22 +48,21 @@ def forget(root: Path, environment: str) -> list[str]:
     ]
 
 
-def suspected(root: Path, environment: str) -> bool:
-    """Return whether a run is RUNNING without a sign of life, in the database file of a project."""
+def is_running(root: Path, environment: str) -> bool:
+    """Return whether a run counts as running, in the database file of a project.
+
+    However new its heartbeat is: whoever starts a run right after a kill would be refused. Only
+    then is it worth a second of Meltano's start-up to look.
+    """
     uri = os.environ.get("MELTANO_DATABASE_URI") or f"{SQLITE}{root / '.meltano' / 'meltano.db'}"
     path = Path(uri.removeprefix(SQLITE))
     if not uri.startswith(SQLITE) or not path.is_file():
         return False
-    # As SQLAlchemy writes it, in UTC.
-    before = (datetime.now(UTC) - SUSPICIOUS).replace(tzinfo=None).isoformat(" ")
-    query = """
-        select count(*) from runs
-        where state = 'RUNNING' and substr(job_name, 1, ?) = ? and last_heartbeat_at < ?
-    """
+    query = "select count(*) from runs where state = 'RUNNING' and substr(job_name, 1, ?) = ?"
     prefix = f"{environment}:"
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-            ((count,),) = database.execute(query, [len(prefix), prefix, before]).fetchall()
+            ((count,),) = database.execute(query, [len(prefix), prefix]).fetchall()
     except sqlite3.Error:  # not one of Meltano's, or not yet
         return False
     return bool(count)
