@@ -394,6 +394,7 @@ class Bench:
         self.complete_runs = self.missed = self.compared_rows = self.comparisons = 0
         self.faults: list[str] = []
         self._runs = self._columns = self._round = 0
+        self._run: Run | None = None
         self._dataset = ""
         self._is_partitioned = False
         # How long each part of a run usually lives: its kills are spread over that time.
@@ -449,7 +450,8 @@ class Bench:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return Run(self._runs, process, log)
+        self._run = Run(self._runs, process, log)
+        return self._run
 
     def _options(self) -> tuple[str, ...]:
         return ("--full-refresh",) if self.chance.random() < 0.05 else ()
@@ -539,6 +541,12 @@ class Bench:
             with contextlib.suppress(psutil.NoSuchProcess):
                 parts[victim].kill()
         return victim
+
+    def close(self) -> None:
+        """End what is under way."""
+        if self._run:
+            self._kill_group(self._run)
+        self.writers.close()
 
     def _kill_group(self, run: Run) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -720,7 +728,7 @@ def main() -> None:
         )
         emulator = stack.enter_context(running_emulator(directory))
         bench = Bench(directory, server, emulator, options.seed, console)
-        stack.callback(bench.writers.close)
+        stack.callback(bench.close)
         try:
             while bench.kills.total() < options.kills:
                 bench.begin_round()
@@ -736,6 +744,8 @@ def main() -> None:
                 )
         except KillsError as fault:
             bench.faults.append(str(fault))
+        except KeyboardInterrupt:
+            bench.faults.append(f"stopped before {options.kills} kills")
         report(bench)
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         console.print(
