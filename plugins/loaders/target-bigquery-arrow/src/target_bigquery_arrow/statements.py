@@ -207,6 +207,17 @@ def count_older(
 group by {partitioning.bucket(value, layout.types[partitioning.column].kind)}"""
 
 
+def count_largest_older(target: str, version: int, layout: Layout) -> str:
+    """Count the live rows of that version, of those that are older than one, which has the most."""
+    alias = _alias("target", layout.types)
+    return f"""select count(*)
+from `{target}` as {alias}
+where {alias}.`{DELETED_AT}` is null and {_older(alias, version)}
+group by {alias}.`{TABLE_VERSION}`
+order by count(*) desc
+limit 1"""
+
+
 def activate_version(
     target: str,
     version: int,

@@ -168,6 +168,7 @@ BUILDERS: Mapping[str, Callable[[Case], Iterable[str]]] = {
         statements.count_older(of.target, 1, of.layout, partitioning)
         for partitioning in of.partitionings
     ],
+    "count_largest_older": lambda of: [statements.count_largest_older(of.target, 1, of.layout)],
     "activate_version": lambda of: [
         statements.activate_version(of.target, 1, of.layout, where, hard_delete=hard)
         for where in of.filters
