@@ -30,6 +30,7 @@ ABOUT = {
         "start_date": {"type": ["string"], "format": "date-time"},
         "stations": {"type": ["array"], "items": {"type": ["string"]}},
         "page_size": {"type": ["integer"], "default": 100},
+        "threshold": {"type": ["number", "null"], "default": 0.5},
         "unit": {"enum": ["celsius", "kelvin", None], "default": "celsius"},
         "proxy_password": {"type": ["string", "null"]},
         "flattening_enabled": {"type": ["boolean", "null"]},
@@ -137,6 +138,7 @@ def test_a_tap_is_pinned_and_its_settings_are_those_that_it_tells() -> None:
         {"name": "start_date", "kind": "date_iso8601"},
         {"name": "stations", "kind": "array"},
         {"name": "page_size", "kind": "integer"},
+        {"name": "threshold"},  # Meltano fails at a value of kind decimal
         {
             "name": "unit",
             "kind": "options",

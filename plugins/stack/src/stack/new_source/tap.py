@@ -69,7 +69,7 @@ class Setting:
     def definition(self) -> dict[str, Any]:
         """Return how Meltano is told of it."""
         found: dict[str, Any] = {"name": self.name}
-        if self.kind:
+        if self.kind and self.kind != "decimal":  # which Meltano can't hand on
             found["kind"] = self.kind
         if self.options:
             found["options"] = [{"label": str(value), "value": value} for value in self.options]
