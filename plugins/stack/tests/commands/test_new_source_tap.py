@@ -34,6 +34,7 @@ ABOUT = {
         "unit": {"enum": ["celsius", "kelvin", None], "default": "celsius"},
         "proxy_password": {"type": ["string", "null"]},
         "flattening_enabled": {"type": ["boolean", "null"]},
+        "emit_activate_version_messages": {"type": ["boolean"], "default": False},
     }},
 }
 CATALOG = {"streams": [
@@ -148,7 +149,9 @@ def test_a_tap_is_pinned_and_its_settings_are_those_that_it_tells() -> None:
             ],
         },
         {"name": "proxy_password", "sensitive": True},
+        {"name": "emit_activate_version_messages", "kind": "boolean"},
     ]
+    assert any("extract/singer-completed/README.md" in note for note in found.notes)
     assert written["config"] == {
         "api_key": "${WEATHER_API_KEY}",
         "start_date": "${WEATHER_START_DATE}",

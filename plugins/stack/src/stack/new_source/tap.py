@@ -27,6 +27,8 @@ SDK_SETTINGS = (
     *("flattening_max_depth", "flattening_separator", "flattening_max_key_length"),
 )
 """What every tap of the Singer SDK has, and the loader has too."""
+VERSIONS = "emit_activate_version_messages"
+"""The setting of newer ones by which deletes can be seen."""
 CAPABILITIES = ["catalog", "discover", "state"]
 KINDS = {
     "integer": "integer",
@@ -292,6 +294,11 @@ def _draft(name: str, tap: Tap) -> Draft:
             "settings": [setting.definition() for setting in tap.settings],
         },
     )
+    if any(setting.name == VERSIONS for setting in tap.settings):
+        found.notes.append(
+            "What the source deletes isn't seen where streams are read incrementally, and in "
+            "full only by proof: extract/singer-completed/README.md says how."
+        )
     if not tap.is_described:
         which = (
             "only those that it can't do without"
