@@ -15,7 +15,7 @@ import pyarrow as pa
 from adbc_driver_postgresql import StatementOptions, dbapi
 
 from tap_postgres_arrow.connection import ENCODING, Connector
-from tap_postgres_arrow.errors import TapError, shortened
+from tap_postgres_arrow.errors import ConnectError, TapError, shortened
 
 OLDEST_VERSION = 13
 # The driver asks for the types once it is connected: that much for both.
@@ -200,6 +200,9 @@ class Database:
                 found = in_background(ask).result(ANSWER_SECONDS + LOOK_SECONDS)
             except TooManyConnectionsError:
                 return
+            except ConnectError as error:
+                # Its fix is for settings that have never worked: these have.
+                problem = f"A new connection fails too: {error.problem}."
             except (TapError, TimeoutError) as error:
                 problem = str(error) or "A new connection gets no answer either."
             else:
@@ -208,8 +211,11 @@ class Database:
                 problem = "The server has no such session any more: something on the way lost it."
                 break
         message = (
-            f"Postgres has been silent for more than {SILENT_SECONDS} s. {problem} Run again: what "
-            f"is complete is not read twice."
+            f"Postgres has been silent for more than {SILENT_SECONDS} s. {problem} See whether the "
+            f"server still runs, and what is on the network's way to it: one that forgets idle "
+            f"connections needs a `keepalives_idle` below its limit, and a smaller "
+            f"`tcp_user_timeout` ends a dead one sooner. Run again: what is complete is not read "
+            f"twice."
         )
         raise TapError(message)
 

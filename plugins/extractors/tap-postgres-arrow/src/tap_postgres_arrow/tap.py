@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from types import FrameType
 from typing import IO, Any, ClassVar, NoReturn, Self, cast, override
 
@@ -267,6 +268,19 @@ class TapPostgresArrow(Tap):
 
     @classmethod
     @override
+    def cb_config(cls, ctx: Any, param: Any, value: tuple[str, ...]) -> Any:
+        for path in value:
+            if path != "ENV":
+                try:
+                    with Path(path).open(encoding="utf-8") as file:
+                        _read_json(file, "config")
+                except OSError as error:
+                    message = f"The file of `--config`, {path}: {error.strerror}."
+                    raise TapError(message) from None
+        return super().cb_config(ctx, param, value)
+
+    @classmethod
+    @override
     def invoke(  # type: ignore[override]
         cls,
         *,
@@ -400,7 +414,9 @@ def _stream_metadata(catalog: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def _read_json(file: IO[str] | None, option: str, member: str) -> dict[str, Any] | None:
+def _read_json(
+    file: IO[str] | None, option: str, member: str | None = None
+) -> dict[str, Any] | None:
     """Return what a file holds.
 
     Raises:
@@ -414,7 +430,10 @@ def _read_json(file: IO[str] | None, option: str, member: str) -> dict[str, Any]
         message = f"The file of `--{option}`, {file.name}, is no JSON: {error}."
         raise TapError(message) from None
     kind = list if member == "streams" else dict
-    if not isinstance(found, dict) or not isinstance(found.get(member, kind()), kind):
+    if not isinstance(found, dict):
+        message = f"The file of `--{option}`, {file.name}, is none: it holds no object."
+        raise TapError(message)
+    if member and not isinstance(found.get(member, kind()), kind):
         message = f"The file of `--{option}`, {file.name}, is none: it has no `{member}`."
         raise TapError(message)
     return found

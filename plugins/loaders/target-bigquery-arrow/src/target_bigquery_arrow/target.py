@@ -1,6 +1,7 @@
 """The Singer target: messages in, committed rows and then their state out."""
 
 import contextlib
+import json
 import logging
 import os
 import secrets
@@ -144,6 +145,14 @@ class TargetBigQueryArrow(Target):
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
         # Without the SDK's settings for its own sinks (load_method, batch_size_rows, …).
         super(Target, cls).append_builtin_config(config_jsonschema)
+
+    @classmethod
+    @override
+    def cb_config(cls, ctx: Any, param: Any, value: tuple[str, ...]) -> Any:
+        for path in value:
+            if path != "ENV":
+                _require_settings(Path(path))
+        return super().cb_config(ctx, param, value)
 
     @classmethod
     @override
@@ -313,7 +322,7 @@ class TargetBigQueryArrow(Target):
         limit = activation.max_delete_fraction
         for _, stream in routes:
             stream.max_delete_fraction = (
-                self.config["max_delete_fraction"] if limit is None else limit
+                float(self.config["max_delete_fraction"]) if limit is None else limit
             )
             vouched = self.config["version_follows_records"] and self._vouched.counts(
                 activation.stream, stream.completeness.records
@@ -434,13 +443,13 @@ class TargetBigQueryArrow(Target):
 
     def _find_deletes(self) -> None:
         """Mark, or remove, what has gone from streams that were read in full; say of which not."""
-        waiting = [stream for stream in self._streams.values() if stream.has_open_version]
+        waiting = self._with_open_versions()
         reason = self._report.objection(self._records)
         if reason is None:
             for stream in waiting:
                 stream.completeness.complete()
             self._for_each_stream(Stream.activate_version)
-            waiting = [stream for stream in waiting if stream.has_open_version]
+            waiting = self._with_open_versions()
             reason = "records came after the proof of their end, or with another version"
         if waiting:
             self.logger.warning(
@@ -449,6 +458,13 @@ class TargetBigQueryArrow(Target):
                 listed(stream.layout.stream for stream in waiting),
                 reason,
             )
+
+    def _with_open_versions(self) -> list[Stream]:
+        return [
+            stream
+            for stream in self._streams.values()
+            if stream.has_open_version and stream not in self._failures
+        ]
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:
@@ -593,6 +609,24 @@ class TargetBigQueryArrow(Target):
                     stream.prepare()
             routes = self._routes[name]
         return routes
+
+
+def _require_settings(path: Path) -> None:
+    """See that a file of `--config` can be read. The error repeats nothing of it: it holds secrets.
+
+    Raises:
+        LoadError: it can't.
+    """
+    try:
+        if isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+            return
+        problem = "it holds no object"
+    except OSError as error:
+        problem = str(error.strerror)
+    except (ValueError, RecursionError) as error:
+        problem = f"it is no JSON ({error})"
+    message = f"The file of `--config`, {path}, can't be read: {problem}."
+    raise LoadError(message)
 
 
 def _unknown_format(message: Batch | Keys) -> LoadError:

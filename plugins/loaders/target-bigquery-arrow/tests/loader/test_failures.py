@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from local_servers.emulator import running_emulator
 from local_servers.loopback import free_port
 from target_bigquery_arrow import table
 from target_bigquery_arrow.errors import LoadError
-from target_bigquery_arrow.target import TargetBigQueryArrow
+from target_bigquery_arrow.target import TargetBigQueryArrow, main
 
 from .driver import (
     Loader,
@@ -122,6 +123,30 @@ def test_bad_settings(
     assert output == ""
     assert error in log
     assert "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (b'{"password": hunter2', "it is no JSON (Expecting value: line 1 column 14 (char 13))."),
+        (b'["hunter2"]', "it holds no object."),
+        (b'{"password": "hunter2\xff"}', "it is no JSON ('utf-8' codec can't decode byte 0xff"),
+        (None, "No such file or directory."),
+    ],
+)
+def test_a_file_of_settings_that_cannot_be_read(
+    tmp_path: Path, text: bytes | None, error: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.json"
+    if text:
+        config.write_bytes(text)
+    arguments = ["target-bigquery-arrow", "--config", str(config)]
+    with patch.object(sys, "argv", arguments), pytest.raises(SystemExit, match="1"):
+        main()
+    _, log = capfd.readouterr()
+    (line,) = log.splitlines()
+    assert f"The file of `--config`, {config}, can't be read: {error}" in line
+    assert SECRET not in line
 
 
 @pytest.mark.parametrize(

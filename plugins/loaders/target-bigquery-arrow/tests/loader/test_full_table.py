@@ -140,13 +140,20 @@ def test_the_user_can_vouch_for_a_tap_unless_it_is_seen_to_send_versions_early(
     assert ids(loader) == [1]
 
 
-def test_the_guard_of_the_loader_holds_for_taps_that_send_none(loader: Loader) -> None:
+def test_the_guard_of_the_loader_holds_for_taps_that_send_none(
+    loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
     loader.load(*full_read(1, 1, 2, 3))
     with pytest.raises(LoadError, match=r"2 of its 3 live rows .* `max_delete_fraction` \(0.5\)"):
         loader.load(*sdk_read(2, 1), completed())
     with pytest.raises(LoadError, match=r"`max_delete_fraction` \(0.1\)"):
         loader.load(*full_read(3, 1, 2, limit=0.1))
     assert ids(loader) == [1, 2, 3]
+    assert "counts as deleted" not in caplog.text, "there was proof"
+    # As Meltano hands on what a variable of the environment says.
+    loader.settings["max_delete_fraction"] = "0.7"
+    loader.load(*sdk_read(4, 1), completed())
+    assert ids(loader) == [1]
     loader.load(*sdk_read(4, 1, 2), completed())
     assert ids(loader) == [1, 2]
 

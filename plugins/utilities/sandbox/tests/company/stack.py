@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import time
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import psycopg
 import requests
 from google.auth.credentials import AnonymousCredentials
@@ -217,6 +219,19 @@ class Stack:
             if keys:
                 found[table] = keys
         return found
+
+
+def wait_for(run: subprocess.Popen[str], command: str) -> int:
+    """Return the id of the process in which a run has started a command, once there is one."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for process in psutil.Process(run.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                if any(part.endswith(command) for part in process.cmdline()):
+                    return process.pid
+        assert run.poll() is None, run.communicate()[0]
+        time.sleep(0.05)
+    raise AssertionError(f"{command} was not started")
 
 
 def by_key(table: str, rows: list[Row]) -> Keyed:

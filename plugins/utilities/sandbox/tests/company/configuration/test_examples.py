@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +23,7 @@ from sandbox.saas.day import Day
 from sandbox.saas.documents import Body, Documents
 from sandbox.saas.world import TOOLS, Product, chance
 
-from ..stack import ROOT, Row, Stack, comparable, copy_of_the_project
+from ..stack import ROOT, Row, Stack, comparable, copy_of_the_project, wait_for
 
 EXAMPLES = ROOT / "extract/examples"
 SOURCES = ("feedback", "github", "surveys", "uptime")
@@ -30,6 +33,7 @@ STREAMS = {
     "uptime": {"outages": "outage", "checks": "check"},
 }
 """The tables that an API is loaded into, and what it calls the objects in them."""
+IN_FULL = ("run", "tap-github-full", "target-github")
 CHANGING = {"github": "issues", "surveys": "responses", "uptime": "outages"}
 EXTRACT_LOAD = [name for source in SOURCES for name in (f"tap-{source}", f"target-{source}")]
 Table = dict[tuple[Any, ...], Row]
@@ -265,6 +269,80 @@ def test_a_day_later_the_database_is_equal_again_and_knows_what_was_deleted(
     assert "body" not in raw_table(loaded, "feedback", "comments")[0]
 
 
+@pytest.fixture(scope="module")
+def gone(loaded: Stack, day_later: DayLater) -> set[int]:
+    """Issues that GitHub doesn't have any more, and that no answer to "what has changed" tells."""
+    assert day_later.requests
+    ids = {body["id"] for body in documents(loaded, "github").of("issue")[:3]}
+    with psycopg.connect(loaded.status["postgres"]["dsn"]) as connection:
+        issues = Documents.load(connection, "github")
+        for id_ in ids:
+            issues.delete("issue", str(id_))
+        issues.save(connection)
+    return ids
+
+
+@pytest.fixture
+def newest_is_bad(loaded: Stack) -> Iterator[None]:
+    """Let the tap break down at the last issue that it reads."""
+    issues = documents(loaded, "github")
+    good = max(issues.of("issue"), key=lambda body: (body["updated_at"], body["id"]))
+    at = issues.changed_at("issue", str(good["id"]))
+    for body in ({**good, "body": 5}, good):
+        issues.put("issue", body, at)
+        with psycopg.connect(loaded.status["postgres"]["dsn"]) as connection:
+            issues.save(connection)
+        if body is not good:
+            yield
+
+
+def marked(stack: Stack) -> set[int]:
+    rows = stack.query("select id from github.issues where _sdc_deleted_at is not null")
+    return {row["id"] for row in rows}
+
+
+@pytest.mark.usefixtures("newest_is_bad")
+def test_a_tap_that_breaks_down_proves_no_delete(loaded: Stack, gone: set[int]) -> None:
+    output = loaded.meltano(*IN_FULL, fails=True)
+    assert output.count("counts as deleted: nothing has said that the extractor read to the") == 1
+    assert re.search(r"issues: [1-9]\d* rows received, [1-9]\d* loaded", output)
+    assert gone
+    assert marked(loaded) == set()
+
+
+def test_a_tap_that_is_killed_proves_no_delete(loaded: Stack, gone: set[int]) -> None:
+    asked = len(loaded.requests())
+    loaded.sandbox("fault", "github", "slow")
+    run = loaded.start(*IN_FULL)
+    tap = wait_for(run, "bin/singer-completed")
+    while sum(request["path"].endswith("/issues") for request in loaded.requests(asked)) < 1:
+        assert run.poll() is None
+        time.sleep(0.1)
+    os.kill(tap, signal.SIGKILL)
+    loaded.sandbox("fault", "github", "off")
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert output.count("counts as deleted: nothing has said that the extractor read to the") == 1
+    assert gone
+    assert marked(loaded) == set()
+
+
+def test_deletes_have_their_limit(loaded: Stack, gone: set[int]) -> None:
+    output = loaded.meltano(*IN_FULL, fails=True, TARGET_GITHUB_MAX_DELETE_FRACTION="0.001")
+    assert f"{len(gone)} of its" in output
+    assert "more than `max_delete_fraction` (0.001) allows" in output
+    assert "counts as deleted" not in output
+    assert marked(loaded) == set()
+
+
+def test_what_a_tap_no_longer_finds_is_marked_once_it_has_read_everything(
+    loaded: Stack, gone: set[int]
+) -> None:
+    loaded.meltano(*IN_FULL)
+    assert marked(loaded) == gone
+    check_equal(loaded, "github")
+
+
 def test_personal_data_is_hashed_once_the_example_s_comment_is_taken_away(
     loaded: Stack, day_later: DayLater
 ) -> None:
@@ -290,11 +368,11 @@ def test_personal_data_is_hashed_once_the_example_s_comment_is_taken_away(
 def test_a_source_is_gone_with_its_file(loaded: Stack, day_later: DayLater) -> None:
     assert day_later.requests
     ours = {"product-daily", "close-daily", "intercom-daily", "stripe-daily"}
-    left = {f"{source}-daily" for source in SOURCES}
+    left = {f"{source}-daily" for source in SOURCES} | {"github-weekly"}
     assert jobs(loaded) == ours | left
     for source in SOURCES:
         (loaded.root / f"extract/{source}.meltano.yml").unlink()
-        left.discard(f"{source}-daily")
+        left -= {f"{source}-daily", f"{source}-weekly"}
         assert jobs(loaded) == ours | left
     loaded.meltano("run", "tap-product", "target-bigquery", "--dry-run")
 

@@ -1,6 +1,5 @@
 """What a failed run leaves behind: a clear error, no state, and data that a rerun mends."""
 
-import contextlib
 import os
 import re
 import signal
@@ -10,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from ..stack import TABLES, Stack
+from ..stack import TABLES, Stack, wait_for
 
 pytestmark = pytest.mark.usefixtures("first_run")
 
@@ -135,12 +134,4 @@ def test_a_table_that_was_emptied_by_mistake_is_not_emptied_in_bigquery(stack: S
 
 def wait_for_loader(run: subprocess.Popen[str]) -> int:
     """Return the process id of the run's loader, as soon as there is one."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for process in psutil.Process(run.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-                if any(part.endswith("bin/target-bigquery-arrow") for part in process.cmdline()):
-                    return process.pid
-        assert run.poll() is None, run.communicate()[0]
-        time.sleep(0.05)
-    raise AssertionError("no loader was started")
+    return wait_for(run, "bin/target-bigquery-arrow")
