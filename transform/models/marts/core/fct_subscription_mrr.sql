@@ -280,15 +280,14 @@ select
     movement,
 
     ---------- numbers
-    -- In a contract, dbt warns of NUMERIC without a precision and BigQuery refuses it with one.
-    cast(mrr as bignumeric) as mrr,
-    cast(previous_mrr as bignumeric) as previous_mrr,
-    cast(mrr_change as bignumeric) as mrr_change,
+    {{ contract_numeric('mrr') }} as mrr,
+    {{ contract_numeric('previous_mrr') }} as previous_mrr,
+    {{ contract_numeric('mrr_change') }} as mrr_change,
     {% for movement, column in [
         ('new', 'new_mrr'), ('expansion', 'expansion_mrr'), ('contraction', 'contraction_mrr'),
         ('churn', 'churned_mrr'), ('reactivation', 'reactivation_mrr'),
     ] -%}
-        cast(if(movement = '{{ movement }}', mrr_change, 0) as bignumeric) as {{ column }},
+        {{ contract_numeric("if(movement = '" ~ movement ~ "', mrr_change, 0)") }} as {{ column }},
     {% endfor %}
 
     ---------- booleans
