@@ -18,7 +18,7 @@ renamed as (
 
         ---------- text
         conversations.state,
-        -- Intercom calls what is written in its messenger a conversation, too.
+        -- The type of a message from Intercom's messenger is 'conversation'.
         if(
             json_value(conversations.source, '$.type') = 'conversation',
             'messenger',
@@ -29,8 +29,7 @@ renamed as (
         {{ plain_text("json_value(conversations.source, '$.body')") }} as body,
         conversations.title,
         (
-            select
-                string_agg(json_value(tag, '$.name'), ', ' order by json_value(tag, '$.name'))
+            select string_agg(json_value(tag, '$.name'), ', ' order by json_value(tag, '$.name'))
             from unnest(json_query_array(conversations.tags)) as tag
         ) as tags,
         json_value(conversations.conversation_rating, '$.remark') as rating_remark,
