@@ -6,7 +6,7 @@ with source as (
 
 ),
 
--- An invoice lists its lines, the first ten of them.
+-- An invoice lists its first ten lines.
 invoices as (
 
     select
@@ -18,7 +18,7 @@ invoices as (
 
 )
 
--- Nothing says that a line was taken off a draft, but its invoice lists it no longer.
+-- Stripe doesn't report a line that was removed from a draft, but its invoice no longer lists it.
 select
     source.*,
     invoices.created as invoiced_at

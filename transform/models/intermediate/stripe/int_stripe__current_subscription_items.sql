@@ -6,7 +6,7 @@ with source as (
 
 ),
 
--- A subscription lists its items, the first ten of them.
+-- A subscription lists its first ten items.
 subscriptions as (
 
     select
@@ -17,7 +17,7 @@ subscriptions as (
 
 )
 
--- Nothing says that an item was removed, but its subscription lists it no longer.
+-- Stripe doesn't report a removed item, but its subscription no longer lists it.
 select source.*
 from source
 left join subscriptions on source.subscription = subscriptions.id

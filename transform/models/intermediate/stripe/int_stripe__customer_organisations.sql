@@ -9,6 +9,6 @@ with source as (
 select
     id,
     json_value(metadata, '$.organisation_id') as organisation_id,
-    -- The last event of a deleted customer is all that says so.
+    -- Stripe reports a deleted customer by its last event.
     coalesce(updated_by_event_type, '') = 'customer.deleted' as is_deleted
 from source

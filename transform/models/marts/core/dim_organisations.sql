@@ -56,7 +56,7 @@ won_leads as (
 
 ),
 
--- Somebody may have entered an organisation twice: the lead that a deal was won with counts.
+-- An organisation may be entered twice in the CRM. The lead with a won deal takes precedence.
 leads as (
 
     select
@@ -168,7 +168,7 @@ balances_by_currency as (
 
 ),
 
--- Who pays in several currencies is shown in the one that brings in most.
+-- An organisation that pays in several currencies is shown in the one with the most revenue.
 balances as (
 
     select *

@@ -26,7 +26,7 @@ select
     ---------- ids
     opportunities.id,
     opportunities.lead_id,
-    -- Close may still know organisations that the product has deleted.
+    -- Close may still have organisations that the product has deleted.
     organisations.id as organisation_id,
 
     ---------- text

@@ -10,7 +10,7 @@ renamed as (
     select
         ---------- ids
         id,
-        -- Leads have ids that Intercom made up.
+        -- A lead's external_id is made by Intercom.
         if(role = 'user', external_id, null) as user_id,
         json_value(companies, '$[0].id') as company_id,
 
@@ -52,8 +52,8 @@ final as (
 
     select
         *,
-        -- Who was deleted in Intercom and came back has two contacts here: that the first is gone
-        -- can't be seen.
+        -- A user whose contact was deleted in Intercom and created again has two contacts here,
+        -- because Intercom doesn't report deletions.
         user_id is null or row_number() over (
             partition by user_id
             order by updated_at desc, created_at desc, id asc

@@ -18,7 +18,7 @@ extracted as (
             safe_cast(json_value(plan, '$.amount') as numeric)
         ) as minor_unit_amount,
         coalesce(proration, false) as is_proration,
-        -- What was paid for and not used is given back.
+        -- A credit for unused time.
         coalesce(proration, false) and amount < 0 as is_credit,
         safe_cast(json_value(period, '$.start') as timestamp) as period_started_at,
         safe_cast(json_value(period, '$.end') as timestamp) as period_ends_at
@@ -30,7 +30,7 @@ priced as (
 
     select
         *,
-        -- A charge for the rest of a period says nothing of the whole; a trial's line is of 0.
+        -- The charge for the rest of a period isn't the whole price. A trial's line is 0.
         case
             when is_credit then numeric '0'
             when is_proration then safe_multiply(minor_unit_amount, quantity)

@@ -56,7 +56,7 @@ renamed as (
         updated as updated_at
 
     from source
-    -- A draft can be deleted; what is known of it then is the event that says so.
+    -- Stripe reports a deleted draft by its last event.
     where coalesce(updated_by_event_type, '') != 'invoice.deleted'
 
 )
