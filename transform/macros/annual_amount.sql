@@ -1,7 +1,6 @@
 {#-
-    What an amount for each billing interval comes to in a year; MRR is a twelfth of it. A year and
-    not a month, since a year's price has no exact twelfth: divide once, after adding up. Null for an
-    interval of nothing.
+    The amount for a year of an amount for each billing interval. MRR is a twelfth of it. The year is used because a
+    year's price has no exact twelfth: add up first, then divide once. Null for an interval of 0.
 -#}
 {% macro annual_amount(amount, interval, interval_count) -%}
     cast(

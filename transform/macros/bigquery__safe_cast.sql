@@ -1,14 +1,14 @@
 {#-
-    How dbt casts the values of a unit test's fixtures. JSON is what dbt-bigquery 1.11 casts in a way that
-    BigQuery refuses, when it is given as text or as a list: STRING and ARRAY can't be cast to JSON. Here it
-    is parsed, whichever way it is given. All other types are cast as before.
+    How dbt casts the values of a unit test's fixtures. dbt-bigquery 1.11 casts text and lists to JSON, which BigQuery
+    refuses: STRING and ARRAY can't be cast to JSON. Here they are parsed instead. All other types are cast as
+    dbt-bigquery does.
     https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_functions#cast
 -#}
 {% macro bigquery__safe_cast(field, type) -%}
     {%- if type | lower != "json" -%}
         {{- return(dbt.bigquery__safe_cast(field, type)) -}}
     {%- endif -%}
-    {#- A text is a literal, or the word null, already. -#}
+    {#- A string is a SQL literal already, or the word null. -#}
     {%- if field is not string -%}
         {%- set field = dbt.string_literal(tojson(field) | replace("\\", "\\\\") | replace("'", "\\'")) -%}
     {%- endif -%}

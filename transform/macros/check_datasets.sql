@@ -1,6 +1,6 @@
 {#-
-    Refuse a build of which something would go elsewhere than into the target's dataset. What
-    `generate_schema_name` and `generate_database_name` don't decide is a snapshot's `target_schema`.
+    Fail if a model, seed or snapshot would be written outside the target's dataset. `generate_schema_name` and
+    `generate_database_name` decide that for all but a snapshot with a `target_schema`.
 -#}
 {% macro check_datasets() -%}
     {%- if not execute -%} {{ return("") }} {%- endif -%}

@@ -1,22 +1,24 @@
 {#-
-    The columns of a model that are made of custom fields of Close: those whose meta has
-    `close_custom_field`. Which they are is known once dbt executes, and to no linter.
+    The columns of a model that hold custom fields of Close: those with `close_custom_field` in their meta.
+    They are known once dbt executes, and to no linter.
 -#}
-{% macro close_custom_columns(model) -%}
-    {%- set columns = [] -%}
-    {%- if execute and model is mapping -%}
-        {%- for column in model.columns.values() if column.config.meta.close_custom_field -%}
-            {%- do columns.append({
-                "name": column.name,
-                "data_type": column.data_type,
-                "field": column.config.meta.close_custom_field,
-            }) -%}
+{% macro close_custom_columns(model_name) -%}
+    {%- set found = [] -%}
+    {%- if execute and graph is mapping -%}
+        {%- for node in graph.nodes.values() if node.resource_type == "model" and node.name == model_name -%}
+            {%- for column in node.columns.values() if column.config.meta.close_custom_field -%}
+                {%- do found.append({
+                    "name": column.name,
+                    "data_type": column.data_type,
+                    "field": column.config.meta.close_custom_field,
+                }) -%}
+            {%- endfor -%}
         {%- endfor -%}
     {%- endif -%}
-    {{ return(columns) }}
+    {{ return(found) }}
 {%- endmacro %}
 
-{#- Such a column's value out of a lead's fields, in the column's type; inside a `group by`. -#}
+{#- The value of such a column, in its type, from the fields of a lead. An aggregate, for use with `group by`. -#}
 {% macro close_custom_value(column, field_name, field_value) -%}
     {%- set field = column.field | replace("\\", "\\\\") | replace("'", "\\'") -%}
     {%- set text = "max(if(" ~ field_name ~ " = '" ~ field ~ "', " ~ field_value ~ ", null))" -%}

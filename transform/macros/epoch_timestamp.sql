@@ -1,7 +1,7 @@
 {#-
-    The moment that a number stands for which counts from 1970: in seconds, milliseconds, microseconds or
-    nanoseconds, as its size says. Read as seconds, a date in milliseconds would lie after the year 5000.
-    The lowest of each is the first moment of the year 1, since BigQuery fails on an earlier one.
+    The timestamp of a number that counts from 1970 in seconds, milliseconds, microseconds or nanoseconds. The unit
+    follows from the size: read as seconds, a date in milliseconds would be after the year 5000. The lower bound of
+    each unit is the first moment of the year 1, because BigQuery fails on an earlier one.
 -#}
 {% macro epoch_timestamp(number) -%}
     case

@@ -1,8 +1,8 @@
 {#-
     An amount in a currency's smallest unit, as NUMERIC in its normal denomination. Which currencies
     have no hundredths: https://docs.stripe.com/currencies
-    Null from 10^18 on: no money, and adding up or multiplying such numbers would overflow NUMERIC, which
-    fails the whole query.
+    Null from 10^18 on. Such a number is no amount of money, and adding up or multiplying it could overflow NUMERIC,
+    which fails the whole query.
 -#}
 {% macro from_minor_units(amount, currency) -%}
     cast(

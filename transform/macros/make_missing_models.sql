@@ -1,19 +1,16 @@
 {#-
-    Make the models that no job has built yet, without rows. So whichever source comes first, its job
-    finds all that its dimensions and facts are joined to, and Metabase knows every table.
-    Which columns they have is in their YAML files. Runs at the start of every build.
+    Make the models that no job has built yet, without rows. So whichever source is loaded first, its job finds
+    all that its dimensions and facts read, and Metabase knows every table. The columns are those that YAML files
+    declare. A step of every job: `dbt-bigquery:make-missing-models`, before the build.
 -#}
 {% macro make_missing_models() -%}
-    {#- dbt shows macros no flag for --defer: with it, they are where production has them. -#}
-    {%- if not execute or flags.WHICH not in ("build", "run") or invocation_args_dict.defer -%}
-        {{ return("") }}
+    {%- if not execute -%} {{ return("") }} {%- endif -%}
+    {%- do check_datasets() -%}
+    {%- if not adapter.check_schema_exists(target.database, target.schema) -%}
+        {%- do adapter.create_schema(target_schema()) -%}
     {%- endif -%}
-    {%- set schema = api.Relation.create(database=target.database, schema=target.schema) -%}
-    {%- set there = adapter.list_relations_without_caching(schema) | map(attribute="name") | list -%}
     {%- set made = [] -%}
-    {%- for model in graph.nodes.values()
-        if model.resource_type == "model" and model.alias not in there
-        and model.unique_id not in selected_resources and typed_columns(model) -%}
+    {%- for model in missing_models() if typed_columns(model) -%}
         {%- set kind = "view" if model.config.materialized == "view" else "table" -%}
         {%- do run_query(
             "create " ~ kind ~ " if not exists `" ~ model.database ~ "`.`" ~ model.schema ~ "`.`"
@@ -24,4 +21,20 @@
     {%- if made -%}
         {%- do log("Not built yet, and made without rows: " ~ made | join(", "), info=true) -%}
     {%- endif -%}
+{%- endmacro %}
+
+{#- The models that are to be a table or a view of the target's dataset, and aren't yet. -#}
+{% macro missing_models() -%}
+    {%- set present = adapter.list_relations_without_caching(target_schema()) | map(attribute="name") | list -%}
+    {%- set missing = [] -%}
+    {%- for model in graph.nodes.values()
+        if model.resource_type == "model" and model.config.materialized != "ephemeral"
+        and model.alias not in present -%}
+        {%- do missing.append(model) -%}
+    {%- endfor -%}
+    {{ return(missing) }}
+{%- endmacro %}
+
+{% macro target_schema() -%}
+    {{ return(api.Relation.create(database=target.database, schema=target.schema)) }}
 {%- endmacro %}

@@ -9,14 +9,14 @@
     )
 {%- endmacro %}
 
-{#- A null of a type: JSON can't be cast to. -#}
+{#- A null of a type. Nothing can be cast to JSON. -#}
 {% macro null_of(data_type) -%}
     {%- if data_type == "json" -%} parse_json(cast(null as string))
     {%- else -%} cast(null as {{ data_type }})
     {%- endif -%}
 {%- endmacro %}
 
-{#- The columns that a YAML file declares, if each has a type; else none. -#}
+{#- The columns that a YAML file declares, or none if one of them has no type. -#}
 {% macro typed_columns(node) -%}
     {%- set columns = node.columns.values() | list -%}
     {{ return(columns if columns | rejectattr("data_type") | list == [] else []) }}

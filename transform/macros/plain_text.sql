@@ -1,6 +1,6 @@
 {#-
-    The text of a message in HTML: a line for each paragraph, no tags, and the commonest entities as
-    the characters that they stand for. The ampersand comes last: `&amp;lt;` says `&lt;`.
+    The text of a message in HTML: one line per paragraph, no tags, and the most common entities as characters.
+    The ampersand is replaced last, so that `&amp;lt;` becomes `&lt;`.
 -#}
 {% macro plain_text(html) -%}
     {%- set lines = "regexp_replace(" ~ html ~ ", r'</(p|div|li|pre|h[1-6])>|<br */?>', '\\n')" -%}

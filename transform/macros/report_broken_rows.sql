@@ -1,6 +1,6 @@
 {#-
-    Say which rows failed a test or made it warn, ten of each test at most: dbt says how many. Runs at the
-    end of every build, and asks BigQuery only after a test that didn't pass.
+    Print the rows that failed a test or made it warn, at most ten a test; dbt prints how many there are. Runs at the
+    end of every build, and queries BigQuery only for a test that didn't pass.
 -#}
 {% macro report_broken_rows(results) -%}
     {%- if not execute -%} {{ return("") }} {%- endif -%}

@@ -1,6 +1,6 @@
 {#-
-    Say what a run was billed for: in all, and for each model that was billed, with its tests apart.
-    Runs at the end of every build, on what dbt knows by then: nothing is asked of BigQuery.
+    Print the bytes billed by a run: the total, and for each model with its tests apart. Runs at the end of every
+    build, from what dbt knows by then, without a query.
 -#}
 {% macro report_bytes_billed(results) -%}
     {%- if not execute -%} {{ return("") }} {%- endif -%}
@@ -9,7 +9,7 @@
         {%- set bytes = result.adapter_response.get("bytes_billed") or 0 -%}
         {%- set node = result.node -%}
         {%- set kind = 1 if node.resource_type == "test" else 0 -%}
-        {#- A test is attached to its model; one of several models, to none. -#}
+        {#- A test is attached to its model. A test of several models is attached to none. -#}
         {%- set name = (node.attached_node or node.unique_id).split(".")[2] -%}
         {%- set both = billed.get(name, [0, 0]) -%}
         {%- do both.insert(kind, both.pop(kind) + bytes) -%}

@@ -1,8 +1,8 @@
 {#-
     One text key out of several text columns, none of them null.
 
-    The values are joined by `/`. In all but the last, which ends with the text, a backslash goes
-    before each `/` and backslash of their own: ('a', 'b/c') and ('a/b', 'c') have different keys.
+    The values are joined by `/`. In all but the last value, each `/` and backslash is escaped with a backslash, so
+    that ('a', 'b/c') and ('a/b', 'c') have different keys.
 -#}
 {% macro surrogate_key(columns) -%}
     to_hex(md5(concat(

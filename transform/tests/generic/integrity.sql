@@ -1,12 +1,12 @@
 {#-
-    What has to hold of a model's own rows, in one query, where `unique`, `not_null` and `accepted_values` are
-    a query for each column: BigQuery bills 10 MB a query and table, however small the table is. What comes
-    back says which column, what is wrong with it, the value, whose it is, and in how many rows.
+    The rules of a model's own rows in one query. `unique`, `not_null` and `accepted_values` would be one query per
+    column, and BigQuery bills at least 10 MB a query and table. Each row of the result names the column, the problem,
+    the value, the row's key and the number of rows.
 
     Args:
-        key: the column that identifies a row: never null, and never twice the same.
+        key: the column that identifies a row. It is never null, and unique.
         not_null: other columns that are never null.
-        accepted_values: by the name of a text column, the values that it may have besides null.
+        accepted_values: by the name of a text column, its accepted values. Null is accepted too.
 -#}
 {% test integrity(model, key, not_null=[], accepted_values={}) %}
 {%- set rules = [] -%}

@@ -1,10 +1,10 @@
 {#-
-    Times at which nothing of ours can have happened: before 2000, such as year 1 or 1970 where the time isn't
-    known, or later than tomorrow. Marts take them as `bounded_day` does; this names the rows.
+    Timestamps at which nothing can have happened: before 2000 (year 1 or 1970 where the time isn't known), or later
+    than tomorrow. Marts bound them with `bounded_day`. This test names the rows.
 
     Args:
         key: the column that identifies a row.
-        columns: timestamps of what has happened.
+        columns: timestamps of past events.
 -#}
 {% test possible_times(model, key, columns) %}
 

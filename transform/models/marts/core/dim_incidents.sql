@@ -58,8 +58,7 @@ select
 
     ---------- numbers
     incidents.customers_affected,
-    -- In a contract, dbt warns of NUMERIC without a precision and BigQuery refuses it with one.
-    cast(incidents.estimated_cost as bignumeric) as estimated_cost,
+    {{ contract_numeric('incidents.estimated_cost') }} as estimated_cost,
     coalesce(involvement.user_count, 0) as user_count,
     coalesce(timeline_items.timeline_item_count, 0) as timeline_item_count,
     coalesce(timeline_items.pinned_item_count, 0) as pinned_item_count,

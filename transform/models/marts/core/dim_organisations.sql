@@ -56,7 +56,7 @@ won_leads as (
 
 ),
 
--- Somebody may have entered an organisation twice: the lead that a deal was won with counts.
+-- An organisation may be entered twice in the CRM. The lead with a won deal takes precedence.
 leads as (
 
     select
@@ -168,7 +168,7 @@ balances_by_currency as (
 
 ),
 
--- Who pays in several currencies is shown in the one that brings in most.
+-- An organisation that pays in several currencies is shown in the one with the most revenue.
 balances as (
 
     select *
@@ -235,11 +235,10 @@ select
     balances.currency as billing_currency,
 
     ---------- numbers
-    -- In a contract, dbt warns of NUMERIC without a precision and BigQuery refuses it with one.
-    cast(organisations.annual_contract_value as bignumeric) as annual_contract_value,
+    {{ contract_numeric('organisations.annual_contract_value') }} as annual_contract_value,
     if(billing.is_connected, coalesce(balances.mrr, 0), null) as mrr,
     if(
-        billing.is_connected, cast(coalesce(balances.amount_due, 0) as bignumeric), null
+        billing.is_connected, {{ contract_numeric('coalesce(balances.amount_due, 0)') }}, null
     ) as amount_due,
     if(
         support.is_connected, coalesce(conversations.count_30_days, 0), null

@@ -26,7 +26,7 @@ select
     ---------- ids
     opportunities.id,
     opportunities.lead_id,
-    -- Close may still know organisations that the product has deleted.
+    -- Close may still have organisations that the product has deleted.
     organisations.id as organisation_id,
 
     ---------- text
@@ -42,13 +42,11 @@ select
     opportunities.currency,
 
     ---------- numbers
-    -- In a contract, dbt warns of NUMERIC without a precision and BigQuery refuses it with one.
-    cast(opportunities.value as bignumeric) as value,
-    cast(opportunities.annual_value as bignumeric) as annual_value,
-    cast(
-        safe_multiply(opportunities.annual_value, opportunities.likelihood * numeric '0.01')
-        as bignumeric
-    ) as expected_annual_value,
+    {{ contract_numeric('opportunities.value') }} as value,
+    {{ contract_numeric('opportunities.annual_value') }} as annual_value,
+    {{ contract_numeric(
+        "safe_multiply(opportunities.annual_value, opportunities.likelihood * numeric '0.01')"
+    ) }} as expected_annual_value,
     opportunities.confidence,
     date_diff(opportunities.closed_on, date(opportunities.created_at), day) as days_to_close,
 

@@ -1,4 +1,4 @@
-{#- A partition a month, not a day: one job may write 4,000, which days fill in eleven years. -#}
+{#- Partitioned by month: a job may write 4,000 partitions, as many as days in eleven years. -#}
 {{
     config(
         partition_by={'field': 'day', 'data_type': 'date', 'granularity': 'month'},
@@ -47,7 +47,7 @@ actions as (
 
 ),
 
--- What adds to a measure or takes from it, and on which day.
+-- Each event that raises or lowers a measure, with its day.
 changes as (
 
     select
@@ -61,7 +61,7 @@ changes as (
 
     select
         organisation_id,
-        -- Not before the first day, or there would be fewer than none.
+        -- Not before the user was created, or a count would be negative.
         date(greatest(archived_at, created_at)) as changed_on,
         'user' as measure,
         -1 as change
@@ -142,7 +142,7 @@ daily_changes as (
 
     select
         changes.organisation_id,
-        -- What was imported with an older date counts from the organisation's first day.
+        -- What is older than the organisation (an import) counts from the organisation's first day.
         greatest(changes.changed_on, organisations.first_day) as day,
         sum(if(changes.measure = 'user', changes.change, 0)) as user_change,
         sum(if(changes.measure = 'slack_user', changes.change, 0)) as slack_user_change,

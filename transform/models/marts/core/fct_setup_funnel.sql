@@ -63,7 +63,7 @@ moments as (
 
 ),
 
-{#- Each step, and the column that says when it was taken. -#}
+{#- Each step, and the column with the time at which it was taken. -#}
 {% set steps = [
     ('Signed up', 'signed_up_at'),
     ('Brought a colleague in', 'colleague_joined_at'),
@@ -93,7 +93,7 @@ reached as (
 
     select
         *,
-        -- Whoever skipped a step has not got through the funnel.
+        -- An organisation that skipped a step has not reached the steps after it.
         countif(happened_at is null) over up_to_here = 0 as is_reached,
         max(happened_at) over up_to_here as latest_at
     from steps

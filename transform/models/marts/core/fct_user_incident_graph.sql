@@ -1,6 +1,6 @@
 {#-
-    Clustered by time and not partitioned: whatever dates the data has, it can't have more partitions than
-    BigQuery takes, and a month of it would be far below the size that is worth a partition.
+    Clustered by time and not partitioned. So no date in the data can lead to more partitions than BigQuery
+    accepts, and a month would be far too small to be worth a partition.
     https://cloud.google.com/bigquery/docs/partitioned-tables#when_to_use_partitioning
 -#}
 {{ config(cluster_by=['incident_created_at', 'organisation_id']) }}
@@ -31,7 +31,7 @@ involvements as (
 
     union all
 
-    -- The product does not keep when a lead was chosen.
+    -- The product does not record when a lead was chosen.
     select
         id as incident_id,
         incident_lead_id as user_id,

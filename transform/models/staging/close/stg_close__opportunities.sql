@@ -3,9 +3,7 @@ with source as (
     select
         leads.id as lead_id,
         opportunity
-    from {{ source('close', 'leads') }} as leads
-    -- Without the leads that were deleted.
-    inner join {{ ref('stg_close__leads') }} as present on leads.id = present.id
+    from {{ ref('int_close__current_leads') }} as leads
     cross join unnest(json_query_array(leads.opportunities)) as opportunity
 
 ),

@@ -35,7 +35,7 @@ renamed as (
         ---------- booleans
         json_value(author, '$.type') in ('user', 'lead', 'contact') as is_from_customer,
         json_value(author, '$.type') in ('admin', 'team') as is_from_us,
-        -- Whatever was said so that the other side sees it, also in passing while closing.
+        -- Any text that the other side sees, also when written while closing.
         part_type != 'note' and nullif(trim(body), '') is not null as is_message,
         part_type = 'note' as is_note,
         redacted as is_redacted,

@@ -6,20 +6,6 @@ with source as (
 
 ),
 
-conversation_tags as (
-
-    select
-        conversations.id as conversation_id,
-        string_agg(
-            json_value(tag, '$.name'), ', '
-            order by json_value(tag, '$.name')
-        ) as tags
-    from source as conversations
-    cross join unnest(json_query_array(conversations.tags)) as tag
-    group by conversations.id
-
-),
-
 renamed as (
 
     select
@@ -32,7 +18,7 @@ renamed as (
 
         ---------- text
         conversations.state,
-        -- Intercom calls what is written in its messenger a conversation, too.
+        -- The type of a message from Intercom's messenger is 'conversation'.
         if(
             json_value(conversations.source, '$.type') = 'conversation',
             'messenger',
@@ -42,7 +28,10 @@ renamed as (
         nullif(json_value(conversations.source, '$.subject'), '') as subject,
         {{ plain_text("json_value(conversations.source, '$.body')") }} as body,
         conversations.title,
-        conversation_tags.tags,
+        (
+            select string_agg(json_value(tag, '$.name'), ', ' order by json_value(tag, '$.name'))
+            from unnest(json_query_array(conversations.tags)) as tag
+        ) as tags,
         json_value(conversations.conversation_rating, '$.remark') as rating_remark,
 
         ---------- numbers
@@ -101,7 +90,6 @@ renamed as (
         conversations.updated_at
 
     from source as conversations
-    left join conversation_tags on conversations.id = conversation_tags.conversation_id
 
 )
 

@@ -32,7 +32,7 @@ renamed as (
 
         ---------- timestamps
         completed_at,
-        -- Actions that were given up bear no time of their own: the last change stands in for it.
+        -- An action that was given up has no completion time; the last change is used instead.
         if(status = 'outstanding', null, coalesce(completed_at, updated_at)) as closed_at,
         created_at,
         updated_at

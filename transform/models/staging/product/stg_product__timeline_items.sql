@@ -22,7 +22,7 @@ renamed as (
 
         ---------- numbers
         (
-            -- As NUMERIC, since a sum of INT64 that is too high fails the whole query.
+            -- As NUMERIC, because a sum that overflows INT64 fails the whole query.
             select
                 safe_cast(
                     coalesce(

@@ -1,15 +1,7 @@
 with source as (
 
     select *
-    from {{ source('stripe', 'charges') }}
-    where _sdc_deleted_at is null
-
-),
-
--- Deleted customers too: what they paid stays.
-customers as (
-
-    {{ stripe_customers() }}
+    from {{ ref('int_stripe__charges_with_organisation') }}
 
 ),
 
@@ -17,37 +9,36 @@ renamed as (
 
     select
         ---------- ids
-        source.id,
-        source.customer as customer_id,
-        customers.organisation_id,
-        source.invoice as invoice_id,
-        source.payment_intent as payment_intent_id,
+        id,
+        customer as customer_id,
+        organisation_id,
+        invoice as invoice_id,
+        payment_intent as payment_intent_id,
 
         ---------- text
-        source.status,
-        source.description,
-        source.failure_code,
-        source.failure_message,
-        json_value(source.payment_method_details, '$.type') as payment_method,
-        json_value(source.payment_method_details, '$.card.brand') as card_brand,
-        upper(source.currency) as currency,
+        status,
+        description,
+        failure_code,
+        failure_message,
+        json_value(payment_method_details, '$.type') as payment_method,
+        json_value(payment_method_details, '$.card.brand') as card_brand,
+        upper(currency) as currency,
 
         ---------- numbers
-        {{ from_minor_units('source.amount', 'source.currency') }} as amount,
-        {{ from_minor_units('source.amount_refunded', 'source.currency') }} as amount_refunded,
+        {{ from_minor_units('amount', 'currency') }} as amount,
+        {{ from_minor_units('amount_refunded', 'currency') }} as amount_refunded,
 
         ---------- booleans
-        source.status = 'succeeded' as is_successful,
-        source.refunded as is_refunded,
-        source.disputed as is_disputed,
-        coalesce(not customers.is_deleted, false) as has_customer,
+        status = 'succeeded' as is_successful,
+        refunded as is_refunded,
+        disputed as is_disputed,
+        has_customer,
 
         ---------- timestamps
-        source.created as created_at,
-        source.updated as updated_at
+        created as created_at,
+        updated as updated_at
 
     from source
-    left join customers on source.customer = customers.id
 
 )
 

@@ -31,7 +31,7 @@ renamed as (
         updated as updated_at
 
     from source
-    -- What is known of a deleted customer is the event that says so.
+    -- Stripe reports a deleted customer by its last event.
     where coalesce(updated_by_event_type, '') != 'customer.deleted'
 
 )

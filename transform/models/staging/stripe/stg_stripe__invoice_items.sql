@@ -17,10 +17,10 @@ extracted as (
             safe_cast(unit_amount_decimal as numeric), cast(unit_amount as numeric)
         ) as minor_unit_amount,
         coalesce(proration, false) as is_proration,
-        -- What was paid for and not used is given back.
+        -- A credit for unused time.
         coalesce(proration, false) and amount < 0 as is_credit
     from source
-    -- What is known of a deleted item is the event that says so.
+    -- Stripe reports a deleted item by its last event.
     where coalesce(updated_by_event_type, '') != 'invoiceitem.deleted'
 
 ),

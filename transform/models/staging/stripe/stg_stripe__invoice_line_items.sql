@@ -1,34 +1,7 @@
 with source as (
 
     select *
-    from {{ source('stripe', 'invoice_line_items') }}
-    where _sdc_deleted_at is null
-
-),
-
--- An invoice lists its lines, the first ten of them.
-invoices as (
-
-    select
-        id,
-        created,
-        json_value_array(`lines`) as line_ids
-    from {{ source('stripe', 'invoices') }}
-    where _sdc_deleted_at is null and coalesce(updated_by_event_type, '') != 'invoice.deleted'
-
-),
-
--- Nothing says that a line was taken off a draft, but its invoice lists it no longer.
-current_lines as (
-
-    select
-        source.*,
-        invoices.created as invoiced_at
-    from source
-    inner join invoices on source.invoice = invoices.id
-    where
-        coalesce(array_length(invoices.line_ids), 0) not between 1 and 9
-        or source.id in unnest(invoices.line_ids)
+    from {{ ref('int_stripe__current_invoice_line_items') }}
 
 ),
 
@@ -45,11 +18,11 @@ extracted as (
             safe_cast(json_value(plan, '$.amount') as numeric)
         ) as minor_unit_amount,
         coalesce(proration, false) as is_proration,
-        -- What was paid for and not used is given back.
+        -- A credit for unused time.
         coalesce(proration, false) and amount < 0 as is_credit,
         safe_cast(json_value(period, '$.start') as timestamp) as period_started_at,
         safe_cast(json_value(period, '$.end') as timestamp) as period_ends_at
-    from current_lines
+    from source
 
 ),
 
@@ -57,7 +30,7 @@ priced as (
 
     select
         *,
-        -- A charge for the rest of a period says nothing of the whole; a trial's line is of 0.
+        -- The charge for the rest of a period isn't the whole price. A trial's line is 0.
         case
             when is_credit then numeric '0'
             when is_proration then safe_multiply(minor_unit_amount, quantity)

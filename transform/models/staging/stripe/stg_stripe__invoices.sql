@@ -1,15 +1,7 @@
 with source as (
 
     select *
-    from {{ source('stripe', 'invoices') }}
-    where _sdc_deleted_at is null
-
-),
-
--- Deleted customers too: their invoices stay.
-customers as (
-
-    {{ stripe_customers() }}
+    from {{ ref('int_stripe__invoices_with_organisation') }}
 
 ),
 
@@ -17,56 +9,55 @@ renamed as (
 
     select
         ---------- ids
-        source.id,
-        source.customer as customer_id,
-        customers.organisation_id,
-        source.subscription as subscription_id,
-        source.charge as charge_id,
+        id,
+        customer as customer_id,
+        organisation_id,
+        subscription as subscription_id,
+        charge as charge_id,
 
         ---------- text
-        source.number,
-        source.status,
-        source.billing_reason,
-        source.collection_method,
-        upper(source.currency) as currency,
-        source.hosted_invoice_url as url,
+        number,
+        status,
+        billing_reason,
+        collection_method,
+        upper(currency) as currency,
+        hosted_invoice_url as url,
 
         ---------- numbers
-        {{ from_minor_units('source.subtotal', 'source.currency') }} as subtotal,
-        {{ from_minor_units('source.tax', 'source.currency') }} as tax,
-        {{ from_minor_units('source.total', 'source.currency') }} as total,
-        {{ from_minor_units('source.amount_due', 'source.currency') }} as amount_due,
-        {{ from_minor_units('source.amount_paid', 'source.currency') }} as amount_paid,
-        {{ from_minor_units('source.amount_remaining', 'source.currency') }} as amount_remaining,
-        source.attempt_count,
+        {{ from_minor_units('subtotal', 'currency') }} as subtotal,
+        {{ from_minor_units('tax', 'currency') }} as tax,
+        {{ from_minor_units('total', 'currency') }} as total,
+        {{ from_minor_units('amount_due', 'currency') }} as amount_due,
+        {{ from_minor_units('amount_paid', 'currency') }} as amount_paid,
+        {{ from_minor_units('amount_remaining', 'currency') }} as amount_remaining,
+        attempt_count,
 
         ---------- booleans
-        source.paid as is_paid,
-        source.status = 'open'
+        paid as is_paid,
+        status = 'open'
         and (
-            coalesce(source.attempted, false)
-            or coalesce(source.due_date < timestamp({{ today() }}), false)
+            coalesce(attempted, false)
+            or coalesce(due_date < timestamp({{ today() }}), false)
         ) as is_overdue,
-        coalesce(not customers.is_deleted, false) as has_customer,
+        has_customer,
 
         ---------- timestamps
-        source.due_date as due_at,
-        source.next_payment_attempt as next_payment_attempt_at,
+        due_date as due_at,
+        next_payment_attempt as next_payment_attempt_at,
         safe_cast(
-            json_value(source.status_transitions, '$.finalized_at') as timestamp
+            json_value(status_transitions, '$.finalized_at') as timestamp
         ) as finalised_at,
-        safe_cast(json_value(source.status_transitions, '$.paid_at') as timestamp) as paid_at,
-        safe_cast(json_value(source.status_transitions, '$.voided_at') as timestamp) as voided_at,
+        safe_cast(json_value(status_transitions, '$.paid_at') as timestamp) as paid_at,
+        safe_cast(json_value(status_transitions, '$.voided_at') as timestamp) as voided_at,
         safe_cast(
-            json_value(source.status_transitions, '$.marked_uncollectible_at') as timestamp
+            json_value(status_transitions, '$.marked_uncollectible_at') as timestamp
         ) as written_off_at,
-        source.created as created_at,
-        source.updated as updated_at
+        created as created_at,
+        updated as updated_at
 
     from source
-    left join customers on source.customer = customers.id
-    -- A draft can be deleted; what is known of it then is the event that says so.
-    where coalesce(source.updated_by_event_type, '') != 'invoice.deleted'
+    -- Stripe reports a deleted draft by its last event.
+    where coalesce(updated_by_event_type, '') != 'invoice.deleted'
 
 )
 

@@ -1,31 +1,7 @@
 with source as (
 
     select *
-    from {{ source('stripe', 'subscription_items') }}
-    where _sdc_deleted_at is null
-
-),
-
--- A subscription lists its items, the first ten of them.
-subscriptions as (
-
-    select
-        id,
-        items
-    from {{ source('stripe', 'subscriptions') }}
-    where _sdc_deleted_at is null
-
-),
-
--- Nothing says that an item was removed, but its subscription lists it no longer.
-current_items as (
-
-    select source.*
-    from source
-    left join subscriptions on source.subscription = subscriptions.id
-    where
-        coalesce(array_length(subscriptions.items), 0) not between 1 and 9
-        or source.id in unnest(subscriptions.items)
+    from {{ ref('int_stripe__current_subscription_items') }}
 
 ),
 
@@ -43,7 +19,7 @@ extracted as (
             safe_cast(json_value(price, '$.unit_amount_decimal') as numeric),
             safe_cast(json_value(plan, '$.amount') as numeric)
         ) as minor_unit_amount
-    from current_items
+    from source
 
 ),
 

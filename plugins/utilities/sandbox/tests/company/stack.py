@@ -112,16 +112,20 @@ class Stack:
         )
         return found
 
+    def models(self, dataset: str = "dbt") -> dict[str, dict[str, Any]]:
+        """Return the models that are tables or views, from the manifest, by their unique id."""
+        return {
+            key: node
+            for key, node in self.manifest(dataset)["nodes"].items()
+            if node["resource_type"] == "model" and node["config"]["materialized"] != "ephemeral"
+        }
+
     def tables(self, dataset: str = "dbt") -> dict[str, dict[str, str]]:
         """Return the types that YAML files declare: of raw tables' and models' columns."""
         found = self.manifest(dataset)
         project = self.status["bigquery"]["project"]
         raw = [(one["source_name"], one["name"], one) for one in found["sources"].values()]
-        models = [
-            (dataset, one["alias"], one)
-            for one in found["nodes"].values()
-            if one["resource_type"] == "model"
-        ]
+        models = [(dataset, one["alias"], one) for one in self.models(dataset).values()]
         return {
             f"{project}.{folder}.{name}": {
                 column: rule["data_type"] for column, rule in node["columns"].items()

@@ -29,8 +29,8 @@ def test_bigquery_takes_every_statement_that_dbt_sends(stack: Stack, googlesql: 
     """The emulator takes more than BigQuery does."""
     found = stack.manifest()
     sent = stack.statements_of_dbt()
-    every_node = {key for key in found["nodes"] if not key.startswith("operation.")}
-    assert every_node | found["unit_tests"].keys() <= set(sent.values())
+    tests = {key for key in found["nodes"] if key.startswith("test.")}
+    assert stack.models().keys() | tests | found["unit_tests"].keys() <= set(sent.values())
 
     catalog = googlesql.catalog(stack.tables())
     rejected = {f"{name}: {why}" for sql, name in sent.items() if (why := catalog.rejection(sql))}
@@ -41,10 +41,19 @@ def test_docs_have_a_catalog_of_every_model(stack: Stack) -> None:
     stack.meltano("invoke", "dbt-bigquery:docs-generate")
     target = Path(stack.environment["DBT_TARGET_PATH"])
     catalog = json.loads((target / "catalog.json").read_text())
-    nodes = stack.manifest()["nodes"]
-    models = {key for key, node in nodes.items() if node["resource_type"] == "model"}
     assert catalog["errors"] is None
-    assert catalog["nodes"].keys() == models
+    assert catalog["nodes"].keys() == stack.models().keys()
+
+
+def test_staging_models_join_no_tables(stack: Stack) -> None:
+    """A staging model cleans one table; intermediate models join."""
+    staging = {key: node for key, node in stack.models().items() if node["name"].startswith("stg_")}
+    assert staging
+    assert {
+        key: node["depends_on"]["nodes"]
+        for key, node in staging.items()
+        if len(node["depends_on"]["nodes"]) != 1
+    } == {}
 
 
 def test_every_column_has_the_type_that_its_description_says(stack: Stack) -> None:
@@ -56,7 +65,6 @@ def test_every_column_has_the_type_that_its_description_says(stack: Stack) -> No
         found.setdefault(row["table_name"], {})[row["column_name"]] = row["data_type"].lower()
     declared = {
         node["name"]: {name: column["data_type"] for name, column in node["columns"].items()}
-        for node in stack.manifest()["nodes"].values()
-        if node["resource_type"] == "model"
+        for node in stack.models().values()
     }
     assert found == declared

@@ -1,4 +1,4 @@
-"""Any source may be missing: every job passes, and what it would fill is empty."""
+"""Any optional source may be missing: every job passes, and what it would fill is empty."""
 
 import pytest
 from local_servers.googlesql import GoogleSQL
@@ -50,10 +50,43 @@ def test_bigquery_takes_what_is_built_in_place_of_missing_tables(
     assert rejected == set()
 
 
+def test_the_columns_of_a_dataset_are_read_once_a_run(product_alone: list[str]) -> None:
+    assert len(product_alone) == 1
+    assert "`product`.INFORMATION_SCHEMA.COLUMNS" in product_alone[0]
+
+
+@pytest.mark.usefixtures("every_source")
+def test_a_mistyped_dataset_of_a_source_that_is_not_optional_is_named(stack: Stack) -> None:
+    output = stack.meltano(
+        *("invoke", "dbt-bigquery", "run", "--select", "stg_product__users"),
+        *("--vars", "{product_dataset: prodct}"),
+        fails=True,
+        **stack.elsewhere(DATASET),
+    )
+    assert "Source 'product' has no table 'users' in the dataset 'local.prodct'" in output
+    assert "correct `schema` in models/staging/product/src_product.yml" in output
+
+
+@pytest.mark.usefixtures("every_source")
+def test_a_build_that_lacks_models_names_them_and_the_step_that_makes_them(stack: Stack) -> None:
+    output = stack.meltano(
+        *("invoke", "dbt-bigquery", "run", "--select", "dim_incidents"),
+        fails=True,
+        **stack.elsewhere("dbt_bare"),
+    )
+    assert "Not built yet: fct_user_incident_graph, stg_product__actions, stg_" in output
+    assert "`meltano invoke dbt-bigquery:make-missing-models`" in output
+
+
 @pytest.fixture(scope="module")
-def product_alone(stack: Stack, every_source: EverySource) -> None:  # noqa: ARG001
-    """Build what the product feeds, elsewhere than into `dbt`."""
+def product_alone(stack: Stack, every_source: EverySource) -> list[str]:  # noqa: ARG001
+    """Build what the product feeds, elsewhere than into `dbt`; what was asked about raw tables."""
+    stack.meltano("invoke", "dbt-bigquery:make-missing-models", **stack.elsewhere(DATASET))
+    before = {job.job_id for job in stack.warehouse.list_jobs()}
     build(stack, "source:product+", missing=TOOLS)
+    sent = [job for job in stack.warehouse.list_jobs() if job.job_id not in before]
+    queries = [getattr(job, "query", "") for job in sent]
+    return [query for query in queries if ".INFORMATION_SCHEMA.COLUMNS" in query]
 
 
 def without_the_others(stack: Stack, present: tuple[str, ...]) -> list[Row]:

@@ -123,6 +123,7 @@ def text(draft: Draft, interval: str) -> str:
         "  tasks:",
         "  - stack:guard",
         f"  - tap-{name} target-{name}",
+        "  - dbt-bigquery:make-missing-models",
         f"  - dbt-{name}:build",
         "  - dbt-metabase:sync",
         "",

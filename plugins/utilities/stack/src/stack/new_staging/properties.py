@@ -31,6 +31,8 @@ def sources(source: Source, models: Sequence[Model]) -> str:
         f"    schema: \"{{{{ var('{source.name}_dataset', '{dataset}') }}}}\"",
         "    config:",
         "      loaded_at_field: _sdc_extracted_at",
+        "      # A table that is not loaded yet is taken as empty. Without this, dbt fails.",
+        "      meta: { optional: true }",
         "    tables:",
     ]
     blocks = table_blocks(models)
