@@ -469,7 +469,8 @@ class TargetBigQueryArrow(Target):
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:
         # What is not committed has no state either: the next run reads it again.
-        self._warehouse.stop_retrying()
+        if "_warehouse" in self.__dict__:  # a signal may come while the loader starts
+            self._warehouse.stop_retrying()
         sys.exit(128 + signum)
 
     # Commits
