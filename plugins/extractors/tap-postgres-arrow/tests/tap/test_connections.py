@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_way_that_forgets_a_connection_ends_in_a_line(pipeline: Pipeline, way: Way) -> None:
     pipeline.sql(FOREVER)
     catalog = pipeline.catalog()
-    threading.Timer(1, setattr, (way, "is_open", False)).start()
+    once_it_reads(pipeline, lambda: setattr(way, "is_open", False))
     silent = (
         r"Postgres has been silent.*no answer.*`keepalives_idle`.*`tcp_user_timeout`.*Run again"
     )
@@ -93,9 +93,24 @@ def test_a_session_that_the_server_has_dropped_ends_in_a_line(pipeline: Pipeline
             )
         way.is_open = True
 
-    threading.Timer(1, drop).start()
+    once_it_reads(pipeline, drop)
     with pytest.raises(TapError):
         pipeline.extract(catalog)
+
+
+def once_it_reads(pipeline: Pipeline, act: Callable[[], None]) -> None:
+    """Do something, in a thread, as soon as the tap reads what never ends."""
+
+    def wait() -> None:
+        with pipeline.connect() as other:
+            while not other.execute(
+                "select 1 from pg_stat_activity "
+                "where application_name = 'tap-postgres-arrow' and wait_event = 'PgSleep'"
+            ).fetchone():
+                time.sleep(0.05)
+        act()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @pytest.mark.usefixtures("impatient")
