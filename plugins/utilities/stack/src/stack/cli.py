@@ -11,7 +11,7 @@ from typing import Any, NoReturn, override
 
 import click
 
-from stack.errors import Interrupted, StackError
+from stack.terminal import Interrupted, StackError
 
 TRACEBACK = "STACK_TRACEBACK"
 COMMANDS: dict[str, str] = {
@@ -19,7 +19,7 @@ COMMANDS: dict[str, str] = {
     "new-staging": "stack.new_staging.command:new_staging",
     "check": "stack.check.command:check",
     "guard": "stack.guard:guard",
-    "run": "stack.run:run",
+    "run": "stack.guard:run",
     "streams": "stack.streams.command:streams",
     "resync": "stack.streams.command:resync",
     "backfill": "stack.streams.command:backfill",

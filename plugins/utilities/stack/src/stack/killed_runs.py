@@ -42,7 +42,9 @@ def forget(root: Path, environment: str) -> list[str]:
     from stack import meltano
 
     found = meltano.ask(
-        Path(__file__), environment, failing="Whether a run was killed can't be told"
+        {"environment": environment},
+        script=Path(__file__),
+        failing="Whether a run was killed can't be told",
     )
     return [
         f"The run of {name} that began at {began} was killed: recorded as failed."
@@ -138,5 +140,5 @@ def at_work(root: Path, *, plugins: bool = True) -> Iterator[int]:
 if __name__ == "__main__":
     # Meltano logs to standard output unless its command line has told it otherwise.
     with contextlib.redirect_stdout(sys.stderr):
-        found = record(sys.argv[1])
+        found = record(json.load(sys.stdin)["environment"])
     json.dump(found, sys.stdout)

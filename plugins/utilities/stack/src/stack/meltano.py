@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stack.errors import StackError
+from stack.terminal import StackError
+
+# Not to be imported: it runs on Meltano's own Python.
+BRIDGE = Path(__file__).with_name("bridge.py")
 
 
 def root() -> Path:
@@ -69,20 +72,19 @@ def output(*arguments: str, **variables: str) -> str:
 
 
 def ask(
-    script: Path,
-    *arguments: str,
+    request: Mapping[str, Any],
+    *,
+    script: Path = BRIDGE,
     project: Path | None = None,
-    request: Mapping[str, Any] | None = None,
     failing: str,
     refusals: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Return what a script of ours, run on Meltano's own Python, answers in JSON.
+    """Return the JSON answer of a script of ours that runs on Meltano's own Python.
 
     Args:
+        request: What the script reads from standard input, as JSON, beside the environment.
         script: The script.
-        arguments: Its arguments.
         project: The project that it looks at, if it isn't this one.
-        request: What it reads from standard input, as JSON.
         failing: What can't be done if it fails, for the error.
         refusals: What its own exit codes mean.
 
@@ -92,10 +94,10 @@ def ask(
     folder = project or root()
     done = subprocess.run(  # noqa: S603
         # -P: not with the folder of the script in front, where another `meltano` lies.
-        [python(), "-P", script, *arguments],
+        [python(), "-P", script],
         cwd=folder,
         env={**os.environ, "MELTANO_PROJECT_ROOT": str(folder)},
-        input=json.dumps(request),
+        input=json.dumps({"environment": environment(), **request}),
         capture_output=True,
         text=True,
     )

@@ -15,11 +15,9 @@ from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import dataset_name
 
 from stack import meltano
-from stack.errors import StackError
+from stack.terminal import StackError
 
 SUFFIX = ".meltano.yml"
-# Not to be imported here: it runs on Meltano's own Python.
-BRIDGE = Path(__file__).with_name("bridge.py")
 
 
 @dataclass(frozen=True)
@@ -106,9 +104,9 @@ class Project:
         Raises:
             StackError: Meltano can't read the project.
         """
-        arguments = [self.environment, *(["--states"] if self._states else [])]
+        request = {"operation": "project", "states": self._states}
         failing = f"Meltano can't read {self.root / 'meltano.yml'}"
-        return meltano.ask(BRIDGE, *arguments, failing=failing)
+        return meltano.ask({"environment": self.environment, **request}, failing=failing)
 
     @cached_property
     def plugins(self) -> Mapping[str, Plugin]:

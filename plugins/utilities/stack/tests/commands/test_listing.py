@@ -6,16 +6,13 @@ from typing import Any
 
 import click
 import pytest
-from stack.errors import StackError
 from stack.project import Plugin, Setting, Source
 from stack.streams import freshness
-from stack.streams.bookmarks import readable
-from stack.streams.catalog import Run, Stream
-from stack.streams.changes import changes
+from stack.streams.catalog import Run, Stream, changes, readable
 from stack.streams.freshness import Verdict
-from stack.streams.listing import Listing, SourceReport, StreamReport
-from stack.streams.raw import Orphan, unclaimed
-from stack.streams.text import lines
+from stack.streams.listing import Listing, SourceReport, StreamReport, lines
+from stack.terminal import StackError
+from stack.warehouse import Orphan, unclaimed
 from target_bigquery_arrow.column_types import ColumnType, Kind
 from target_bigquery_arrow.layout import METADATA
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from stack.errors import StackError
 from stack.new_source import rest, source_file
 from stack.new_source.source_file import Draft
+from stack.terminal import StackError
 
 from .paged_api import COUNT, DOCUMENTS, TOKEN, Api, running_api
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-from stack.errors import StackError
 from stack.new_source import source_file, tap
 from stack.new_source.source_file import Draft
 from stack.project import Project
+from stack.terminal import StackError
 
 ROOT = Path(__file__).resolve().parents[5]
 SINGER_SDK = """

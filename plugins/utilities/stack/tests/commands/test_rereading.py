@@ -8,13 +8,12 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from stack.errors import StackError
 from stack.project import Plugin, Project, Setting, Source
-from stack.streams import reread as rereading
-from stack.streams.beginning import beginning, parse
+from stack.streams import reread
 from stack.streams.catalog import Catalog, Stream
-from stack.streams.reread import Reread, find
+from stack.streams.reread import Reread, beginning, find, parse
 from stack.streams.state import ChangedError, adopt, bookmarks, drop, owner, prepare
+from stack.terminal import StackError
 
 STRIPE = ("charges", "invoices", "invoice_items", "invoice_line_items")
 MAIN, TEMPORARY = "prod:tap-x-to-target-y", "prod:tap-x-to-target-y:resync-invoices"
@@ -237,9 +236,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         catalog = Catalog(NOW, {one.name: one for one in found})
         return Mock(**{"catalog.return_value": catalog, "last_run.return_value": None})
 
-    monkeypatch.setattr(rereading, "Project", lambda **_: project)
-    monkeypatch.setattr(rereading, "Knowledge", knowledge)
-    monkeypatch.setattr(rereading, "discover", discover)
+    monkeypatch.setattr(reread, "Project", lambda **_: project)
+    monkeypatch.setattr(reread, "Knowledge", knowledge)
+    monkeypatch.setattr(reread, "discover", discover)
     return names
 
 
@@ -269,4 +268,4 @@ def test_what_is_not_there_is_an_error_that_names_what_is(
 
 
 def test_a_variable_is_called_as_meltano_calls_it() -> None:
-    assert rereading.variable(plugin(), "_select_filter") == "TAP_X__SELECT_FILTER"
+    assert reread.variable(plugin(), "_select_filter") == "TAP_X__SELECT_FILTER"

@@ -25,8 +25,7 @@ from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.table import STAGING_PREFIX
 
 from stack.check import dbt, variables
-from stack.check.context import Context
-from stack.check.result import Result, failed, noted, passed, skipped
+from stack.check.report import Context, Result, failed, noted, passed, skipped
 from stack.project import Plugin, Source
 from stack.warehouse import connect
 

@@ -13,11 +13,9 @@ from pathlib import Path
 import click
 
 from stack import meltano
-from stack.check.context import Context
-from stack.check.result import Result, failed, passed
-from stack.errors import StackError
+from stack.check.report import Context, Result, failed, passed
 from stack.project import Project
-from stack.terminal import echo, secho
+from stack.terminal import StackError, echo, secho
 
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "bright_black")}
 NOTE = ("!", "yellow")
@@ -125,15 +123,17 @@ def make_context(names: Sequence[str]) -> Context:
 
 def run(context: Context, first: list[Result]) -> Report:
     """Run all groups at once."""
-    from stack.check import bigquery, dbt, machine, metabase, pins, source, state, taps
+    from stack.check import bigquery, dbt, installation, source, taps
 
     groups = [
-        Group(FIRST, lambda: chain(first, pins.check(context), state.check(context))),
+        Group(
+            FIRST, lambda: chain(first, installation.check(context), installation.state(context))
+        ),
         *(Group(one.name, partial(source.check, context, one)) for one in context.sources),
         Group("BigQuery", partial(bigquery.check, context)),
         Group("dbt", partial(dbt.check, context)),
-        Group("Metabase", partial(metabase.check, context)),
-        Group("This machine", partial(machine.check, context)),
+        Group("Metabase", partial(dbt.metabase, context)),
+        Group("This machine", partial(installation.machine, context)),
     ]
     pool = ThreadPoolExecutor(len(groups))
     try:
@@ -148,6 +148,17 @@ def run(context: Context, first: list[Result]) -> Report:
     finally:
         # Whoever stops before the end doesn't wait for the answers.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _schedules(context: Context) -> Iterator[Result]:
+    """Yield the intervals that Meltano itself would not accept from its command line."""
+    for name, schedule in context.project.facts["schedules"].items():
+        if not schedule["is_valid"]:
+            detail = f"schedule '{name}': '{schedule['interval']}' is not a cron expression"
+            fix = (
+                "Write minute, hour, day, month and day of the week: '0 6 * * *' is daily at 6:00."
+            )
+            yield failed("schedules", detail, fix)
 
 
 def _results(context: Context, group: Group) -> list[Result]:

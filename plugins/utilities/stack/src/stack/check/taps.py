@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stack.check.context import Context
+from stack.check.report import Context
 from stack.check.variables import where
 from stack.project import Source
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stack.check.context import Context
-from stack.check.result import Result, failed, passed
+from stack.check.report import Context, Result, failed, passed
 from stack.project import Plugin, Setting
 
 # As Meltano finds them: no other `$` means a variable, nor one behind a backslash.

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import requests
 
-from stack.errors import StackError
+from stack.terminal import StackError
 
 TIMEOUT = (10, 30)
 MEBIBYTE = 2**20

@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from stack.errors import StackError
-from stack.new_source import infer, pagination, personal, records
-from stack.new_source.dotenv_file import Variable
+from stack.new_source import pagination, records, source_file
 from stack.new_source.fetch import SECRET, Answer, Request, attempt, fetch, split
 from stack.new_source.pagination import CURSOR, PAGE_PARAMS, Pager, Paging
-from stack.new_source.source_file import Draft, Remarked, Select, variable_name
-from stack.terminal import echo
+from stack.new_source.source_file import Draft, Remarked, Select, Variable, variable_name
+from stack.terminal import StackError, echo
 
 TAP = "tap-rest-api-msdk"
 SINCE = re.compile(r"since|after|from|start|min|gte?\b|updated|modified", re.I)
@@ -94,19 +92,19 @@ def _look_at(stream: str, request: Request, options: Options) -> Stream:
     answer = fetch(request)
     path = _path(stream, answer, options)
     page = records.at(path, answer.document)
-    kept = infer.maps(page)
+    kept = records.maps(page)
     rows = [records.flatten(record, kept) for record in page]
     key = _key(stream, rows, options)
     filter_ = _filter(answer, path)
     paging = _paging(answer, path, key, options)
     seen = [*page, *paging.page]
-    kept = infer.maps(seen)
+    kept = records.maps(seen)
     rows = [records.flatten(record, kept) for record in seen]
     chosen = _option(options.replication_key, stream)
     if chosen and not any(row.get(chosen) is not None for row in rows):
         message = f"'{stream}' has no '{chosen}' to replicate by. There are: {', '.join(rows[0])}."
         raise StackError(message)
-    schema = infer.schema(seen, kept)
+    schema = records.schema(seen, kept)
     replication_key = chosen or records.find_replication_key(rows)
     if not chosen and replication_key:
         # A filter by moments needs one; numbers can't be filtered by.
@@ -262,7 +260,7 @@ def _draft(
     for stream in streams:
         found.select.append(Select(f"{stream.name}.*"))
         properties = stream.schema["properties"]
-        if proposed := personal.stream_maps(stream.name, properties, stream.key):
+        if proposed := source_file.stream_maps(stream.name, properties, stream.key):
             found.personal[stream.name] = proposed
     found.notes.append(
         "The tap doesn't see what is deleted at the source: such rows stay in BigQuery."

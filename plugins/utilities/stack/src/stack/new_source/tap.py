@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from stack import meltano, scratch
-from stack.errors import StackError
-from stack.new_source import dotenv_file, personal
-from stack.new_source.dotenv_file import Variable
+from stack.new_source import source_file
 from stack.new_source.fetch import SECRET
 from stack.new_source.postgres import metadata_pattern, stream_pattern
-from stack.new_source.source_file import Commented, Draft, Select, variable_name
+from stack.new_source.source_file import Commented, Draft, Select, Variable, variable_name
 from stack.project import Project
-from stack.terminal import echo
+from stack.terminal import StackError, echo
 
 PACKAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.!+_-]+)?")
 ADDRESS = re.compile(
@@ -146,7 +144,7 @@ def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -
             Setting(setting, is_secret=bool(SECRET.search(setting))) for setting in sorted(unknown)
         ]
         found = _draft(name, tap)
-        values = _fill_config(found, tap, given, dotenv_file.known(project.root / ".env"))
+        values = _fill_config(found, tap, given, source_file.known(project.root / ".env"))
         _fill_select(found, tap, values)
     return found
 
@@ -260,7 +258,7 @@ def _settings(schema: Mapping[str, Any]) -> Iterator[Setting]:
 
 
 def _is_secret(name: str) -> bool:
-    return personal.is_secret(name) and not re.search(r"url|uri|path|expir|type", name, re.I)
+    return source_file.is_secret(name) and not re.search(r"url|uri|path|expir|type", name, re.I)
 
 
 def _missing_settings(tap: Tap) -> Iterator[Setting]:
@@ -388,7 +386,7 @@ def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
                 f"in `metadata`: `{metadata_pattern(stream)}: {{table-key-properties: [...]}}`."
             )
         properties = entry.get("schema", {}).get("properties", {})
-        if proposed := personal.stream_maps(stream, properties, _key(entry)):
+        if proposed := source_file.stream_maps(stream, properties, _key(entry)):
             found.personal[stream] = proposed
     echo(f"  {len(streams)} streams")
 

@@ -17,8 +17,8 @@ from target_bigquery_arrow.names import table_name
 from target_bigquery_arrow.settings import SETTINGS
 
 from stack import meltano
-from stack.errors import StackError
 from stack.project import Source
+from stack.terminal import StackError
 
 DEFAULT_PREFIXES = SETTINGS["properties"]["drop_stream_prefixes"]["default"]
 

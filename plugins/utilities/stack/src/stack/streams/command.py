@@ -8,13 +8,11 @@ from datetime import datetime
 import click
 
 from stack import guard, meltano
-from stack.errors import StackError
 from stack.project import Project
-from stack.streams.beginning import Beginning, beginning, parse
 from stack.streams.catalog import discover
-from stack.streams.listing import listing
-from stack.streams.reread import Reread, variable
-from stack.streams.text import lines
+from stack.streams.listing import lines, listing
+from stack.streams.reread import Beginning, Reread, beginning, parse, variable
+from stack.terminal import StackError
 
 YES = click.option("--yes", is_flag=True, help="Run in `prod` from any checkout, without asking.")
 

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import yaml
 
-from stack.errors import StackError
 from stack.project import Source
+from stack.terminal import StackError
 
 
 class Verdict(StrEnum):
