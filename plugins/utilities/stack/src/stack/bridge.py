@@ -86,7 +86,6 @@ def plugin_facts(project: Project, plugin: ProjectPlugin) -> dict[str, Any]:
         "label": plugin.label,
         "pip_url": plugin.pip_url,
         "executable": str(PluginInvoker(project, plugin).exec_path()),
-        "annotations": getattr(plugin, "annotations", None) or {},
         "extras": extras(service),
         "settings": list(setting_facts(service)),
     }

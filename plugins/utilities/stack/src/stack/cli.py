@@ -30,7 +30,7 @@ COMMANDS: dict[str, str] = {
 class Commands(click.Group):
     """A group that imports a command when it is asked for: start-up counts in every job.
 
-    However a command ends, it says why in a line: a traceback helps nobody who uses it.
+    However a command ends, it says why in one line: users can't do anything with a traceback.
     """
 
     @override
@@ -77,7 +77,7 @@ class Commands(click.Group):
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # whoever read the output has left: click ends quietly
+                raise  # the reader of the output is gone: click ends quietly
             said = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
             raise _told(said, error) from error
 

@@ -135,7 +135,7 @@ def check_sources(root: Path) -> None:
 
     Raises:
         StackError: the developer `a` would load the source `b` into production's dataset `a_b`.
-            Or nobody is named.
+            Or DBT_DATASET holds no name.
     """
     try:
         prefix = f"{developer_name(os.environ.get('DBT_DATASET', ''))}_"

@@ -1,11 +1,11 @@
 """Runs that were killed, which Meltano would take for running for another five minutes.
 
-`meltano run` writes a heartbeat into its system database each second. Whoever kills it with
-SIGKILL, or pulls the plug, leaves its run RUNNING there, and Meltano refuses the next one until the
-last heartbeat is five minutes old. Here such a run is recorded as failed as soon as it is known to
-be dead: no heartbeat for ten seconds, and no process on this machine that is Meltano, a tap or a
-loader of this project. Only where the database is a file: one that machines share says nothing
-about processes on the others.
+`meltano run` writes a heartbeat into its system database each second. If it is killed with
+SIGKILL, or the machine stops, its run stays RUNNING there, and Meltano refuses the next one until
+the last heartbeat is five minutes old. Here such a run is recorded as failed once it is known to be
+dead: no heartbeat for ten seconds, and no process on this machine that is Meltano, a tap or a
+loader of this project. This is done only if the database is a file: one that machines share says
+nothing about processes on the others.
 
 Run as a script, on Meltano's own Python, this file looks, waits and records.
 """

@@ -18,6 +18,8 @@ from stack import meltano
 from stack.terminal import StackError
 
 SUFFIX = ".meltano.yml"
+# As Meltano finds them: no other `$` means a variable, nor one behind a backslash.
+REFERENCE = re.compile(r"(?<!\\)\$(?:\{(\w+)\}|([A-Z][A-Z0-9_]*))")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,6 @@ class Plugin:
     pip_url: str | None
     executable: str
     """Its path; it is there once the plugin is installed."""
-    annotations: Mapping[str, Any]
     extras: Mapping[str, Any]
     """`select`, `metadata`, `load_schema` and the like."""
     settings: Mapping[str, Setting] = field(default_factory=dict)
@@ -67,6 +68,12 @@ class Plugin:
                 _nest(found, setting.name, setting.value)
         return found
 
+    def where(self, name: str) -> str:
+        """Return where the value of a setting is to be corrected, in words."""
+        setting = self.settings.get(name)
+        found = list(references(setting.written)) if setting else []
+        return f"`{found[0]}` in .env" if found else f"`{name}` of {self.name}"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -81,12 +88,6 @@ class Source:
     state_id: str
     job: str | None
     interval: str | None
-
-    @property
-    def annotations(self) -> Mapping[str, Any]:
-        """What the source's file says to `stack`, under the extractor's `annotations: stack:`."""
-        found: Mapping[str, Any] = self.extractor.annotations.get("stack") or {}
-        return found
 
 
 class Project:
@@ -176,6 +177,19 @@ class Project:
         suffix = self.facts["state_id_suffix"]
         name = f"{self.environment}:{extractor.name}-to-{loader.name}"
         return f"{name}:{suffix}" if suffix else name
+
+
+def references(written: Any) -> Iterator[str]:
+    """Yield the variables that a setting refers to, as it is written."""
+    match written:
+        case str():
+            yield from (found[1] or found[2] for found in REFERENCE.finditer(written))
+        case dict():
+            for value in written.values():
+                yield from references(value)
+        case list():
+            for value in written:
+                yield from references(value)
 
 
 def raw_dataset(extractor: Plugin, loader: Plugin) -> str:

@@ -1,4 +1,9 @@
-"""BigQuery as the loader's settings say it."""
+"""BigQuery, as the loader's settings say it: what it holds of the sources, and what it refuses.
+
+A dataset takes two small queries: its columns by name, then the two columns of each table that
+tell its rows, the deleted ones and the newest. (16 bytes a row at the most; BigQuery bills 10 MB a
+table at the least.)
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -7,10 +12,17 @@ from datetime import datetime
 from typing import Any
 
 from google.api_core.client_options import ClientOptions
-from google.api_core.exceptions import GoogleAPIError, NotFound
+from google.api_core.exceptions import (
+    Forbidden,
+    GoogleAPIError,
+    NotFound,
+    RetryError,
+    ServerError,
+    TooManyRequests,
+)
 from google.api_core.retry import Retry
 from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY
 from google.oauth2 import service_account
@@ -21,6 +33,7 @@ from target_bigquery_arrow.layout import DELETED_AT, EXTRACTED_AT, METADATA
 from target_bigquery_arrow.names import developer_name
 from target_bigquery_arrow.table import STAGING_PREFIX
 
+from stack import meltano
 from stack.project import Plugin, Project
 from stack.terminal import StackError
 
@@ -50,10 +63,52 @@ def connect(loader: Plugin) -> bigquery.Client:
     )
 
 
+def explain(error: BaseException, what: str, loader: Plugin) -> tuple[str, str]:
+    """Return what an error of BigQuery, or on the way there, means, and its fix.
+
+    Args:
+        error: one of `ERRORS`.
+        what: what was asked for.
+        loader: whose settings were used.
+    """
+    error = getattr(error, "cause", None) or error
+    if isinstance(error, UNREACHABLE):
+        while error.__context__:
+            error = error.__context__
+        address = loader.config().get("api_endpoint") or "https://bigquery.googleapis.com"
+        fix = "Check the network, and `api_endpoint`."
+        if meltano.environment() == "local":
+            fix = "Start the sandbox: `meltano invoke sandbox up`."
+        return f"{address} did not answer: {error}", fix
+    said = str(getattr(error, "message", None) or error).strip().partition("\n")[0]
+    match error:
+        case GoogleAuthError():
+            fix = (
+                "Run `gcloud auth application-default login`; on a machine without you, name a "
+                "service account's key file in GOOGLE_APPLICATION_CREDENTIALS."
+            )
+            return f"no usable credentials: {said}", fix
+        case Forbidden():
+            roles = "BigQuery Job User on the project, and BigQuery Data Editor on the dataset"
+            fix = f"Grant this account {roles}; or correct {loader.where('project')}."
+            return f"{what}: {said}", fix
+        case ServerError() | TooManyRequests():
+            return f"{what}: {said}", "Try again in a minute."
+        case OSError() | ValueError():
+            fix = "Name a service account's key file in `credentials_path`, or leave it out."
+            return f"the credentials can't be read: {said}", fix
+    is_elsewhere = "location" in said.lower() and not isinstance(error, NotFound)
+    setting = loader.where("location" if is_elsewhere else "project")
+    return f"{what}: {said}", f"Correct {setting}."
+
+
 REQUEST_SECONDS = 20
 ANSWER_SECONDS = 60
 RETRY: Retry = DEFAULT_RETRY.with_timeout(5)
 PARALLEL_QUERIES = 8
+UNREACHABLE = (RequestException, TransportError, RetryError, TimeoutError)
+ERRORS = (GoogleAPIError, GoogleAuthError, *UNREACHABLE, OSError, ValueError)
+"""What comes of asking BigQuery, of its credentials and of the network."""
 
 COLUMNS = """
 select table_name, column_name, data_type
@@ -250,23 +305,11 @@ class Warehouse:
         """
         try:
             return ask()
-        except NotFound as error:
-            if "Project" not in error.message:
+        except ERRORS as error:
+            if isinstance(error, NotFound) and "Project" not in error.message:
                 raise
-            message = f"BigQuery has no project '{self.project}': correct the loader's `project`."
-            raise UnreachableError(message) from error
-        except (GoogleAPIError, GoogleAuthError, RequestException, OSError) as error:
-            cause = getattr(error, "cause", None) or error
-            if isinstance(cause, RequestException):
-                address = self._loader.config().get("api_endpoint") or "bigquery.googleapis.com"
-                message = (
-                    f"BigQuery at {address} did not answer. Locally, start it with `meltano invoke "
-                    f"sandbox up`; else check the network, and the loader's `api_endpoint`."
-                )
-            else:
-                reason = getattr(cause, "message", None) or str(cause)
-                message = f"BigQuery can't be asked: {reason.strip().splitlines()[0][:300]}"
-            raise UnreachableError(message) from error
+            problem, fix = explain(error, f"project {self.project}", self._loader)
+            raise UnreachableError(f"BigQuery: {problem}. {fix}") from error
 
 
 def unclaimed(

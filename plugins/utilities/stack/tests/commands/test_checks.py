@@ -11,7 +11,7 @@ import psutil
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery as api
-from stack.check import bigquery, dbt, files, installation, source, variables
+from stack.check import bigquery, dbt, files, installation, report, source
 from stack.check.report import Context, Result
 from stack.check.taps import Tap, TapError, last_words
 from stack.project import Plugin, Project, Setting, Source
@@ -41,7 +41,6 @@ def plugin(name: str, *settings: Setting, **changed: Any) -> Plugin:
         "label": name,
         "pip_url": None,
         "executable": f"/nowhere/{name}/venv/bin/{name}",
-        "annotations": {},
         "extras": {"load_schema": "notes"},
     }
     return Plugin(name=name, settings={one.name: one for one in settings}, **(facts | changed))
@@ -65,21 +64,21 @@ def context(
         "sources": {"notes": source},
         "facts": facts,
     }
-    return Context(project, [source], is_whole=True)
+    return Context(project, [source])
 
 
 # --- Files
 
 
 def check_files(root: Path, **written: str) -> list[tuple[str, str, bool]]:
-    """Return what is found in files: where, what and its mend; whether Meltano can't start."""
+    """Return what is found in files: where, what and its fix; whether Meltano can't start."""
     (root / "meltano.yml").write_text(MAP)
     (root / "extract").mkdir()
     (root / ".venv").symlink_to(Path(installation.__file__).resolve().parents[6] / ".venv")
     for name, text in written.items():
         (root / "extract" / f"{name}.meltano.yml").write_text(text)
     _, faults = files.check(root)
-    return [(f"{one.file}:{one.line}", f"{one.what} {one.mend}", one.is_fatal) for one in faults]
+    return [(f"{one.file}:{one.line}", f"{one.what} {one.fix}", one.is_fatal) for one in faults]
 
 
 def test_a_source_in_one_file_is_enough(tmp_path: Path) -> None:
@@ -87,7 +86,7 @@ def test_a_source_in_one_file_is_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "mend"),
+    ("text", "line", "fix"),
     [
         ("plugins:\n\textractors: []\n", 2, "Indent with spaces"),
         ("plugins:\n  extractors:\n  - name: a: b\n", 3, "holds `: ` into quotes"),
@@ -106,13 +105,13 @@ def test_a_source_in_one_file_is_enough(tmp_path: Path) -> None:
     ],
 )
 def test_what_meltano_cannot_read_is_named_with_its_line(
-    tmp_path: Path, text: str, line: int | None, mend: str
+    tmp_path: Path, text: str, line: int | None, fix: str
 ) -> None:
     found = check_files(tmp_path, notes=text)
     assert [where for where, _, is_fatal in found if is_fatal] == [
         f"extract/notes.meltano.yml:{line}"
     ]
-    assert any(mend in what for _, what, is_fatal in found if is_fatal)
+    assert any(fix in what for _, what, is_fatal in found if is_fatal)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +152,7 @@ def test_a_variable_without_a_value_is_named(
     if value is not None:
         monkeypatch.setenv("NOTES_KEY", value)
     extractor = plugin("tap-notes", setting("keys", [value], ["${NOTES_KEY}"]))
-    (found,) = variables.check(context(tmp_path, extractor), [extractor])
+    (found,) = report.settings(context(tmp_path, extractor), [extractor])
     assert (found.name, found.ok) == ("NOTES_KEY", False)
     assert says in found.detail
     assert "`keys` of tap-notes" in found.detail
@@ -163,24 +162,24 @@ def test_a_variable_without_a_value_is_named(
 def test_a_variable_in_dotenv_counts(tmp_path: Path, value: str) -> None:
     (tmp_path / ".env").write_text(f"NOTES_KEY={value}-real\n")
     extractor = plugin("tap-notes", setting("key", value, "${NOTES_KEY}"))
-    (found,) = variables.check(context(tmp_path, extractor), [extractor])
+    (found,) = report.settings(context(tmp_path, extractor), [extractor])
     assert found.ok
 
 
 def test_what_meltano_takes_for_a_variable_counts_as_one() -> None:
     written = {"a": ["${A_b}x", "$B"], "c": "$last_run_date, $.data[*], \\${D}, $5"}
-    assert list(variables.references(written)) == ["A_b", "B"]
+    assert list(report.references(written)) == ["A_b", "B"]
 
 
 def test_a_secret_in_yaml_is_named_without_its_value(tmp_path: Path) -> None:
     written = Setting("token", "s3cret", "s3cret", "meltano_yml", True, None)
     extractor = plugin("tap-notes", written, namespace="notes")
-    (found,) = variables.check(context(tmp_path, extractor, "prod"), [extractor])
+    (found,) = report.settings(context(tmp_path, extractor, "prod"), [extractor])
     assert (
-        found.mend == "Put its value into .env as `NOTES_TOKEN`, and write `token: ${NOTES_TOKEN}`."
+        found.fix == "Put its value into .env as `NOTES_TOKEN`, and write `token: ${NOTES_TOKEN}`."
     )
     assert "s3cret" not in found.detail
-    assert all(one.ok for one in variables.check(context(tmp_path, extractor), [extractor]))
+    assert all(one.ok for one in report.settings(context(tmp_path, extractor), [extractor]))
 
 
 # --- Versions
@@ -351,7 +350,7 @@ def test_what_a_tap_says_is_shown_without_its_secrets(tmp_path: Path) -> None:
     with pytest.raises(TapError) as caught:
         tap(tmp_path, script).discover()
     assert caught.value.reason == "HTTPError: 401 for /x?key=•••, •••"
-    assert caught.value.mend == "The key is wrong, or was revoked: correct `NOTES_KEY` in .env."
+    assert caught.value.fix == "The key is wrong, or was revoked: correct `NOTES_KEY` in .env."
 
 
 def test_a_tap_is_ended_at_its_first_record(tmp_path: Path) -> None:
@@ -382,7 +381,7 @@ def is_over(process: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("said", "mend"),
+    ("said", "fix"),
     [
         ("Config is missing required keys: ['user']", "Set `user` under `config` of tap-notes"),
         ("Config validation failed: 'site' is a required property", "Set `site` under `config`"),
@@ -391,10 +390,10 @@ def is_over(process: int) -> bool:
         ("what?", "invoke tap-notes --discover"),
     ],
 )
-def test_each_refusal_of_a_tap_has_its_mend(tmp_path: Path, said: str, mend: str) -> None:
+def test_each_refusal_of_a_tap_has_its_fix(tmp_path: Path, said: str, fix: str) -> None:
     with pytest.raises(TapError) as caught:
         tap(tmp_path, f'echo "{said}" >&2; exit 1').discover()
-    assert mend in caught.value.mend
+    assert fix in caught.value.fix
 
 
 def test_a_refusal_of_postgres_names_settings_where_their_values_stand() -> None:
@@ -465,11 +464,11 @@ def test_a_developers_datasets_are_written_and_productions_are_read(
     assert "takes tables" in found["lawrence_notes"].detail
     assert "dbt_lawrence: the first run can make them" in found["new datasets"].detail
     assert found["notes"].ok is False
-    assert found["notes"].mend == "Grant this account BigQuery Data Viewer on notes."
+    assert found["notes"].fix == "Grant this account BigQuery Data Viewer on notes."
 
 
 @pytest.mark.parametrize(
-    ("forbidden", "name", "mend"),
+    ("forbidden", "name", "fix"),
     [
         ("query", "connection", "BigQuery Job User"),
         ("get_dataset", "notes", "BigQuery Data Editor on the dataset"),
@@ -478,11 +477,11 @@ def test_a_developers_datasets_are_written_and_productions_are_read(
     ],
 )
 def test_each_right_that_is_missing_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbidden: str, name: str, mend: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbidden: str, name: str, fix: str
 ) -> None:
     found = check_bigquery(tmp_path, monkeypatch, Client({"notes": "EU"}, forbidden))
     assert found[name].ok is False
-    assert mend in str(found[name].mend)
+    assert fix in str(found[name].fix)
 
 
 def test_a_project_without_billing_is_named(
@@ -501,7 +500,7 @@ def test_a_project_without_billing_is_named(
     assert found["notes"].ok is True
     assert found["INSERT"].ok is False
     assert "no billing account" in found["INSERT"].detail
-    assert "/billing/linkedaccount?project=somebodys" in str(found["INSERT"].mend)
+    assert "/billing/linkedaccount?project=somebodys" in str(found["INSERT"].fix)
 
 
 @pytest.mark.parametrize(("environment", "ok"), [("prod", False), ("dev", True)])
@@ -517,7 +516,7 @@ def test_tables_that_bigquery_will_delete_are_named(
         "notes__dbt_tmp_1": soon,
         "notes": None,
     }
-    assert check_bigquery(tmp_path, monkeypatch, client, environment)[dataset].mend is None
+    assert check_bigquery(tmp_path, monkeypatch, client, environment)[dataset].fix is None
     client.tables = {"notes": soon + timedelta(1), "tags": soon}
     found = check_bigquery(tmp_path, monkeypatch, client, environment)[dataset]
     assert found.ok is ok
@@ -527,7 +526,7 @@ def test_tables_that_bigquery_will_delete_are_named(
     assert found.ok is ok
     assert "deleted after 60 days" in found.detail
     assert f"--default_table_expiration 0 --default_partition_expiration 0 somebodys:{dataset}" in (
-        str(found.mend)
+        str(found.fix)
     )
 
 
@@ -542,7 +541,7 @@ def test_a_developers_dataset_may_not_be_one_of_productions(
 def test_in_production_a_query_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = check_bigquery(tmp_path, monkeypatch, Client({}), "prod")
     assert found["limit"].ok is False
-    assert "`maximum_bytes_billed`" in str(found["limit"].mend)
+    assert "`maximum_bytes_billed`" in str(found["limit"].fix)
 
 
 @pytest.mark.parametrize(
@@ -588,7 +587,7 @@ def test_productions_state_outlives_the_machine(
     (found,) = installation.state(here)
     # Without an environment here, gs:// lacks its library: which is named.
     assert found.ok is ok
-    assert ok or "MELTANO_STATE_BACKEND_URI" in str(found.mend) or "meltano[gcs]" in str(found.mend)
+    assert ok or "MELTANO_STATE_BACKEND_URI" in str(found.fix) or "meltano[gcs]" in str(found.fix)
 
 
 # --- This machine
@@ -620,4 +619,4 @@ def test_what_holds_passwords_is_closed_to_others(
         if one.name == "private files"
     )
     assert found.ok is (fix is None)
-    assert found.mend == (fix and f"In {tmp_path}: {fix}")
+    assert found.fix == (fix and f"In {tmp_path}: {fix}")

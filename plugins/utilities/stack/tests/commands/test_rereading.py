@@ -49,7 +49,7 @@ def plugin(**settings: Any) -> Plugin:
         name: Setting(name, value, value, "meltano_yml", False, None)
         for name, value in settings.items()
     }
-    return Plugin("extractors", "tap-x", None, "x", "X", None, "", {}, {}, found)
+    return Plugin("extractors", "tap-x", None, "x", "X", None, "", {}, found)
 
 
 def stream(name: str = "items", key: str | None = "updated_at", **other: Any) -> Stream:
@@ -232,12 +232,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(source.name)
         found.append(stream("late"))
 
-    def knowledge(_: list[Source]) -> Mock:
+    def history(_: list[Source]) -> Mock:
         catalog = Catalog(NOW, {one.name: one for one in found})
         return Mock(**{"catalog.return_value": catalog, "last_run.return_value": None})
 
     monkeypatch.setattr(reread, "Project", lambda **_: project)
-    monkeypatch.setattr(reread, "Knowledge", knowledge)
+    monkeypatch.setattr(reread, "RunHistory", history)
     monkeypatch.setattr(reread, "discover", discover)
     return names
 

@@ -20,7 +20,7 @@ MODEL = "stg_shop__pages.sql"
 
 def plugin(name: str) -> Plugin:
     """A plugin of which little is known."""
-    return Plugin("extractors", name, None, "shop", "Shop", None, "", {}, {"load_schema": "shop"})
+    return Plugin("extractors", name, None, "shop", "Shop", None, "", {"load_schema": "shop"})
 
 
 @dataclass

@@ -22,7 +22,7 @@ class Fault:
     file: str
     line: int | None
     what: str
-    mend: str
+    fix: str
     is_fatal: bool = False
     """Whether Meltano can't read the project, or nothing can be said of the rest."""
 
@@ -48,11 +48,9 @@ class Document:
             line = key.start_mark.line + 1
         return line
 
-    def fault(
-        self, path: Sequence[Hashable], what: str, mend: str, *, fatal: bool = False
-    ) -> Fault:
+    def fault(self, path: Sequence[Hashable], what: str, fix: str, *, fatal: bool = False) -> Fault:
         """Say what is wrong at a path."""
-        return Fault(self.file, self.line(*path), what, mend, fatal)
+        return Fault(self.file, self.line(*path), what, fix, fatal)
 
     def named(self, *path: str) -> Iterator[tuple[tuple[Hashable, ...], dict[str, Any]]]:
         """Yield the entries of a list that have a name, each with its path."""
@@ -98,20 +96,20 @@ def read_one(root: Path, file: str) -> Document | Fault:
     except FileNotFoundError:
         return Fault(file, None, "is not there", f"Restore it: `git checkout {file}`.", True)
     except (OSError, UnicodeDecodeError) as error:
-        mend = "Make it a file that you may read, in UTF-8."
-        return Fault(file, None, f"can't be read: {error}", mend, True)
+        fix = "Make it a file that you may read, in UTF-8."
+        return Fault(file, None, f"can't be read: {error}", fix, True)
     try:
         node = yaml.compose(text, yaml.SafeLoader)
         if _holds_itself(node):
-            mend = "Write out what the anchor (`&`) holds, instead of referring to it from within."
-            return Fault(file, None, "has a value that holds itself", mend, True)
+            fix = "Write out what the anchor (`&`) holds, instead of referring to it from within."
+            return Fault(file, None, "has a value that holds itself", fix, True)
         return Document(file, yaml.safe_load(text), node)
     except RecursionError:
-        mend = "Write it with less levels: nothing in Meltano needs so many."
-        return Fault(file, None, "is nested too deeply", mend, True)
+        fix = "Write it with less levels: nothing in Meltano needs so many."
+        return Fault(file, None, "is nested too deeply", fix, True)
     except ValueError as error:  # a date or a number that there can't be
-        problem, mend = str(error), "Put the value into quotes, or correct it."
-        return Fault(file, _line_of_bad_value(node), problem, mend, True)
+        problem, fix = str(error), "Put the value into quotes, or correct it."
+        return Fault(file, _line_of_bad_value(node), problem, fix, True)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(filter(None, (error.context, error.problem)))
@@ -123,7 +121,7 @@ def read_one(root: Path, file: str) -> Document | Fault:
 
 def _yaml_fix(problem: str) -> str:
     """Return what usually leads to a problem that the YAML parser names."""
-    for sign, mend in (
+    for sign, fix in (
         ("'\\t'", "Indent with spaces: YAML takes no tabs there."),
         ("cannot start any token", "Put the whole value into quotes."),
         (
@@ -140,7 +138,7 @@ def _yaml_fix(problem: str) -> str:
         ),
     ):
         if sign in problem:
-            return mend
+            return fix
     return "Correct the YAML in this line, or the one above it."
 
 
@@ -207,8 +205,8 @@ def _repeated_keys(document: Document, node: yaml.Node | None) -> Iterator[Fault
             name = str(key.value)
             if name in lines and name != "<<":
                 what = f"has `{name}` twice in one mapping, first in line {lines[name]}"
-                mend = "Put what both hold under one of them."
-                yield Fault(document.file, line, what, mend, True)
+                fix = "Put what both hold under one of them."
+                yield Fault(document.file, line, what, fix, True)
             lines[name] = line
 
 
@@ -283,8 +281,8 @@ class Files:
         for path in sorted((self.root / "extract").glob("*.y*ml")):
             file = str(path.relative_to(self.root))
             if file not in read:
-                mend = f"Rename it to extract/{path.name.partition('.')[0]}{SUFFIX}."
-                yield Fault(file, None, f"isn't read: `include_paths` in {MAP}", mend)
+                fix = f"Rename it to extract/{path.name.partition('.')[0]}{SUFFIX}."
+                yield Fault(file, None, f"isn't read: `include_paths` in {MAP}", fix)
 
     def _repeated(self, kind: str, entries: Sequence[Entry]) -> Iterator[Fault]:
         first: dict[str, str] = {}
@@ -301,22 +299,22 @@ class Files:
             parent = entry.get("inherit_from")
             if parent and parent not in self.by_name:
                 what = f"'{entry['name']}' inherits from '{parent}', which isn't in the project"
-                mend = f"Correct `inherit_from`{_nearest(parent, self.by_name)}"
-                yield document.fault((*path, "inherit_from"), what, mend, fatal=True)
+                fix = f"Correct `inherit_from`{_nearest(parent, self.by_name)}"
+                yield document.fault((*path, "inherit_from"), what, fix, fatal=True)
 
     def _source(self, document: Document, name: str) -> Iterator[Fault]:
         if not NAME.fullmatch(name):
             what = f"'{name}' can't be a dataset's name"
-            mend = "Rename the file: small letters, digits and underscores, a letter first."
-            yield document.fault((), what, mend)
+            fix = "Rename the file: small letters, digits and underscores, a letter first."
+            yield document.fault((), what, fix)
         if RESERVED.fullmatch(name):
             what = f"the name '{name}' is taken: `dbt` and `dbt_<user>` are what dbt builds into"
             yield document.fault((), what, "Rename the file, and `load_schema` with it.")
         extractors = list(document.named("plugins", "extractors"))
         if not extractors:
             what = "has no extractor, and a file in extract/ is one source"
-            mend = f"Add one under `plugins: extractors:`, with `load_schema: {name}`."
-            yield document.fault(("plugins",), what, mend)
+            fix = f"Add one under `plugins: extractors:`, with `load_schema: {name}`."
+            yield document.fault(("plugins",), what, fix)
             return
         for path, extractor in extractors[1:]:
             what = f"has a second extractor, '{extractor['name']}'"
@@ -326,8 +324,8 @@ class Files:
         tasks = [task for _, _, job in self.jobs for task in _tasks(job)]
         if not any(extractor["name"] in task.split()[:-1] for task in tasks):
             what = f"no job runs '{extractor['name']}' into a loader"
-            mend = f"Add a job `{name}-daily` with the task `{extractor['name']} target-bigquery`."
-            yield document.fault(path, what, mend)
+            fix = f"Add a job `{name}-daily` with the task `{extractor['name']} target-bigquery`."
+            yield document.fault(path, what, fix)
 
     def _load_schema(
         self, document: Document, path: Path_, extractor: Mapping[str, Any], name: str
@@ -338,8 +336,8 @@ class Files:
             yield document.fault(path, what, f"Add `load_schema: {name}`.")
         elif dataset != name:
             what = f"`load_schema` is '{dataset}', and the file's name says '{name}'"
-            mend = f"Write `load_schema: {name}`, or rename the file to {dataset}{SUFFIX}."
-            yield document.fault((*path, "load_schema"), what, mend)
+            fix = f"Write `load_schema: {name}`, or rename the file to {dataset}{SUFFIX}."
+            yield document.fault((*path, "load_schema"), what, fix)
 
     def _repeated_datasets(self) -> Iterator[Fault]:
         users = defaultdict(list)
@@ -350,8 +348,8 @@ class Files:
         for dataset, (first, *others) in users.items():
             for document, path in others:
                 what = f"the dataset '{dataset}' is that of {first[0].file} too"
-                mend = "Give each source a dataset of its own, named like its file."
-                yield document.fault(path, what, mend)
+                fix = "Give each source a dataset of its own, named like its file."
+                yield document.fault(path, what, fix)
 
     def _job(self, document: Document, path: Path_, job: Mapping[str, Any]) -> Iterator[Fault]:
         mappings = [
@@ -386,8 +384,8 @@ class Files:
             yield document.fault(path, what, f"Add `job:`{_nearest(name, jobs)}", fatal=True)
         elif job is not None and job not in jobs:
             what = f"schedule '{name}': there is no job '{job}'"
-            mend = f"Add the job, or correct `job`{_nearest(str(job), jobs)}"
-            yield document.fault((*path, "job"), what, mend, fatal=True)
+            fix = f"Add the job, or correct `job`{_nearest(str(job), jobs)}"
+            yield document.fault((*path, "job"), what, fix, fatal=True)
 
 
 def _tasks(job: Mapping[str, Any]) -> list[str]:

@@ -84,8 +84,8 @@ def of_plugin(context: Context, plugin: Plugin) -> Iterator[Result]:
         yield failed(plugin.name, f"its lock {gone[0]} isn't there", "Make it: `make lock`.")
     loose = [one for one in wanted.requirements if not is_pinned(one, *locks.values())]
     if loose and not gone:
-        mend = f"Write its version: `{re.split('[^A-Za-z0-9._-]', loose[0])[0]}==1.2.3`."
-        yield failed(plugin.name, f"`pip_url` doesn't pin {loose[0]} to one version", mend)
+        fix = f"Write its version: `{re.split('[^A-Za-z0-9._-]', loose[0])[0]}==1.2.3`."
+        yield failed(plugin.name, f"`pip_url` doesn't pin {loose[0]} to one version", fix)
     install = f"Install it: `meltano --environment={context.environment} install`."
     if not Path(plugin.executable).exists():
         yield failed(plugin.name, f"isn't installed: no {plugin.executable}", install)
@@ -234,8 +234,8 @@ def state(context: Context) -> Iterator[Result]:
     scheme = urlsplit(backend).scheme
     needed, extra = LIBRARIES.get(scheme, (None, ""))
     if needed and needed not in installed_versions(context.root / ".venv"):
-        mend = f"Write `meltano[{extra}]` for `meltano` in pyproject.toml, then `make lock setup`."
-        yield failed("state", f"{backend} needs {needed}, which isn't installed", mend)
+        fix = f"Write `meltano[{extra}]` for `meltano` in pyproject.toml, then `make lock setup`."
+        yield failed("state", f"{backend} needs {needed}, which isn't installed", fix)
     elif backend != DATABASE and scheme != "file":
         yield passed("state", f"in {backend}")
     elif backend == DATABASE and _database_is_shared(context):
@@ -269,15 +269,15 @@ def machine(context: Context) -> Iterator[Result]:
         free = shutil.disk_usage(path if path.exists() else context.root).free
         detail = f"{free / GIBIBYTE:.1f} GiB free for {path}"
         if free < LEAST:
-            mend = "Make room: 2 GiB at the least, since loads go through files."
-            yield failed(name, detail, mend)
+            fix = "Make room: 2 GiB at the least, since loads go through files."
+            yield failed(name, detail, fix)
         else:
             yield passed(name, detail)
     wanted = context.root / ".python-version"
     here = sys.version.split()[0]
     if wanted.exists() and not f"{here}.".startswith(f"{wanted.read_text().strip()}."):
-        mend = "Set everything up anew: `make clean setup`."
-        yield failed("Python", f"{here}, and .python-version says {wanted.read_text()}", mend)
+        fix = "Set everything up anew: `make clean setup`."
+        yield failed("Python", f"{here}, and .python-version says {wanted.read_text()}", fix)
     else:
         yield passed("Python", here)
     opened = [name for name in PRIVATE if is_open(context.root / name)]

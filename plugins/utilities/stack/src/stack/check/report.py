@@ -1,17 +1,19 @@
-"""What a check has found: one line, and how to mend what is wrong."""
+"""What all checks share: the project and its secrets, their results, and the check of settings."""
 
 import base64
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import BoundedSemaphore
+from typing import Any
 from urllib.parse import quote, unquote
 
 from dotenv import dotenv_values
 
-from stack.project import Plugin, Project, Source
+from stack.project import Plugin, Project, Setting, Source, references
 from stack.terminal import plain
 
 
@@ -24,14 +26,19 @@ class Result:
     ok: bool | None
     """None where it could not be looked at, which is no fault of its own."""
     detail: str
-    mend: str | None = None
+    fix: str | None = None
     """What to do: beside a fault; or beside something that works and that one should know of."""
 
     def __post_init__(self) -> None:
         """Make it plain: it may quote what others have said."""
-        for name in ("name", "detail", "mend"):
+        for name in ("name", "detail", "fix"):
             if (text := getattr(self, name)) is not None:
                 object.__setattr__(self, name, plain(text).replace("\n", " "))
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The line as `--json` has it; programs know the fix as `mend`."""
+        return {"name": self.name, "ok": self.ok, "detail": self.detail, "mend": self.fix}
 
 
 def passed(name: str, detail: str) -> Result:
@@ -39,14 +46,14 @@ def passed(name: str, detail: str) -> Result:
     return Result(name, True, detail)
 
 
-def noted(name: str, detail: str, mend: str) -> Result:
+def noted(name: str, detail: str, fix: str) -> Result:
     """Say that something works, with a consequence."""
-    return Result(name, True, detail, mend)
+    return Result(name, True, detail, fix)
 
 
-def failed(name: str, detail: str, mend: str) -> Result:
-    """Say what is wrong, and how to mend it."""
-    return Result(name, False, detail, mend)
+def failed(name: str, detail: str, fix: str) -> Result:
+    """Say what is wrong, and how to fix it."""
+    return Result(name, False, detail, fix)
 
 
 def skipped(name: str, detail: str) -> Result:
@@ -63,8 +70,6 @@ class Context:
 
     project: Project
     sources: Sequence[Source]
-    is_whole: bool
-    """Whether all sources are looked at."""
     processes = BoundedSemaphore(max(4, 2 * (os.cpu_count() or 1)))
     """How many taps may run at once."""
 
@@ -141,3 +146,79 @@ def _password(address: str) -> tuple[str, ...]:
     user, _, host = address.partition("://")[2].rpartition("@")
     password = user.partition(":")[2]
     return (password, unquote(password)) if host and password else ()
+
+
+# Set by Meltano itself, some of them only while it runs a job.
+MELTANOS_OWN = "MELTANO_"
+# The sandbox's secrets open nothing.
+LOCAL = "local"
+YAML = ("meltano_yml", "meltano_environment")
+PLACEHOLDER = re.compile(
+    r"<.*>|\.{3}|…|x{3,}|change[-_ ]?(it|me|this).*|(put|insert|enter)[-_ ].*|your?[-_ ].*"
+    r"|todo.*|tbd|fixme.*|placeholder.*|example|(.*[/.@])?example\.(com|org|net)([/:].*)?",
+    re.IGNORECASE,
+)
+
+
+def settings(
+    context: Context, plugins: Sequence[Plugin], besides: Sequence[Plugin] = ()
+) -> Iterator[Result]:
+    """Yield a line for each variable that isn't right, or one for all.
+
+    Args:
+        context: the project.
+        plugins: whose settings.
+        besides: plugins whose variables are looked at elsewhere.
+    """
+    seen = {
+        name
+        for plugin in besides
+        for setting in plugin.settings.values()
+        for name in references(setting.written)
+    }
+    count = 0
+    wrong = False
+    for plugin in plugins:
+        for setting in plugin.settings.values():
+            count += setting.value is not None
+            if context.environment != LOCAL and setting.sensitive and _is_written_down(setting):
+                wrong = True
+                yield _in_yaml(plugin, setting)
+            for name in references(setting.written):
+                if name in seen or name.startswith(MELTANOS_OWN):
+                    continue
+                seen.add(name)
+                if fault := _fault(context, name, plugin, setting):
+                    wrong = True
+                    yield fault
+    if not wrong:
+        yield passed("settings", f"{count} with a value, no variable missing or empty")
+
+
+def _is_written_down(setting: Setting) -> bool:
+    has_value = setting.value not in (None, "") and setting.source in YAML
+    # Where a key lies is no secret.
+    is_path = has_value and Path(str(setting.value)).expanduser().is_file()
+    return has_value and not is_path and not any(references(setting.written))
+
+
+def _in_yaml(plugin: Plugin, setting: Setting) -> Result:
+    name = f"{plugin.namespace}_{setting.name}".upper()
+    fix = f"Put its value into .env as `{name}`, and write `{setting.name}: ${{{name}}}`."
+    return failed(setting.name, f"a secret of {plugin.name} is written in YAML", fix)
+
+
+def _fault(context: Context, name: str, plugin: Plugin, setting: Setting) -> Result | None:
+    value = context.variables.get(name)
+    reads = f"`{setting.name}` of {plugin.name} reads it"
+    put = f"Put `{name}=…` into .env, or set it where jobs run."
+    if value is None:
+        return failed(name, f"isn't set; {reads}", put)
+    if not value.strip():
+        return failed(name, f"is empty; {reads}", put)
+    if PLACEHOLDER.fullmatch(value.strip()):
+        return failed(name, f"is still an example; {reads}", put)
+    if setting.value is None:
+        fix = f"Correct `{name}` in .env, or where jobs set it."
+        return failed(name, f"isn't what the setting takes; {reads}", fix)
+    return None

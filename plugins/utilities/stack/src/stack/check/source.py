@@ -8,13 +8,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from stack import meltano, postgres, scratch
-from stack.check import installation, variables
+from stack.check import installation, report
 from stack.check.report import Context, Result, failed, noted, passed, skipped
 from stack.check.taps import Tap, TapError
-from stack.check.variables import where
 from stack.postgres import TAP, Connection, RefusedError
 from stack.project import Plugin, Source
 from stack.streams.catalog import Stream
@@ -60,7 +57,7 @@ def unescaped(pattern: str) -> str:
 
 
 def nearest(name: str, names: Sequence[str]) -> str | None:
-    """Return the name that somebody may have meant."""
+    """Return the name that was probably meant."""
     return next(iter(get_close_matches(name, names, 1, 0.5)), None)
 
 
@@ -106,10 +103,10 @@ def missing_settings(source: Source) -> Iterator[Result]:
         required.clear()
     elif config.get("auth_method", "password") != "password" or "ssl_client_certificate" in config:
         required.remove("password")
-    mend = f"Set it under `config` of {extractor.name} in extract/{source.file.name}; or set `url`."
+    fix = f"Set it under `config` of {extractor.name} in extract/{source.file.name}; or set `url`."
     for name in REQUIRED:
         if name in required and not config.get(name):
-            yield failed("settings", f"`{name}` has no value", mend)
+            yield failed("settings", f"`{name}` has no value", fix)
 
 
 @contextmanager
@@ -127,23 +124,20 @@ def connected(context: Context, source: Source) -> Iterator[tuple[Connection, st
             yield found
     except RefusedError as error:
         raise RefusedError(context.masked(error.problem), _placed(extractor, error.fix)) from None
-    except psycopg.Error as error:
-        problem = context.masked(" ".join(str(error).split()))
-        raise RefusedError(problem, "Run it again; the server's log may say more.") from None
 
 
 def schemas(source: Source, connection: Connection) -> Iterator[Result]:
-    """Yield which schemas aren't there, or may not be used."""
+    """Yield which schemas are missing, or may not be used."""
     extractor = source.extractor
     user = connection.info.user
     wanted = extractor.config().get("filter_schemas") or []
     for schema in connection.execute(SCHEMAS, [wanted]).fetchall():
         if not schema["is_there"]:
-            mend = f"Correct `filter_schemas` of {extractor.name} in extract/{source.file.name}."
-            yield failed("schemas", f"there is no schema '{schema['name']}'", mend)
+            fix = f"Correct `filter_schemas` of {extractor.name} in extract/{source.file.name}."
+            yield failed("schemas", f"there is no schema '{schema['name']}'", fix)
         elif not schema["is_usable"]:
-            mend = f"As its owner: grant usage on schema {schema['name']} to {user}"
-            yield failed("schemas", f"{user} may not use the schema '{schema['name']}'", mend)
+            fix = f"As its owner: grant usage on schema {schema['name']} to {user}"
+            yield failed("schemas", f"{user} may not use the schema '{schema['name']}'", fix)
 
 
 def privileges(
@@ -166,11 +160,11 @@ def privileges(
             names = ", ".join(columns)
             detail = f"{user} may not read {names} of {relation}"
             granted, left_out = f" ({names})", f"!{stream}.{columns[0]}"
-        mend = (
+        fix = (
             f"As its owner: grant select{granted} on {relation} to {user}; or leave it out: "
             f"{_left_out(source, left_out)}."
         )
-        yield failed("privileges", detail, mend)
+        yield failed("privileges", detail, fix)
     if not wrong:
         yield passed("privileges", f"{user} may read all of them")
 
@@ -186,7 +180,7 @@ def _placed(extractor: Plugin, fix: str) -> str:
     """Return a fix with each setting of the tap named by the variable that holds it."""
 
     def place(named: re.Match[str]) -> str:
-        return where(extractor, named[1]) if named[1] in extractor.settings else named[0]
+        return extractor.where(named[1]) if named[1] in extractor.settings else named[0]
 
     return re.sub(r"`(\w+)`", place, fix)
 
@@ -196,7 +190,7 @@ XMIN = "xmin"
 
 def check(context: Context, source: Source) -> Iterator[Result]:
     """Yield what there is to say of a source; what rests on a fault isn't looked at."""
-    settings = list(variables.check(context, [source.extractor]))
+    settings = list(report.settings(context, [source.extractor]))
     yield from settings
     extractor = source.extractor
     if not Path(extractor.executable).exists():
@@ -237,7 +231,7 @@ def _read(
     try:
         catalog = tap.discover()
     except TapError as error:
-        yield failed("discovery", error.reason, error.mend)
+        yield failed("discovery", error.reason, error.fix)
         return
     streams = known_streams(source, catalog)
     selected = [stream for stream in streams if stream.is_selected]
@@ -300,24 +294,24 @@ def _key(stream: Stream, file: str) -> Result | None:
     gone = [key for key in stream.keys if key not in stream.properties]
     if gone:
         detail = f"{stream.name}: its key `{gone[0]}` isn't among its columns"
-        mend = f"Correct `table-key-properties` in `metadata` in {file}{_meant(gone[0], stream)}"
-        return failed("keys", detail, mend)
+        fix = f"Correct `table-key-properties` in `metadata` in {file}{_meant(gone[0], stream)}"
+        return failed("keys", detail, fix)
     if stream.keys:
         return None
     detail = f"{stream.name} has no key: each run adds all of its rows anew, and marks the old ones"
-    mend = (
+    fix = (
         f"Give it a primary key at the source; or say what tells rows apart in {file}: "
         f"`metadata: {{{stream.name}: {{table-key-properties: [id]}}}}`."
     )
-    return noted("keys", detail, mend)
+    return noted("keys", detail, fix)
 
 
 def _replication_key(stream: Stream, file: str) -> Result | None:
     key = stream.replication_key
     if key and key != XMIN and key not in [*stream.properties, *stream.valid_replication_keys]:
         detail = f"{stream.name}: its replication key `{key}` isn't among its columns"
-        mend = f"Correct `replication-key` in `metadata` in {file}{_meant(key, stream)}"
-        return failed("keys", detail, mend)
+        fix = f"Correct `replication-key` in `metadata` in {file}{_meant(key, stream)}"
+        return failed("keys", detail, fix)
     return None
 
 
@@ -336,7 +330,7 @@ def _reads(tap: Tap, catalog: Mapping[str, Any], streams: Sequence[Stream]) -> I
     try:
         tap.read(catalog, stream.name)
     except TapError as error:
-        yield failed("reading", f"{stream.name}: {error.reason}", error.mend)
+        yield failed("reading", f"{stream.name}: {error.reason}", error.fix)
     else:
         yield passed("reading", f"{stream.name} answers")
 

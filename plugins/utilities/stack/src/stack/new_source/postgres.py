@@ -18,9 +18,10 @@ from psycopg import conninfo, sql
 
 from stack import scratch
 from stack.new_source import source_file
-from stack.new_source.source_file import Draft, Remarked, Select, Variable, variable_name
+from stack.new_source.source_file import Draft, Select, Variable, WithComment, variable_name
 from stack.postgres import TAP, Connection, RefusedError, connected
 from stack.project import Project
+from stack.streams.catalog import table_of
 from stack.terminal import StackError, echo
 
 REFERENCE = re.compile(r"\$\{(\w+)\}")
@@ -172,7 +173,7 @@ def draft(
     found.config = way.config | way.written
     if "ssl_mode" in found.config:
         mode = str(found.config["ssl_mode"])
-        found.config["ssl_mode"] = Remarked(mode, _ssl_comment(mode))
+        found.config["ssl_mode"] = WithComment(mode, _ssl_comment(mode))
     found.config["filter_schemas"] = sorted({table.schema for table in tables if table.may_enter})
     return found
 
@@ -365,11 +366,12 @@ def _fill_select(found: Draft, tables: Sequence[Table], connection: Connection) 
         if reason := _unreadable(table, user) or _unfit(table):
             left.append(Select(pattern, reason, is_selected=False))
             continue
-        if other := taken.get(raw_table(table.stream)):
-            reason = f"would share the raw table {raw_table(table.stream)} with {other}"
+        raw = table_of(table.stream, {})
+        if other := taken.get(raw):
+            reason = f"would share the raw table {raw} with {other}"
             left.append(Select(pattern, reason, is_selected=False))
             continue
-        taken[raw_table(table.stream)] = table.stream
+        taken[raw] = table.stream
         key = table.key
         if not key and (key := _find_key(connection, table)):
             found.metadata[metadata_pattern(table.stream)] = {"table-key-properties": list(key)}
@@ -469,13 +471,6 @@ def _find_key(connection: Connection, table: Table) -> tuple[str, ...]:
         if row and row["row_count"] == row["distinct_count"] == row["whole_count"] > 0:
             return columns
     return ()
-
-
-def raw_table(stream: str) -> str:
-    """Return the table that the loader makes of a stream."""
-    from target_bigquery_arrow.names import table_name
-
-    return table_name(stream, ["public-"])
 
 
 def stream_pattern(stream: str) -> str:

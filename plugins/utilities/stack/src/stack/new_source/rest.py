@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from stack.new_source import pagination, records, source_file
 from stack.new_source.fetch import SECRET, Answer, Request, attempt, fetch, split
 from stack.new_source.pagination import CURSOR, PAGE_PARAMS, Pager, Paging
-from stack.new_source.source_file import Draft, Remarked, Select, Variable, variable_name
+from stack.new_source.source_file import Draft, Select, Variable, WithComment, variable_name
 from stack.terminal import StackError, echo
 
 TAP = "tap-rest-api-msdk"
@@ -244,15 +244,15 @@ def _draft(
     starts = [stream.filter.start for stream in streams if stream.filter]
     if starts:
         found.variables.append(Variable(variable_name(name, "start_date"), min(starts)))
-        found.config["start_date"] = Remarked(
+        found.config["start_date"] = WithComment(
             f"${{{found.variables[-1].name}}}", "What last changed before is not read."
         )
     reasons = "\n".join(f"{stream.name}: {stream.paging.why}." for stream in streams)
     for setting, value in paging.items():
         is_first = setting == next(iter(paging))
         comment = f"How the pages go on.\n{reasons}" if is_first else ""
-        found.config[setting] = Remarked(value, comment) if comment else value
-    found.config["streams"] = Remarked(
+        found.config[setting] = WithComment(value, comment) if comment else value
+    found.config["streams"] = WithComment(
         [dict(_stream(stream, secret, options)) for stream in streams],
         "Columns are as the tap sends them: nested objects flattened, lists as JSON text. One "
         "that isn't in `schema` isn't loaded; the tap's log says so. `{}` takes anything, as JSON.",

@@ -173,7 +173,7 @@ class Draft:
         origin: what it is, for the first line: `a Postgres database`.
         label: the extractor's, in brackets after the name: `Postgres`.
         definition: what else the extractor says of itself, above `config`; `inherit_from`, say.
-        config: the extractor's settings; `Commented` ones stay comments.
+        config: the extractor's settings; `CommentedOut` ones stay comments.
         select: which streams and columns.
         metadata: by stream.
         personal: what `stream_maps` could be, by stream.
@@ -196,7 +196,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Remarked:
+class WithComment:
     """A value with a comment above it."""
 
     value: Any
@@ -204,7 +204,7 @@ class Remarked:
 
 
 @dataclass(frozen=True)
-class Commented:
+class CommentedOut:
     """A setting that stays a comment, with what it is about."""
 
     value: Any
@@ -237,11 +237,6 @@ def text(draft: Draft, interval: str) -> str:
         *_indented(_selection(draft.select), 4),
         *_indented(_block("metadata", draft.metadata), 4),
         f"    load_schema: {name}",
-        "    annotations:",
-        "      stack:",
-        "        # How old the newest row may be before `stack streams` says so.",
-        "        freshness: {warn_after: {count: 36, period: hour}, error_after: {count: 72, "
-        "period: hour}}",
         "",
         "  loaders:",
         f"  - name: target-{name}",
@@ -310,9 +305,9 @@ def _mapping(values: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for key, value in values.items():
         match value:
-            case Remarked():
+            case WithComment():
                 lines += [*_comment(value.comment), *_block(key, value.value)]
-            case Commented():
+            case CommentedOut():
                 lines += [*_comment(value.comment)] if value.comment else []
                 lines += [f"# {line}" for line in _block(key, value.value)]
             case _:
@@ -345,7 +340,7 @@ def _block(key: str, value: Any) -> list[str]:
 
 def _config(values: Mapping[str, Any]) -> Iterable[str]:
     lines = list(_indented(_mapping(values), 2))
-    if any(not isinstance(value, Commented) for value in values.values()):
+    if any(not isinstance(value, CommentedOut) for value in values.values()):
         yield from ["config:", *lines]
     elif lines:
         # A comment as a whole, for a linter's sake: there is nothing that it could belong to.

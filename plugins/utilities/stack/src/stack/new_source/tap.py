@@ -12,7 +12,7 @@ from stack import meltano, scratch
 from stack.new_source import source_file
 from stack.new_source.fetch import SECRET
 from stack.new_source.postgres import metadata_pattern, stream_pattern
-from stack.new_source.source_file import Commented, Draft, Select, Variable, variable_name
+from stack.new_source.source_file import CommentedOut, Draft, Select, Variable, variable_name
 from stack.project import Project
 from stack.terminal import StackError, echo
 
@@ -324,13 +324,13 @@ def _fill_config(
         elif setting.is_required:
             values[setting.name] = found.config[setting.name] = setting.default
         elif setting.is_secret:
-            found.config[setting.name] = Commented(f"${{{variable}}}")
+            found.config[setting.name] = CommentedOut(f"${{{variable}}}")
         else:
-            found.config[setting.name] = Commented(setting.default)
+            found.config[setting.name] = CommentedOut(setting.default)
     optional = [
         setting.name
         for setting in tap.settings
-        if setting.is_secret and isinstance(found.config[setting.name], Commented)
+        if setting.is_secret and isinstance(found.config[setting.name], CommentedOut)
     ]
     if optional:
         found.notes.append(

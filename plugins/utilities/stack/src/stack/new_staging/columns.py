@@ -9,7 +9,7 @@ from target_bigquery_arrow.column_types import ColumnType, JSONSchema, Kind, bra
 
 from stack.new_staging import naming, values
 from stack.new_staging.naming import Names, snake_case
-from stack.new_staging.values import Inside, Place, Raw, Value
+from stack.new_staging.values import JsonPath, RawColumn, Value, ValueSource
 
 SCALARS = frozenset({"string", "integer", "number", "boolean"})
 
@@ -109,12 +109,12 @@ class Nested:
     """A list of objects, which becomes a model."""
 
     origin: tuple[str, ...]
-    place: Inside
+    place: JsonPath
     properties: Mapping[str, Any]
 
 
 def read(
-    origin: tuple[str, ...], place: Place, schema: Any, kind: ColumnType, *, flatten: bool
+    origin: tuple[str, ...], place: ValueSource, schema: Any, kind: ColumnType, *, flatten: bool
 ) -> Iterator[Found | Nested]:
     """Yield the columns and the lists that a property comes to.
 
@@ -127,7 +127,7 @@ def read(
     """
     name = snake_case("_".join(origin)) or "column"
     rule = schema if isinstance(schema, Mapping) else {}
-    if isinstance(place, Raw):
+    if isinstance(place, RawColumn):
         value = place.joined() if kind.repeated else place.scalar(kind.kind)
         yield _found(name, value, origin, rule, is_list=kind.repeated)
         return
@@ -146,7 +146,7 @@ def read(
             yield as_json(origin, place, rule)
 
 
-def as_json(origin: tuple[str, ...], place: Inside, schema: JSONSchema) -> Found:
+def as_json(origin: tuple[str, ...], place: JsonPath, schema: JSONSchema) -> Found:
     """Return whatever there is as JSON's own text."""
     name = snake_case("_".join(origin)) or "column"
     return _found(name, place.text(), origin, schema, is_json=True)

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import yaml
 
-from stack.new_staging import models, naming, sql
+from stack.new_staging import models, naming, values
 from stack.new_staging.catalog import Catalog, Table
 from stack.new_staging.columns import Column
 from stack.new_staging.folder import Folder, Wanted
@@ -131,14 +131,13 @@ def _source(model: Model) -> str:
 
 
 def _unnested(model: Model, unnesting: Unnesting) -> str:
-    parent_key = sql.column(unnesting.parent_value, unnesting.parent_key, last=False)
+    parent_key = values.column(unnesting.parent_value, unnesting.parent_key, last=False)
     item, offset = unnesting.item, f"{unnesting.item}_offset"
-    items = f"    cross join unnest({sql.flat(unnesting.items)}) as {item} with offset as {offset}"
-    if len(items) > sql.MAXIMUM_LINE:
+    listed = values.flat(unnesting.items)
+    items = f"    cross join unnest({listed}) as {item} with offset as {offset}"
+    if len(items) > values.MAXIMUM_LINE:
         items = (
-            "    cross join\n"
-            f"        unnest({sql.flat(unnesting.items)}) as {item}\n"
-            f"        with offset as {offset}"
+            f"    cross join\n        unnest({listed}) as {item}\n        with offset as {offset}"
         )
     return (
         "unnested as (\n\n"
@@ -157,7 +156,7 @@ def _renamed(model: Model) -> str:
     last = model.columns[-1]
     for group, columns in groupby(model.columns, key=lambda column: column.group):
         lines = [
-            sql.column(column.value.expression, column.name, last=column is last)
+            values.column(column.value.expression, column.name, last=column is last)
             for column in columns
         ]
         groups.append("\n".join([f"        ---------- {group}", *lines]))
@@ -189,6 +188,8 @@ def source_yaml(source: Source, tables: Iterable[Table]) -> str:
         f"    schema: \"{{{{ var('{source.name}_dataset', '{dataset}') }}}}\"",
         "    config:",
         "      loaded_at_field: _sdc_extracted_at",
+        "    # How old the newest row of a table may be, for `dbt source freshness`:",
+        "    #   config: { freshness: { warn_after: { count: 36, period: hour } } }",
         "    tables:",
     ]
     return "\n".join([*lines, *table_blocks(tables).values()]) + "\n"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from target_bigquery_arrow.column_types import ColumnType, Kind, column_type
 
-from stack.new_staging import naming, sql
+from stack.new_staging import naming, values
 from stack.new_staging.catalog import Table
 from stack.new_staging.columns import (
     Column,
@@ -21,8 +21,7 @@ from stack.new_staging.columns import (
     untyped_times,
 )
 from stack.new_staging.naming import Names, snake_case
-from stack.new_staging.sql import Expression
-from stack.new_staging.values import Inside, Place, Raw, Value, as_text
+from stack.new_staging.values import Expression, JsonPath, RawColumn, Value, ValueSource, as_text
 from stack.terminal import StackError
 
 
@@ -92,7 +91,7 @@ def free_name(*names: str, taken: Iterable[str]) -> str:
 def build(source: str, tables: Sequence[Table]) -> list[Model]:
     """Return the models of a source's tables, each followed by its children.
 
-    What they say of each other is added by `references.linked`.
+    `linked` adds what they say of each other.
 
     Raises:
         StackError: tables have no key.
@@ -112,7 +111,7 @@ def build(source: str, tables: Sequence[Table]) -> list[Model]:
 
 
 def check_keys(source: str, tables: Sequence[Table]) -> None:
-    """See to it that every row of a model can be told from the others.
+    """Make sure that every row of a model can be told from the others.
 
     Raises:
         StackError: tables have no key.
@@ -170,9 +169,9 @@ def _properties(table: Table, prefix: str) -> Iterator[Found | Nested]:
         # What the tap or the loader adds for itself.
         if column.name.startswith("_sdc_") and not is_key:
             continue
-        reference = f"{prefix}{sql.identifier(column.name)}"
+        reference = f"{prefix}{values.identifier(column.name)}"
         is_json = column.type == ColumnType(Kind.JSON)
-        place: Place = Inside(reference) if is_json else Raw(reference, column.type)
+        place: ValueSource = JsonPath(reference) if is_json else RawColumn(reference, column.type)
         schema = table.properties[column.property]
         for item in read((column.property,), place, schema, column.type, flatten=True):
             if isinstance(item, Found) and is_key:
@@ -183,7 +182,7 @@ def _properties(table: Table, prefix: str) -> Iterator[Found | Nested]:
 
 def _surrogate(keys: Sequence[Found], found: Sequence[Found], one: str) -> Found:
     """Return one key made of several; `id` unless the source has one."""
-    expression = sql.surrogate_key([as_text(key.value) for key in keys])
+    expression = values.surrogate_key([as_text(key.value) for key in keys])
     taken = any(item.candidates[0] == "id" for item in found)
     name = f"{one}_key" if taken else "id"
     made_of = " and ".join(key.candidates[0] for key in keys)
@@ -235,7 +234,7 @@ def _child_items(nested: Nested, item: str) -> list[Found]:
     found = [
         one
         for prop, schema in nested.properties.items()
-        for one in read((prop,), Inside(item, (prop,)), schema, column_type(schema), flatten=True)
+        for one in read((prop,), JsonPath(item, (prop,)), schema, column_type(schema), flatten=True)
     ]
     return [one if isinstance(one, Found) else as_json(one.origin, one.place, {}) for one in found]
 
@@ -248,7 +247,7 @@ def _child_columns(
     parts = [as_text(replace(parent_value, expression=parent_key)), "cast(position as string)"]
     key = Found(
         ("id",),
-        Value(sql.surrogate_key(parts), Kind.STRING),
+        Value(values.surrogate_key(parts), Kind.STRING),
         ("",),
         {"description": f"Identifies the {thing}: made of {parent_key} and position."},
     )
@@ -276,16 +275,16 @@ def _child_columns(
 def _parent_value(table: Table, alias: str) -> Value:
     """Return the parent's key, made of several columns as there."""
     keys = [
-        Value(f"{alias}.{sql.identifier(column.name)}", column.type.kind)
+        Value(f"{alias}.{values.identifier(column.name)}", column.type.kind)
         for column in table.layout.columns
         if column.name in table.layout.keys
     ]
     if len(keys) == 1:
         return keys[0]
-    return Value(sql.surrogate_key([as_text(key) for key in keys]), Kind.STRING)
+    return Value(values.surrogate_key([as_text(key) for key in keys]), Kind.STRING)
 
 
-def _qualified(place: Inside, alias: str) -> Inside:
+def _qualified(place: JsonPath, alias: str) -> JsonPath:
     column = place.column.removeprefix(f"{alias}.")
     return replace(place, column=f"{alias}.{column}")
 

@@ -18,7 +18,7 @@ from stack.project import Plugin, Source
 from stack.terminal import StackError
 
 DROPPED_PREFIXES = ("public-",)
-"""What the loader leaves out of table names unless told otherwise: see its README."""
+"""What the loader leaves out of table names by default: see its README."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Run:
     ended_at: datetime | None
 
 
-class Knowledge:
+class RunHistory:
     """Catalogs and runs of some sources, asked once."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -95,7 +95,7 @@ class Knowledge:
 
 
 def discover(source: Source) -> None:
-    """Ask the source for its catalog anew; if it doesn't answer, the last one stays.
+    """Ask the source for its catalog; if it doesn't answer, the last one stays.
 
     Raises:
         StackError: it can't be had, with what Meltano says.
@@ -111,10 +111,38 @@ def discover(source: Source) -> None:
         raise
 
 
-def table_of(stream: str, loader: Plugin) -> str:
-    """Return the raw table that a stream is loaded into."""
-    prefixes = loader.config().get("drop_stream_prefixes", DROPPED_PREFIXES)
-    return table_name(stream, prefixes)
+def table_of(stream: str, loader: Mapping[str, Any]) -> str:
+    """Return the raw table that a stream is loaded into, by the loader's settings."""
+    return table_name(stream, loader.get("drop_stream_prefixes", DROPPED_PREFIXES))
+
+
+def mapped(
+    stream: str, schema: Mapping[str, Any], keys: Sequence[str], loader: Mapping[str, Any]
+) -> Iterator[tuple[str, dict[str, Any], Sequence[str]]]:
+    """Yield what `stream_maps` and flattening make of a stream: names, schemas and keys.
+
+    Args:
+        stream: the stream's name.
+        schema: its JSON Schema.
+        keys: its key.
+        loader: the loader's settings.
+    """
+    # Here, since it is slow to import, and most sources do without.
+    import copy
+    import logging
+
+    from singer_sdk.mapper import PluginMapper, RemoveRecordTransform
+
+    # The mapper takes `__else__` out of what it is given.
+    mapper = PluginMapper(copy.deepcopy(dict(loader)), logging.getLogger(__name__))
+    mapper.register_raw_stream_schema(stream, dict(schema), list(keys))
+    for found in mapper.stream_maps[stream]:
+        if not isinstance(found, RemoveRecordTransform):
+            yield (
+                found.stream_alias,
+                found.transformed_schema,
+                found.transformed_key_properties or (),
+            )
 
 
 VARIANT = re.compile(rf"(.+)__({'|'.join([*(kind.lower() for kind in Kind), 'array'])})")
@@ -145,24 +173,11 @@ def destinations(
     properties = {name: stream.properties[name] for name in names}
     config = loader.config()
     if not any(config.get(setting) for setting in MAPPING_SETTINGS):
-        return [Destination(table_of(stream.name, loader), properties, stream.keys)]
-    # Here, since it is slow to import, and most sources do without.
-    import logging
-
-    from singer_sdk.mapper import PluginMapper, RemoveRecordTransform
-
-    mapper = PluginMapper(config, logging.getLogger(__name__))
-    mapper.register_raw_stream_schema(
-        stream.name, {"type": "object", "properties": properties}, list(stream.keys)
-    )
+        return [Destination(table_of(stream.name, config), properties, stream.keys)]
+    schema = {"type": "object", "properties": properties}
     return [
-        Destination(
-            table_of(found.stream_alias, loader),
-            found.transformed_schema["properties"],
-            found.transformed_key_properties or (),
-        )
-        for found in mapper.stream_maps[stream.name]
-        if not isinstance(found, RemoveRecordTransform)
+        Destination(table_of(name, config), found["properties"], keys)
+        for name, found, keys in mapped(stream.name, schema, stream.keys, config)
     ]
 
 
@@ -197,7 +212,7 @@ def _to_come(stream: Stream, loader: Plugin, table: str, columns: TableTypes) ->
 
 
 def _left_behind(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> Iterator[str]:
-    """Name the columns of the table that nothing of the catalog goes into."""
+    """Name the columns of the table that no property of the catalog fills."""
     known = {
         valid_name(name).lower()
         for found in destinations(stream, loader, selected_only=False)

@@ -30,7 +30,7 @@ YES = click.option("--yes", is_flag=True, help="Run in `prod` from any checkout,
 def streams(
     context: click.Context, source: str | None, *, as_json: bool, ask_sources: bool
 ) -> None:
-    """List each stream of a SOURCE, or of all: bookmark, rows, freshness, changes of schema.
+    """List each stream of a SOURCE, or of all: bookmark, rows, age, changes of schema.
 
     Without a SOURCE, raw datasets that no source's file names any more are listed too.
     """
@@ -61,10 +61,10 @@ def _plain(value: object) -> str:
 @click.argument("stream")
 @YES
 def resync(source: str, stream: str, *, yes: bool) -> None:
-    """Read one STREAM of a SOURCE anew from its beginning, and leave the others alone.
+    """Read one STREAM of a SOURCE again from its beginning, and leave the others alone.
 
-    Rows in BigQuery are replaced by what the source has now. Those that it has no longer are marked
-    as deleted where each run sees that too, as in Postgres.
+    Rows in BigQuery are replaced by what the source has now. Rows that the source no longer has are
+    marked as deleted if a normal run would mark them too, as for Postgres.
     """
     reread = Reread.of(source, stream)
     reread.require_no_doubles()
@@ -78,7 +78,7 @@ def resync(source: str, stream: str, *, yes: bool) -> None:
 @click.option("--from", "since", required=True, metavar="DATE", help="2025-01-31, or with a time.")
 @YES
 def backfill(source: str, stream: str, since: str, *, yes: bool) -> None:
-    """Read one STREAM of a SOURCE anew since a DATE: what was created or changed from then on.
+    """Read one STREAM of a SOURCE again since a DATE: what was created or changed since then.
 
     No row is marked as deleted, and no bookmark moves.
     """

@@ -1,4 +1,4 @@
-"""`stack resync` and `stack backfill`: one stream is read anew, the others' bookmarks stay.
+"""`stack resync` and `stack backfill`: one stream is read again, the others' bookmarks stay.
 
 The source's own tap and loader run, with that stream alone, under a state ID of their own. Only
 once all is loaded does the source's state learn of it. So a run that breaks off has moved no
@@ -18,8 +18,8 @@ from stack.project import Plugin, Project, Source
 from stack.streams import state
 from stack.streams.catalog import (
     Catalog,
-    Knowledge,
     Run,
+    RunHistory,
     Stream,
     destinations,
     discover,
@@ -33,7 +33,7 @@ from stack.warehouse import Counts, UnreachableError, Warehouse
 
 @dataclass(frozen=True)
 class Reread:
-    """A stream that is to be read anew.
+    """A stream that is to be read again.
 
     Attributes:
         project: the project.
@@ -58,14 +58,14 @@ class Reread:
         """
         project = Project(states=True)
         source = project.source(source_name)
-        knowledge = Knowledge([source])
-        catalog = knowledge.catalog(source)
+        history = RunHistory([source])
+        catalog = history.catalog(source)
         stream = find(catalog, stream_name, source)
         if stream is None:  # since the last run, perhaps
             echo(f"Asking {source.name} which streams it has …")
             discover(source)
-            knowledge = Knowledge([source])
-            catalog = knowledge.catalog(source)
+            history = RunHistory([source])
+            catalog = history.catalog(source)
             stream = find(catalog, stream_name, source)
         if stream is None or catalog is None:
             names = ", ".join(stream.name for stream in catalog.selected) if catalog else "none"
@@ -77,7 +77,7 @@ class Reread:
                 f"`select` in {_file(project, source)}: the next run reads all of it."
             )
             raise StackError(message)
-        return cls(project, source, stream, catalog.streams, knowledge.last_run(source.state_id))
+        return cls(project, source, stream, catalog.streams, history.last_run(source.state_id))
 
     @property
     def replication_key(self) -> str | None:
@@ -87,7 +87,7 @@ class Reread:
         return self.stream.replication_key or only_key(bookmarks.get(self.stream.name))
 
     def require_no_doubles(self) -> None:
-        """See that a row that is read twice isn't there twice: that takes a key.
+        """Make sure that a row that is read twice is not stored twice: that takes a key.
 
         Raises:
             StackError: the stream has none. (What each run reads whole is no worse for one more.)
@@ -139,7 +139,7 @@ class Reread:
             meltano.run("run", *options, extractor, loader, **variables)
         except StackError as error:
             message = (
-                f"{error.message} No bookmark has moved: mend what it names, then run this "
+                f"{error.message} No bookmark has moved: fix what it names, then run this "
                 f"command again."
             )
             raise StackError(message) from error
@@ -196,7 +196,7 @@ def find(catalog: Catalog | None, name: str, source: Source) -> Stream | None:
     """Return a stream by its name or its table's."""
     if catalog is None:
         return None
-    by_table = {table_of(stream, source.loader): stream for stream in catalog.streams}
+    by_table = {table_of(stream, source.loader.config()): stream for stream in catalog.streams}
     return catalog.streams.get(name) or catalog.streams.get(by_table.get(name, ""))
 
 
