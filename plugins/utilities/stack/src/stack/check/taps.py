@@ -77,7 +77,7 @@ class Tap:
         self._context = context
         self._source = source
         self._folder = folder
-        self._until = time.monotonic() + SECONDS
+        self._seconds: float = SECONDS
         self._config = self._write("config", source.extractor.config())
 
     def discover(self) -> dict[str, Any]:
@@ -135,7 +135,8 @@ class Tap:
                 outcome.is_late = True
                 _end(process)
 
-            timer = threading.Timer(self._until - time.monotonic(), end_late)
+            began = time.monotonic()
+            timer = threading.Timer(self._seconds, end_late)
             timer.start()
             try:
                 for line in process.stdout or ():
@@ -147,6 +148,7 @@ class Tap:
                     process.wait()
             finally:
                 timer.cancel()
+                self._seconds -= time.monotonic() - began
                 _end(process)
                 RUNNING.discard(process)
             outcome.code = process.wait()
