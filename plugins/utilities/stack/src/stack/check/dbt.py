@@ -1,4 +1,4 @@
-"""dbt: has its profile what it needs, and does it build where it should?"""
+"""dbt and Metabase: are they set up, and does Metabase show what dbt builds?"""
 
 import json
 import re

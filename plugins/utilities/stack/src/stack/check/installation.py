@@ -1,4 +1,7 @@
-"""Is every plugin installed, pinned, and what is installed what the lock says?"""
+"""What is installed, where state is kept, and what this machine has.
+
+Every plugin is to be pinned, and installed in the versions that its lock has.
+"""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""A source: can it be reached and read, and has it what the project asks of it?"""
+"""A source: can it be reached and read, and does it have what the project selects?"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`stack new-source NAME FROM`: writes extract/NAME.meltano.yml, and says what it has found."""
+"""`stack new-source NAME FROM`: writes extract/NAME.meltano.yml, and says what it found."""
 
 import contextlib
 import re

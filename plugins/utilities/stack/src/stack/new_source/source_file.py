@@ -1,4 +1,4 @@
-"""The text of a source's file, comments and all."""
+"""A source's file and its variables in .env: their text, and how they are put in place."""
 
 import os
 import re

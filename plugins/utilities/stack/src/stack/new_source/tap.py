@@ -14,6 +14,7 @@ from stack.new_source.fetch import SECRET
 from stack.new_source.postgres import metadata_pattern, stream_pattern
 from stack.new_source.source_file import CommentedOut, Draft, Select, Variable, variable_name
 from stack.project import Project
+from stack.streams.catalog import keys_of, root_metadata
 from stack.terminal import StackError, echo
 
 PACKAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.!+_-]+)?")
@@ -380,13 +381,13 @@ def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
     for entry in streams:
         stream = entry["tap_stream_id"]
         found.select.append(Select(f"{stream_pattern(stream)}.*", _about_stream(entry)))
-        if not _key(entry):
+        if not keys_of(entry):
             found.notes.append(
                 f"{stream} has no key: each run adds all its rows again. Leave it out, or name one "
                 f"in `metadata`: `{metadata_pattern(stream)}: {{table-key-properties: [...]}}`."
             )
         properties = entry.get("schema", {}).get("properties", {})
-        if proposed := source_file.stream_maps(stream, properties, _key(entry)):
+        if proposed := source_file.stream_maps(stream, properties, keys_of(entry)):
             found.personal[stream] = proposed
     echo(f"  {len(streams)} streams")
 
@@ -410,20 +411,9 @@ def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str
     return streams or "there are none."
 
 
-def _top(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    told = (m for m in entry.get("metadata", []) if not m.get("breadcrumb"))
-    first: Mapping[str, Any] = next(told, {})
-    found: Mapping[str, Any] = first.get("metadata", {})
-    return found
-
-
-def _key(entry: Mapping[str, Any]) -> list[str]:
-    return list(entry.get("key_properties") or _top(entry).get("table-key-properties") or [])
-
-
 def _about_stream(entry: Mapping[str, Any]) -> str:
     """Return a stream's key and what it is replicated by."""
-    top = _top(entry)
+    top = root_metadata(entry)
     keys = [entry.get("replication_key"), top.get("replication-key")]
     key = next(filter(None, [*keys, *(top.get("valid-replication-keys") or [])]), None)
-    return f"key: {', '.join(_key(entry)) or 'none'}; {f'by {key}' if key else 'in full'}"
+    return f"key: {', '.join(keys_of(entry)) or 'none'}; {f'by {key}' if key else 'in full'}"

@@ -13,7 +13,7 @@ from target_bigquery_arrow.layout import Layout, layout_of
 
 from stack import meltano
 from stack.project import Source
-from stack.streams.catalog import mapped, table_of
+from stack.streams.catalog import keys_of, mapped, root_metadata, table_of
 from stack.terminal import StackError
 
 
@@ -144,12 +144,12 @@ def _tables(entry: Mapping[str, Any], loader: Mapping[str, Any]) -> Iterator[Tab
     if not schema.get("properties"):
         return
     name = entry.get("stream") or stream
-    for alias, found, keys in mapped(name, schema, _keys(entry), loader):
+    for alias, found, keys in mapped(name, schema, keys_of(entry), loader):
         yield Table(
             stream=stream if alias == name else alias,
             layout=layout_of(alias, table_of(alias, loader), found, keys),
             properties=found["properties"],
-            description=schema.get("description") or _root(entry).get("description"),
+            description=schema.get("description") or root_metadata(entry).get("description"),
             replication_method=_replication_method(entry),
         )
 
@@ -161,29 +161,8 @@ def _is_selected(entry: Mapping[str, Any], mask: Mapping[tuple[str, ...], bool])
     return bool(entry.get("selected", entry["schema"].get("selected", False)))
 
 
-def _root(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    for item in entry.get("metadata") or []:
-        if not item["breadcrumb"]:
-            found: Mapping[str, Any] = item["metadata"]
-            return found
-    return {}
-
-
-def _keys(entry: Mapping[str, Any]) -> list[str]:
-    """Return a stream's key: what `metadata` says goes before what the tap says."""
-    root = _root(entry)
-    for keys in (
-        root.get("table-key-properties"),
-        entry.get("key_properties"),
-        root.get("view-key-properties"),
-    ):
-        if keys:
-            return list(keys)
-    return []
-
-
 def _replication_method(entry: Mapping[str, Any]) -> str | None:
-    root = _root(entry)
+    root = root_metadata(entry)
     method: str | None = (
         root.get("replication-method")
         or root.get("forced-replication-method")

@@ -1,4 +1,4 @@
-"""Columns of a staging model: their names, each once, and what is said of them."""
+"""From properties to columns: their shapes, their names, each once, and their descriptions."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""All files of a source's staging folder, as they would be written now."""
+"""The files of a source's staging folder, as they would be written now: SQL, YAML and README."""
 
 import textwrap
 from collections.abc import Iterable, Sequence

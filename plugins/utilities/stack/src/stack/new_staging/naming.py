@@ -1,4 +1,4 @@
-"""Names for people: snake case, one thing or several, no word of SQL, none twice."""
+"""Names and descriptions for people: snake case, singular or plural, no word of SQL, none twice."""
 
 import re
 from collections.abc import Iterable, Sequence

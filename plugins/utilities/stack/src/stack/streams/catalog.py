@@ -1,4 +1,4 @@
-"""What is known of streams without asking the source: catalogs, and the history of runs."""
+"""Streams: their catalogs and last runs, the tables they go into, and their bookmarks in words."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,6 +92,28 @@ class RunHistory:
             datetime.fromisoformat(facts["started_at"]),
             datetime.fromisoformat(ended) if ended else None,
         )
+
+
+def root_metadata(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metadata of a stream as a whole, by its entry in a catalog."""
+    for item in entry.get("metadata") or []:
+        if not item.get("breadcrumb"):
+            found: Mapping[str, Any] = item["metadata"]
+            return found
+    return {}
+
+
+def keys_of(entry: Mapping[str, Any]) -> list[str]:
+    """Return a stream's key: what `metadata` says goes before what the tap says."""
+    root = root_metadata(entry)
+    for keys in (
+        root.get("table-key-properties"),
+        entry.get("key_properties"),
+        root.get("view-key-properties"),
+    ):
+        if keys:
+            return list(keys)
+    return []
 
 
 def discover(source: Source) -> None:

@@ -1,4 +1,4 @@
-"""All that is known of each stream, put together from Meltano, BigQuery and dbt."""
+"""What is known of each stream, from Meltano and BigQuery, and the listing of it as text."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
