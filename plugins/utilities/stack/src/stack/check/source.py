@@ -233,7 +233,8 @@ def _read(
     except TapError as error:
         yield failed("discovery", error.reason, error.fix)
         return
-    streams = known_streams(source, catalog)
+    with context.processes:
+        streams = known_streams(source, catalog)
     selected = [stream for stream in streams if stream.is_selected]
     yield from selection(source, streams, selected)
     yield from keys(source, selected)
