@@ -13,8 +13,11 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+OWN = sorted(ROOT.glob("plugins/*/*/pyproject.toml"))
 UV = [sys.executable, "-m", "uv", "pip", "compile", "--quiet"]
 COMPILE = [*UV, "--universal", "--generate-hashes", "--no-header", "--no-annotate"]
+# The project's own packages need each other; they are installed from their folders.
+COMPILE += [f"--no-emit-package={path.parent.name}" for path in OWN]
 
 
 def main() -> None:
@@ -23,10 +26,8 @@ def main() -> None:
     plugins = [(kind, *split(pip_url)) for kind, pip_url in pip_urls()]
     # The tests use what the utilities use; taps and dbt stay in environments of their own.
     beside = [pin for kind, _, pins, _ in plugins if kind == "utilities" for pin in pins]
-    packages = [
-        str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("plugins/*/*/pyproject.toml"))
-    ]
-    development = ["pyproject.toml", *packages, "--all-extras", "--group", "dev", *upgrade]
+    own = [str(path.relative_to(ROOT)) for path in OWN]
+    development = ["pyproject.toml", *own, "--all-extras", "--group", "dev", *upgrade]
     lock(development, beside, ROOT / "requirements-dev.txt")
     # The same versions, so that the second installs on top of the first.
     lock(["pyproject.toml", "--constraint", "requirements-dev.txt"], [], ROOT / "requirements.txt")

@@ -1,6 +1,6 @@
-"""Push what the last dbt build made into Metabase: `meltano invoke dbt-metabase:sync`.
+"""Update Metabase with the tables of the last dbt build: `meltano invoke dbt-metabase:sync`.
 
-dbt-metabase does the work. Here is chosen what to push, and what to say when it can't be.
+dbt-metabase does the work. This module chooses the tables, and explains errors.
 """
 
 import json
@@ -15,8 +15,7 @@ import requests
 from dbtmetabase import DbtMetabase, Filter
 from dbtmetabase.errors import ArgumentError, MetabaseStateError
 
-# Seconds that dbt-metabase waits before each look at whether Metabase sees the new tables: 5 of
-# its own accord.
+# Seconds between dbt-metabase's checks whether Metabase sees the new tables; its default is 5.
 dbtmetabase._models._SYNC_PERIOD = metabase_raw.SYNC_PERIOD
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("DBT_TARGET_PATH", "transform/target"))
@@ -24,8 +23,8 @@ TARGET = Path(os.environ.get("DBT_TARGET_PATH", "transform/target"))
 
 def main() -> int:
     """Return the exit code: 0 when Metabase knows every table that was built."""
-    # dbt-metabase logs a line for every column that is as it should be, and one for every table
-    # that Metabase has not seen yet.
+    # dbt-metabase logs a line for every column that needs no change, and one for every table that
+    # Metabase has not seen yet.
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     url = os.environ.get("DBT_METABASE_URL")
     if not url:
@@ -45,10 +44,10 @@ def main() -> int:
 
 
 def built_models(run_results: Path) -> Filter | None:
-    """Return which models the last dbt build made; None for all, where dbt was last run otherwise.
+    """Return the models of the last dbt build; None for all, if dbt was last run in another way.
 
-    Metabase can't know a table that is not there, and dbt-metabase would wait for it: after a
-    build of what one source feeds, other sources' models may not be there yet.
+    After a build of one source's models, the tables of other sources may not exist yet, and
+    dbt-metabase would wait for them.
     """
     last = json.loads(run_results.read_text())
     if last["args"]["which"] not in ("build", "run"):
@@ -66,7 +65,7 @@ def sync(url: str, models: Filter | None) -> None:
     )
     database = os.environ["DBT_METABASE_DATABASE"]
     timeout = int(os.environ["DBT_METABASE_SYNC_TIMEOUT"])
-    # dbt-metabase takes an empty list for all.
+    # dbt-metabase takes an empty list to mean all models.
     if models is None or models.include:
         client.export_models(
             metabase_database=database,
@@ -91,7 +90,7 @@ def fail(what: str) -> int:
     """Say what went wrong and that no data is missing."""
     print(  # noqa: T201
         f"{what}.\nThe data is loaded and transformed; only Metabase has not been told. Once that "
-        f"is mended, `meltano invoke dbt-metabase:sync` makes up for it.",
+        f"is fixed, `meltano invoke dbt-metabase:sync` makes up for it.",
         file=sys.stderr,
     )
     return 1

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .stack import ROOT
+ROOT = Path(__file__).resolve().parents[1]
+
 
 FOLDER = ROOT / "orchestrate" / "ci"
 VARIABLES = {
@@ -29,8 +30,8 @@ POOL = "principalSet://iam.googleapis.com/projects/42/locations/global/workloadI
 AUTHORIZE_VIEWS = "projects/acme/roles/dataStackAuthorizeViews"
 RAW = {path.name.removesuffix(".meltano.yml") for path in (ROOT / "extract").glob("*.meltano.yml")}
 TABLE = re.compile(r"^\| who \|.+?\n\n", re.MULTILINE | re.DOTALL)
-# Stands for gcloud and bq: writes down what it is asked, and keeps who has access to a dataset.
-STAND_IN = r"""#!/usr/bin/env bash
+# A fake of gcloud and bq. It logs its arguments, and stores who has access to a dataset.
+FAKE = r"""#!/usr/bin/env bash
 folder=${0%/*}
 asked=("${0##*/}" "$@")
 thing=${asked[-1]}
@@ -50,7 +51,7 @@ Grant = tuple[str, str, str]
 
 @dataclass
 class Cloud:
-    """A Google Cloud that writes down what it is asked."""
+    """A fake Google Cloud that logs its requests."""
 
     folder: Path
 
@@ -86,20 +87,20 @@ class Cloud:
 
 def make_cloud(folder: Path) -> Cloud:
     for name in ("gcloud", "bq"):
-        (folder / name).write_text(STAND_IN)
+        (folder / name).write_text(FAKE)
         (folder / name).chmod(0o755)
     return Cloud(folder)
 
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Cloud:
-    """A cloud that nothing has been asked of."""
+    """A cloud without requests."""
     return make_cloud(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def granted(tmp_path_factory: pytest.TempPathFactory) -> Cloud:
-    """A cloud in which everything has been granted once."""
+    """A cloud in which `grant.sh` has run once."""
     cloud = make_cloud(tmp_path_factory.mktemp("cloud"))
     done = cloud.grant()
     assert done.returncode == 0, done.stderr

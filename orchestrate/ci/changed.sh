@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Build and test what a branch changes, and what depends on it, in a dataset of its own. All else is
-# read where production has it.
+# Build and test the models that a branch changes and their descendants, in a separate dataset. All
+# other models are read from production.
 #   orchestrate/ci/changed.sh dbt_pr_7 gs://<bucket>/manifest.json
-# The second is production's manifest: what orchestrate/ci/deploy.sh has left, there or on this disk.
+# The second argument is production's manifest, as orchestrate/ci/deploy.sh stored it: in a bucket or
+# on this disk.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -10,7 +11,7 @@ fail() { printf 'changed: %s\n' "$*" >&2; exit 1; }
 [ $# -eq 2 ] || fail "orchestrate/ci/changed.sh <dataset> <manifest.json>"
 dataset=$1 manifest=$2
 
-# In dev, the dataset's name follows DBT_DATASET; in any environment, the other is the same setting's.
+# DBT_DATASET sets the dataset in dev. DBT_BIGQUERY_DATASET sets it in every environment.
 export MELTANO_ENVIRONMENT=${MELTANO_ENVIRONMENT:-dev}
 export DBT_DATASET=$dataset DBT_BIGQUERY_DATASET=$dataset
 export DBT_TARGET_PATH=${DBT_TARGET_PATH:-$PWD/transform/target}
@@ -22,7 +23,8 @@ case $manifest in
     *) cp "$manifest" "$state/manifest.json" ;;
 esac || fail "There is no manifest of production at $manifest: run the workflow Deploy once, on main"
 
-# favor-state: what an earlier commit of the branch built there, and this one doesn't change, is out of date.
+# favor-state: a model that an earlier commit built in this dataset, and that is unchanged now, is out of
+# date there.
 results=$DBT_TARGET_PATH/run_results.json
 rm -f "$results"
 built=0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build all of dbt in production, keep its manifest for the pull requests, and tell Metabase.
+# Build all of dbt in production, store the manifest for pull requests, and sync Metabase.
 #   orchestrate/ci/deploy.sh gs://<bucket>/manifest.json
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Drop the dataset of a pull request, and no other.
+# Drop the dataset of a pull request, and refuse any other dataset.
 #   orchestrate/ci/drop.sh dbt_pr_7
 set -euo pipefail
 cd "$(dirname "$0")/../.."

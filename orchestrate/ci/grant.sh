@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Give everyone who works with the warehouse what they need, and no more: the table in
-# orchestrate/ci/README.md. Run it again after adding a source or a developer; it takes nothing away.
+# Grant the roles of the table in orchestrate/ci/README.md, and no others. Run it again after you add a
+# source or a developer; it never removes a grant.
 #   BIGQUERY_PROJECT=… BIGQUERY_LOCATION=EU GITHUB_REPOSITORY_ID=… DEVELOPERS='group:data@example.com' \
 #       orchestrate/ci/grant.sh [--dry-run]
-# Needs gcloud and bq, and an account that may set the project's policy (Owner, say).
+# Needs gcloud and bq, and an account that may change the project's IAM policy, such as Owner.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -38,7 +38,7 @@ pull_requests=$(account data-stack-pull-requests)
 metabase=$(account data-stack-metabase)
 authorize_views=projects/$project/roles/dataStackAuthorizeViews
 
-# A source's file, its raw dataset and itself have one name.
+# A source, its file and its raw dataset have the same name.
 raw=()
 for file in extract/*.meltano.yml; do
     source=${file##*/}
@@ -52,15 +52,16 @@ run() {
     $dry_run || "$@" >/dev/null
 }
 
-# Whether a thing is there. A dry run asks nothing: as if there were nothing.
-there() { ! $dry_run && "$@" >/dev/null 2>&1; }
+# Whether a command succeeds, which means that an object exists. A dry run asks nothing, and assumes that
+# nothing exists.
+exists() { ! $dry_run && "$@" >/dev/null 2>&1; }
 
 on_project() { # who, role
     run gcloud projects add-iam-policy-binding "$project" --member="$1" --role="$2" --condition=None
 }
 
 grants=''
-on_dataset() { # who, role, dataset: granted by one query, at the end
+on_dataset() { # who, role, dataset: one query at the end grants all
     grants+="grant \`$2\` on schema \`$project.$3\` to \"$1\";"$'\n'
 }
 
@@ -68,23 +69,23 @@ on_bucket() { # who, role, bucket
     run gcloud storage buckets add-iam-policy-binding "gs://$3" --member="$1" --role="$2"
 }
 
-make_account() { # name, what it is for
-    there gcloud iam service-accounts describe "$(account "$1")" --project="$project" ||
+make_account() { # name, purpose
+    exists gcloud iam service-accounts describe "$(account "$1")" --project="$project" ||
         run gcloud iam service-accounts create "$1" --display-name="$2" --project="$project"
 }
 
-make_role() { # name, what it is for, permissions
-    there gcloud iam roles describe "${1##*/}" --project="$project" ||
+make_role() { # name, purpose, permissions
+    exists gcloud iam roles describe "${1##*/}" --project="$project" ||
         run gcloud iam roles create "${1##*/}" --title="$2" --permissions="$3" --stage=GA --project="$project"
 }
 
 make_dataset() {
-    there bq show --project_id="$project" --dataset "$project:$1" ||
+    exists bq show --project_id="$project" --dataset "$project:$1" ||
         run bq mk --project_id="$project" --location="$BIGQUERY_LOCATION" --dataset "$project:$1"
 }
 
 make_bucket() {
-    there gcloud storage buckets describe "gs://$1" ||
+    exists gcloud storage buckets describe "gs://$1" ||
         run gcloud storage buckets create "gs://$1" --project="$project" --location="$BIGQUERY_LOCATION" \
             --uniform-bucket-level-access --public-access-prevention
 }
@@ -95,7 +96,7 @@ grant_on_datasets() {
     $dry_run || "${query[@]}" <<<"$grants" >/dev/null
 }
 
-# The views of `dbt` may read a raw dataset for whoever may read them. (BigQuery: "authorized dataset".)
+# Let the views of `dbt` read a raw dataset for everyone who may read the views: an "authorized dataset".
 let_views_read() {
     local access=access.json entry
     printf -v entry '{"dataset": {"dataset": {"projectId": "%s", "datasetId": "dbt"}, "targetTypes": ["VIEWS"]}}' "$project"
@@ -127,9 +128,9 @@ make_bucket "$manifest_bucket"
 
 printf '\n# Production: runs jobs, makes the dataset of a new source; writes to the raw datasets and to dbt\n'
 on_project "serviceAccount:$production" roles/bigquery.user
-# Whoever makes a view in an authorized dataset needs the right to update the dataset that it reads
-# (https://docs.cloud.google.com/bigquery/docs/authorized-datasets). Of the predefined roles only
-# Data Owner and Admin have it, and may delete the dataset too.
+# To create a view in an authorized dataset, an account needs the right to update the dataset that the
+# view reads (https://docs.cloud.google.com/bigquery/docs/authorized-datasets). Only two predefined
+# roles have it, Data Owner and Admin, and both may also delete the dataset.
 make_role "$authorize_views" 'Data stack: views of dbt read raw datasets' bigquery.datasets.get,bigquery.datasets.update
 for dataset in "${raw[@]}"; do
     on_dataset "serviceAccount:$production" roles/bigquery.dataEditor "$dataset"
@@ -158,14 +159,15 @@ printf '\n# Workflows of this one repository sign in, by what they are: no key\n
 if $dry_run; then number=PROJECT_NUMBER; else
     number=$(gcloud projects describe "$project" --format='value(projectNumber)')
 fi
-there gcloud iam workload-identity-pools describe "$pool" --project="$project" --location=global ||
+exists gcloud iam workload-identity-pools describe "$pool" --project="$project" --location=global ||
     run gcloud iam workload-identity-pools create "$pool" --project="$project" --location=global
-# Not by the subject: its form differs from repository to repository. Production is what runs in the
-# environment `production` on main; whatever else isn't a pull request is nobody.
+# The subject is not used, because its form differs from repository to repository. A workflow is
+# production's if it runs in the environment `production` on main. Others, unless they are pull requests,
+# get no account.
 part="assertion.event_name == 'pull_request' ? 'pull-request' : \
 has(assertion.environment) && assertion.environment == 'production' && assertion.ref == 'refs/heads/main' ? 'production' : 'none'"
 change=create-oidc
-! there gcloud iam workload-identity-pools providers describe "$provider" --project="$project" \
+! exists gcloud iam workload-identity-pools providers describe "$provider" --project="$project" \
     --location=global --workload-identity-pool="$pool" || change=update-oidc
 run gcloud iam workload-identity-pools providers "$change" "$provider" --project="$project" \
     --location=global --workload-identity-pool="$pool" \

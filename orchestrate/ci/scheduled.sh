@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Run jobs in production, one after the other: those that are named, else every one that has a
-# schedule. One that fails stops no other; the command then ends with 1.
+# Run jobs in production, one after the other: the named jobs, or all jobs that have a schedule. A job
+# that fails doesn't stop the others; the command then ends with exit code 1.
 #   orchestrate/ci/scheduled.sh [product-daily …]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 export MELTANO_ENVIRONMENT=${MELTANO_ENVIRONMENT:-prod}
 if [ $# -eq 0 ]; then
-    # shellcheck disable=SC2046 # names of jobs, a word each
+    # shellcheck disable=SC2046 # names of jobs, one word each
     set -- $(.venv/bin/meltano --log-level=warning schedule list --format=json | .venv/bin/python -c '
 import json, sys
 schedules = json.load(sys.stdin)["schedules"]["job"]

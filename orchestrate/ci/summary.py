@@ -1,6 +1,6 @@
-"""What a dbt build did, as Markdown: python orchestrate/ci/summary.py <run_results.json>.
+"""Summarise a dbt build as Markdown: python orchestrate/ci/summary.py <run_results.json>.
 
-GitHub shows it on the page of the run; nothing is written to the pull request.
+GitHub shows the summary on the page of the run.
 """
 
 import json
@@ -15,7 +15,7 @@ Result = Mapping[str, Any]
 
 
 def summary(results: Sequence[Result]) -> Iterator[str]:
-    """Yield the lines: what was built where, then each test that didn't pass."""
+    """Yield the lines: the models that were built, then each test that didn't pass."""
     built = [result for result in results if kind(result) in BUILT]
     tests = [result for result in results if kind(result) in ("test", "unit_test")]
     bad = [result for result in tests if result["status"] != "pass"]
@@ -53,6 +53,6 @@ def sign(result: Result) -> str:
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    # Where nothing was selected, dbt writes no file.
+    # dbt writes no file if nothing was selected.
     results = json.loads(path.read_text())["results"] if path.exists() else []
     print("\n".join(summary(results)))  # noqa: T201

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from local_servers.emulator import PROJECT
+from local_servers.postgres_programs import BINARIES
 from measurement import BenchError, Command, Cost, measure
-from sandbox.postgres import BINARIES
-from sandbox.testing.emulator import PROJECT
 from world import DATABASE, NAME, USER, World
 
 ROOT = Path(__file__).parents[4]
@@ -30,7 +30,7 @@ STEPS = (INITIAL, CHANGED, UNCHANGED, DELETED)
 
 
 @dataclass(frozen=True)
-class Place:
+class Workspace:
     """Where a contestant finds its programs, and where it may leave things behind."""
 
     environment: Path
@@ -54,11 +54,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Contestant:
-    """A road out of Postgres."""
+    """A way to read Postgres."""
 
     name: str
     into: str
-    run: Callable[[World, Place], Iterator[Step]]
+    run: Callable[[World, Workspace], Iterator[Step]]
     requirements: tuple[str, ...] = ()
     """What is installed into an environment of its own."""
     slow: bool = False
@@ -92,25 +92,25 @@ def _output(*command: str | Path) -> str:
     return result.stdout
 
 
-def copy_to_nowhere(world: World, place: Place) -> Iterator[Step]:
+def copy_to_nowhere(world: World, workspace: Workspace) -> Iterator[Step]:
     """Let psql throw away what the server sends."""
     copy = f"copy (select * from {NAME}) to '/dev/null' (format binary)"
     command = (BINARIES / "psql", world.dsn, "--quiet", "--command", f"\\{copy}")
-    yield Step(INITIAL, world.table.rows, measure(command, place.log))
+    yield Step(INITIAL, world.table.rows, measure(command, workspace.log))
 
 
-def adbc_to_parquet(world: World, place: Place) -> Iterator[Step]:
+def adbc_to_parquet(world: World, workspace: Workspace) -> Iterator[Step]:
     """Read through ADBC by hand."""
-    file = place.scratch / f"{NAME}.parquet"
+    file = workspace.scratch / f"{NAME}.parquet"
     script = PEERS / "adbc_to_parquet.py"
-    cost = measure((place.environment / "bin/python", script, world.dsn, file), place.log)
-    yield Step(INITIAL, _rows_in(place.scratch), cost)
+    cost = measure((workspace.environment / "bin/python", script, world.dsn, file), workspace.log)
+    yield Step(INITIAL, _rows_in(workspace.scratch), cost)
 
 
-def meltano_run(world: World, place: Place) -> Iterator[Step]:
-    """Walk the project's own road, from a first load to a run that finds rows deleted."""
+def meltano_run(world: World, workspace: Workspace) -> Iterator[Step]:
+    """Run the project's own path, from a first load to a run that finds rows deleted."""
     tenth, hundredth = world.table.rows // 10, world.table.rows // 100
-    project = Project(world, place)
+    project = Project(world, workspace)
     yield project.extract_load(INITIAL)
     world.change(hundredth)
     yield project.extract_load(CHANGED)
@@ -124,14 +124,14 @@ def meltano_run(world: World, place: Place) -> Iterator[Step]:
         world.drop(project.dataset)
 
 
-def dlt_to_parquet(world: World, place: Place) -> Iterator[Step]:
+def dlt_to_parquet(world: World, workspace: Workspace) -> Iterator[Step]:
     """Read through dlt and connectorx; then what has changed, by `updated_at`."""
-    command = (place.environment / "bin/python", PEERS / "dlt_to_parquet.py", world.dsn)
+    command = (workspace.environment / "bin/python", PEERS / "dlt_to_parquet.py", world.dsn)
     environment = os.environ | {"RUNTIME__DLTHUB_TELEMETRY": "false"}
 
     def step(name: str, *arguments: str) -> Step:
-        folder = Path(tempfile.mkdtemp(dir=place.scratch))
-        cost = measure((*command, folder, *arguments), place.log, environment=environment)
+        folder = Path(tempfile.mkdtemp(dir=workspace.scratch))
+        cost = measure((*command, folder, *arguments), workspace.log, environment=environment)
         return Step(name, _rows_in(folder / "files/product" / NAME), cost)
 
     yield step(INITIAL)
@@ -139,22 +139,24 @@ def dlt_to_parquet(world: World, place: Place) -> Iterator[Step]:
     yield step(CHANGED, changed_at.isoformat())
 
 
-def sling_to_csv(world: World, place: Place) -> Iterator[Step]:
+def sling_to_csv(world: World, workspace: Workspace) -> Iterator[Step]:
     """Read through sling. For Parquet it would have to download DuckDB's command line."""
-    file = place.scratch / f"{NAME}.csv"
-    [program] = place.environment.glob("lib/*/site-packages/sling_*/bin/sling-*")
+    file = workspace.scratch / f"{NAME}.csv"
+    [program] = workspace.environment.glob("lib/*/site-packages/sling_*/bin/sling-*")
     command = (program, "run", "--src-conn", "SOURCE", "--src-stream", f"public.{NAME}")
     environment = os.environ | {
         "SOURCE": world.dsn,
-        "HOME": str(place.scratch),
+        "HOME": str(workspace.scratch),
         "SLING_DISABLE_TELEMETRY": "true",
     }
-    cost = measure((*command, "--tgt-object", file.as_uri()), place.log, environment=environment)
+    cost = measure(
+        (*command, "--tgt-object", file.as_uri()), workspace.log, environment=environment
+    )
     with file.open("rb") as lines:
         yield Step(INITIAL, sum(1 for _ in lines) - 1, cost)
 
 
-def tap_postgres_to_bigquery(world: World, place: Place) -> Iterator[Step]:
+def tap_postgres_to_bigquery(world: World, workspace: Workspace) -> Iterator[Step]:
     """Read a row at a time, straight into our loader."""
     dataset = "by_tap_postgres"
     source = {
@@ -167,25 +169,29 @@ def tap_postgres_to_bigquery(world: World, place: Place) -> Iterator[Step]:
         "api_endpoint": world.bigquery.endpoint,
         "anonymous": True,
     }
-    tap: Command = (place.environment / "bin/tap-postgres", "--config", _json(place, "tap", source))
-    target = (PROGRAMS / "target-bigquery-arrow", "--config", _json(place, "target", warehouse))
+    tap: Command = (
+        workspace.environment / "bin/tap-postgres",
+        "--config",
+        _json(workspace, "tap", source),
+    )
+    target = (PROGRAMS / "target-bigquery-arrow", "--config", _json(workspace, "target", warehouse))
     catalog = json.loads(_output(*tap, "--discover"))
     for stream in catalog["streams"]:
         [about_all] = [entry for entry in stream["metadata"] if not entry["breadcrumb"]]
         about_all["metadata"]["selected"] = True
-    tap = (*tap, "--catalog", _json(place, "catalog", catalog))
+    tap = (*tap, "--catalog", _json(workspace, "catalog", catalog))
     pipe = f"set -o pipefail; {_shell(tap)} | {_shell(target)}"
     start = datetime.now(UTC)
     try:
-        cost = measure(("bash", "-c", pipe), place.log)
+        cost = measure(("bash", "-c", pipe), workspace.log)
         world.check(dataset, deleted=0)
         yield Step(INITIAL, world.rows_since(dataset, start), cost)
     finally:
         world.drop(dataset)
 
 
-def _json(place: Place, name: str, content: object) -> Path:
-    file = place.scratch / f"{name}.json"
+def _json(workspace: Workspace, name: str, content: object) -> Path:
+    file = workspace.scratch / f"{name}.json"
     file.write_text(json.dumps(content))
     return file
 
@@ -199,10 +205,10 @@ class Project:
 
     dataset = "by_meltano"
 
-    def __init__(self, world: World, place: Place) -> None:
+    def __init__(self, world: World, workspace: Workspace) -> None:
         self.world = world
-        self.log = place.log
-        home = place.scratch / "meltano"
+        self.log = workspace.log
+        home = workspace.scratch / "meltano"
         home.mkdir()
         for plugins in ("extractors", "loaders"):
             (home / plugins).symlink_to(ROOT / ".meltano" / plugins)

@@ -1,4 +1,4 @@
-"""What this road has promised, and whether it holds."""
+"""What our path promises, and whether it holds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

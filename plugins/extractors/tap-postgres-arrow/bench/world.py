@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPIError
+from local_servers.emulator import Emulator, running_emulator
+from local_servers.loopback import HOST
+from local_servers.postgres_server import PostgresServer, running_server
 from measurement import BenchError
-from sandbox.settings import HOST
-from sandbox.testing.emulator import Emulator, running_emulator
-from sandbox.testing.postgres_server import PostgresServer, running_server
 
 # What the jsonb of each row has at least.
 CONTENT_BYTES = 187
@@ -96,7 +96,7 @@ class Table:
 
 @dataclass(frozen=True)
 class World:
-    """Both ends of the road, which are not measured themselves."""
+    """The source and the warehouse, which are not measured themselves."""
 
     table: Table
     postgres: PostgresServer

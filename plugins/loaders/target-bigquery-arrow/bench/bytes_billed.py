@@ -1,7 +1,7 @@
 """What loads bill, and the jobs and requests that they take: by arithmetic, BigQuery isn't asked.
 
 Run by `make bench`. The loader runs against a BigQuery emulator of its own, through a proxy that
-takes note of each request. `sandbox.testing.billing` has the rules by which statements are billed.
+takes note of each request. `local_servers.billing` has the rules by which statements are billed.
 
 A sample stands for a table of 100 GB: bytes are multiplied, and the sizes at which the loader
 partitions a table, and by which it chooses how finely, are divided. All rows have the same size.
@@ -27,11 +27,11 @@ from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
+from local_servers.billing import billed, dollars, processed, table_sizes
+from local_servers.emulator import PROJECT, Emulator, running_emulator
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as Grid
-from sandbox.testing.billing import billed, dollars, processed, table_sizes
-from sandbox.testing.emulator import PROJECT, Emulator, running_emulator
 from target_bigquery_arrow import partitioning
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

@@ -1,8 +1,8 @@
-"""Reroutes requests for Close, Intercom, Stripe and GitHub to the sandbox's stand-ins.
+"""Reroutes requests for Close, Intercom, Stripe and GitHub to the sandbox's fakes.
 
-The taps have these hosts in their code. Python imports this module at every start of the
-environment that it is installed in (`sandbox_redirect.pth`). It does nothing but in Meltano's
-environment `local`, and it is installed nowhere else.
+The taps have these hosts in their code. Python imports this module whenever it starts in the
+virtual environment in which it is installed (`sandbox_redirect.pth`). The module is installed only
+for Meltano's environment `local`, and does nothing in any other.
 """
 
 import os
@@ -19,7 +19,7 @@ PREFIXES = {
 
 
 def rerouted(url: str, port: str) -> str:
-    """The address at the sandbox of what an address at a vendor names; others stay."""
+    """The sandbox's address for a vendor's address; other addresses are returned unchanged."""
     parts = urlsplit(url)
     prefix = PREFIXES.get(parts.hostname or "")
     if prefix is None:
@@ -28,7 +28,7 @@ def rerouted(url: str, port: str) -> str:
 
 
 def install(port: str) -> None:
-    """Reroute whatever `requests` sends from now on."""
+    """Reroute every later request of `requests`."""
     from requests import PreparedRequest
     from requests.adapters import HTTPAdapter
 
@@ -44,5 +44,5 @@ def install(port: str) -> None:
 
 
 if os.environ.get("MELTANO_ENVIRONMENT") == "local":
-    # Without a port, to where nobody listens rather than to the vendor.
+    # Without a port, to an address where nobody listens, never to the vendor.
     install(os.environ.get("SANDBOX_SAAS_PORT", "0"))

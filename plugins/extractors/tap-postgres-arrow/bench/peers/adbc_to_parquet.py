@@ -1,4 +1,4 @@
-"""The least that a columnar road can cost: ADBC's binary COPY, written to one Parquet file."""
+"""The least that a columnar path can cost: ADBC's binary COPY, written to one Parquet file."""
 
 import sys
 

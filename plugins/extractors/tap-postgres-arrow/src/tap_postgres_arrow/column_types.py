@@ -169,10 +169,10 @@ class Field:
 
     Attributes:
         name: the property's name, which is the column's.
-        expression: what stands for it in a select list.
+        expression: its expression in a select list.
         kind: how the value, or each element, travels.
         repeated: whether it is an array of such values.
-        is_json_text: whether it is JSON that somebody else may have written, not Postgres.
+        is_json_text: whether it is JSON text as it was inserted, which Postgres has not rewritten.
     """
 
     name: str

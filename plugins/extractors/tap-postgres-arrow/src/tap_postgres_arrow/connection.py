@@ -125,7 +125,7 @@ REFUSALS = (
     ),
     (
         r"timeout expired|timed out|no route to host|network is unreachable",
-        "no answer: a firewall, or another host",
+        "no answer",
         "Correct {host}, or let the firewall pass this machine; a database in a private network "
         "is reached through `ssh_host`",
     ),

@@ -15,7 +15,7 @@ import pyarrow as pa
 from adbc_driver_postgresql import StatementOptions, dbapi
 
 from tap_postgres_arrow.connection import ENCODING, Connector
-from tap_postgres_arrow.errors import TapError, shortened
+from tap_postgres_arrow.errors import ConnectError, TapError, shortened
 
 OLDEST_VERSION = 13
 # The driver asks for the types once it is connected: that much for both.
@@ -67,7 +67,7 @@ ERRORS = (adbc_driver_manager.Error, pa.ArrowException, OSError)
 
 
 def in_background[Result](work: Callable[[], Result]) -> "Future[Result]":
-    """Do something on a thread that nobody has to wait for.
+    """Do something on a daemon thread, which does not keep the process from ending.
 
     The driver's calls can't be interrupted. A thread that waits for this one's result can: by a
     signal, or when it has waited enough.
@@ -95,7 +95,7 @@ def literal(value: str) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class StreamRef:
     """What a piece of work is about, for errors: a stream's name and its relation's."""
 
     stream: str
@@ -148,7 +148,7 @@ class Database:
 
         Raises:
             TooManyConnectionsError: there are as many as there may be.
-            ConnectError: Postgres can't be reached, or lets nobody in by these settings.
+            ConnectError: Postgres can't be reached, or refuses these settings.
         """
         return Connection(self._connector.connect(_opened, ERRORS), self.user)
 
@@ -200,6 +200,9 @@ class Database:
                 found = in_background(ask).result(ANSWER_SECONDS + LOOK_SECONDS)
             except TooManyConnectionsError:
                 return
+            except ConnectError as error:
+                # Its fix is for settings that have never worked: these have.
+                problem = f"A new connection fails too: {error.problem}."
             except (TapError, TimeoutError) as error:
                 problem = str(error) or "A new connection gets no answer either."
             else:
@@ -208,8 +211,11 @@ class Database:
                 problem = "The server has no such session any more: something on the way lost it."
                 break
         message = (
-            f"Postgres has been silent for more than {SILENT_SECONDS} s. {problem} Run again: what "
-            f"is complete is not read twice."
+            f"Postgres has been silent for more than {SILENT_SECONDS} s. {problem} See whether the "
+            f"server still runs, and what is on the network's way to it: one that forgets idle "
+            f"connections needs a `keepalives_idle` below its limit, and a smaller "
+            f"`tcp_user_timeout` ends a dead one sooner. Run again: what is complete is not read "
+            f"twice."
         )
         raise TapError(message)
 
@@ -227,7 +233,7 @@ class Database:
         if snapshot:
             connection.execute(f"set transaction snapshot {literal(snapshot)}")
         settings = {**SESSION, "statement_timeout": self._statement_timeout}
-        # Until the transaction's end only: behind a pooler, the session isn't ours.
+        # For this transaction only: behind a pooler, other clients share the session.
         locally = [f"set_config({literal(k)}, {literal(v)}, true)" for k, v in settings.items()]
         locally += [
             f"case when current_setting({literal(k)}, true) is not null "
@@ -244,7 +250,7 @@ class Connection:
     """One connection, which is in a transaction from its beginning on.
 
     Attributes:
-        place: what it is used for at the moment, for errors; None while that is no stream.
+        stream_ref: what it is used for at the moment, for errors; None while that is no stream.
         holds_any_bytes: whether a text needn't be UTF-8.
         process: the id of the server's process that serves it.
         heard: when it last answered, on the monotonic clock.
@@ -253,7 +259,7 @@ class Connection:
     def __init__(self, raw: dbapi.Connection, user: str | None) -> None:
         """Wrap a connection of ADBC's."""
         self._raw = raw
-        self.place: Place | None = None
+        self.stream_ref: StreamRef | None = None
         self.holds_any_bytes = False
         self.process = 0
         self.heard = time.monotonic()
@@ -302,7 +308,7 @@ class Connection:
                     except StopIteration:
                         return
                 yield batch
-                # Whoever took it may have taken their time.
+                # The caller may have taken long over the batch.
                 self.heard = time.monotonic()
 
     @property
@@ -342,17 +348,19 @@ class Connection:
         try:
             yield
         except ERRORS as error:
-            raise explained(error, self.place, self._user) from error
+            raise explained(error, self.stream_ref, self._user) from error
 
 
-def explained(error: BaseException, place: Place | None, user: str | None) -> PostgresError:
-    """Return the error that a user sees, with its mend.
+def explained(
+    error: BaseException, stream_ref: StreamRef | None, user: str | None
+) -> PostgresError:
+    """Return the error that a user sees, with its fix.
 
     Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
     """
-    where = f"Stream '{place.stream}'" if place else "Postgres"
-    left_out = place.left_out if place else "leave it out"
-    relation = place.relation if place else "the table"
+    where = f"Stream '{stream_ref.stream}'" if stream_ref else "Postgres"
+    left_out = stream_ref.left_out if stream_ref else "leave it out"
+    relation = stream_ref.relation if stream_ref else "the table"
     state = getattr(error, "sqlstate", None) or ""
     text = reason(error)
     match state:
@@ -360,49 +368,49 @@ def explained(error: BaseException, place: Place | None, user: str | None) -> Po
             reader = (
                 user if re.fullmatch("[a-z_][a-z0-9_]*", user or "") else identifier(user or "…")
             )
-            mend = (
+            fix = (
                 f"Let the tap read it (`grant select on {relation} to {reader}`, and `grant "
                 f"usage on schema …`), or {left_out}; one column with `select: "
                 f"['!<stream>.<column>']`"
             )
         case "42P01" | "42703" | "3F000" if "\\x" in text:
-            mend = (
+            fix = (
                 f"Its name isn't UTF-8, in a database whose encoding is {ANY_BYTES}: rename it, or "
                 f"{left_out}"
             )
         case "42P01" | "42703" | "3F000":
-            mend = f"It was there a moment ago: if it has gone for good, {left_out}; else run again"
+            fix = f"It was there a moment ago: if it has gone for good, {left_out}; else run again"
         case "42704" if "snapshot" in text:
-            mend = "The connection that held this run's snapshot was lost. Run again"
+            fix = "The connection that held this run's snapshot was lost. Run again"
         case "57014" if "statement timeout" in text:
-            mend = "Raise the extractor's `statement_timeout`, which is for one statement"
+            fix = "Raise the extractor's `statement_timeout`, which is for one statement"
         case "40001" | "57014" if "recovery" in text:
-            mend = (
+            fix = (
                 "The replica gave way to its primary. Set `hot_standby_feedback = on` on it, or "
                 "raise its `max_standby_streaming_delay`; then run again"
             )
         case "55P03":
-            mend = (
+            fix = (
                 f"Somebody holds {relation} locked for more than {LOCK_SECONDS} s, a migration "
                 f"perhaps. Run again when it has ended"
             )
         case _ if "pooling mode" in text:  # as PgBouncer says it
-            mend = (
+            fix = (
                 "The tap reads in transactions: connect to Postgres itself, or to a pool whose "
                 "`pool_mode` is `transaction` or `session`"
             )
         case "22023" if "parameter" in text:
-            mend = "Correct that setting of the extractor: `30min`, say, or `0` for no limit"
+            fix = "Correct that setting of the extractor: `30min`, say, or `0` for no limit"
         case _ if state.startswith("22"):
-            mend = (
+            fix = (
                 f"Correct the value, or the view that computes it, at the source; declare another "
                 f"type for the column in the extractor's `schema`; or {left_out}"
             )
         case _ if state.startswith(("08", "57P")) or "connection" in text:
-            mend = "The connection was lost. Run again: what is complete is not read twice"
+            fix = "The connection was lost. Run again: what is complete is not read twice"
         case _:
-            mend = f"If it stays so, {left_out}"
-    return PostgresError(f"{where}: {text}. {mend}.", state)
+            fix = f"If it stays so, {left_out}"
+    return PostgresError(f"{where}: {text}. {fix}.", state)
 
 
 def reason(error: BaseException) -> str:
@@ -411,7 +419,7 @@ def reason(error: BaseException) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    # In whichever language the server speaks.
+    # In the server's language.
     if said := dict(getattr(error, "details", None) or ()).get(b"PG_DIAG_MESSAGE_PRIMARY"):
         return str(said.decode(errors="backslashreplace")).rstrip(".")
     text = str(error)

@@ -47,7 +47,6 @@ class Column:
     source: str
     number: int
     type: PostgresType
-    is_nullable: bool
     description: str | None
 
     @property
@@ -64,7 +63,6 @@ class Relation:
     Attributes:
         schema: the schema that it is in.
         name: its name there.
-        oid: its identity, which a table of the same name that takes its place doesn't have.
         kind: what it is.
         columns: in their order.
         key: the columns of its primary key, or else of a unique index over columns without nulls;
@@ -75,7 +73,6 @@ class Relation:
 
     schema: str
     name: str
-    oid: int
     kind: RelationKind
     columns: tuple[Column, ...]
     key: tuple[str, ...]
@@ -94,7 +91,7 @@ class Relation:
 
     @property
     def source(self) -> str:
-        """Return what stands after FROM: tables that inherit from a table aren't part of it."""
+        """Return the FROM clause: without the tables that inherit from a table."""
         return f"only {self.sql}" if self.kind is RelationKind.TABLE else self.sql
 
     @property
@@ -133,7 +130,6 @@ with recursive domains as (
 types as (
     select
         pg_type.oid,
-        base.oid as base,
         domains.modifier,
         case when base.typcategory = 'A' and base.typelem <> 0 then base.typelem end as element,
         case
@@ -180,7 +176,6 @@ keys as (
 select
     pg_namespace.nspname::text as schema,
     pg_class.relname::text as relation,
-    pg_class.oid::bigint as oid,
     pg_class.relkind::text as kind,
     coalesce(keys.names, '{{}}') as key,
     parts.oids as parts,
@@ -191,7 +186,6 @@ select
     coalesce(types.modifier, pg_attribute.atttypmod) as modifier,
     elements.name as element,
     elements.modifier as element_modifier,
-    not (pg_attribute.attnotnull and {is_checked}) as is_nullable,
     pg_catalog.col_description(pg_class.oid, pg_attribute.attnum) as description
 from pg_catalog.pg_class
 inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
@@ -263,7 +257,6 @@ def _relation(rows: Sequence[dict[str, Any]]) -> Relation:
     return Relation(
         schema=first["schema"],
         name=first["relation"],
-        oid=first["oid"],
         kind=RelationKind(first["kind"]),
         columns=tuple(_columns(rows)),
         key=tuple(first["key"]),
@@ -292,6 +285,5 @@ def _columns(rows: Collection[dict[str, Any]]) -> Iterable[Column]:
             source=row["name"],
             number=row["number"],
             type=PostgresType(row["type"], -1 if modifier is None else modifier, row["element"]),
-            is_nullable=row["is_nullable"],
             description=row["description"],
         )

@@ -8,6 +8,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tap_postgres_arrow.batch_dir import BatchDir, ParquetFiles, writing
 from tap_postgres_arrow.column_types import (
     Field,
     Kind,
@@ -16,7 +17,6 @@ from tap_postgres_arrow.column_types import (
 )
 from tap_postgres_arrow.database import ANY_BYTES
 from tap_postgres_arrow.errors import TapError, shortened
-from tap_postgres_arrow.handover import Handover, ParquetFiles, writing
 from tap_postgres_arrow.output import Output
 
 EXTRACTED_AT = "_sdc_extracted_at"
@@ -56,7 +56,7 @@ class Conversion:
         Args:
             stream: the stream's name.
             fields: its columns.
-            keys: the names of those that tell its rows, for errors.
+            keys: the names of the key columns, which identify a row in errors.
             checks_text: whether a text needn't be UTF-8.
             nullifies: whether a value that doesn't fit becomes null. A key is an error always.
         """
@@ -212,7 +212,7 @@ class Emitter(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give away what is left.
+        """Write and announce what is left.
 
         Raises:
             TapError: the disk is full.
@@ -220,7 +220,7 @@ class Emitter(ABC):
 
     @abstractmethod
     def discard(self) -> None:
-        """Throw away what is left: nothing, after `close`."""
+        """Remove what is left; after `close` there is nothing."""
 
 
 class BatchEmitter(Emitter):
@@ -229,7 +229,7 @@ class BatchEmitter(Emitter):
     Args:
         stream: the stream's name.
         fields: its columns.
-        handover: where files go.
+        batch_dir: where files go.
         send: takes each file's URL.
         metadata: constants for the columns that are named so; none for a file of keys.
     """
@@ -238,7 +238,7 @@ class BatchEmitter(Emitter):
         self,
         stream: str,
         fields: Sequence[Field],
-        handover: Handover,
+        batch_dir: BatchDir,
         send: Callable[[str], None],
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
@@ -248,7 +248,7 @@ class BatchEmitter(Emitter):
         self._constants = {
             name: pa.scalar(value, METADATA[name]) for name, value in (metadata or {}).items()
         }
-        self._handover = handover
+        self._batch_dir = batch_dir
         self._send = send
         self._files: ParquetFiles | None = None
 
@@ -262,7 +262,7 @@ class BatchEmitter(Emitter):
         if self._files is None:
             # Keys, which have no metadata, are announced when they are all there.
             waits = bool(self._constants)
-            self._files = ParquetFiles(self._handover, batch.schema, self._send, waits=waits)
+            self._files = ParquetFiles(self._batch_dir, batch.schema, self._send, waits=waits)
         with writing(self._stream):
             self._files.write(batch)
 

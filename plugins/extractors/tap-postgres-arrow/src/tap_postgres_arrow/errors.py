@@ -13,11 +13,11 @@ class TapError(Exception):
 
 
 class ConnectError(TapError):
-    """The database can't be reached, or lets nobody in by these settings.
+    """The database can't be reached, or refuses these settings.
 
     Attributes:
         problem: what is wrong, and where.
-        fix: what to do; settings stand in backticks.
+        fix: what to do; settings are in backticks.
     """
 
     def __init__(self, problem: str, fix: str) -> None:

@@ -65,7 +65,7 @@ class KeysMessage(Message):
 
 @dataclass
 class IndependentStateMessage(StateMessage):
-    """STATE whose bookmarks say nothing of each other's streams.
+    """STATE in which each stream's bookmark is independent of the others.
 
     If one of them fails in the target, it may keep its own bookmark back and let the others go on.
     The first STATE of a run holds the bookmarks that it began with.

@@ -32,7 +32,7 @@ class Output:
         """Write messages of the SDK's kind, with none of another stream's between them.
 
         Raises:
-            TapError: nobody reads.
+            TapError: the reader of standard output has gone.
         """
         with self._lock:
             self._guarded(lambda: [self._write(message) for message in messages])
@@ -41,7 +41,7 @@ class Output:
         """Write messages as they are, many at a time.
 
         Raises:
-            TapError: nobody reads.
+            TapError: the reader of standard output has gone.
         """
         lines = b"".join(_encode(message) + b"\n" for message in messages).decode()
         with self._lock:

@@ -7,7 +7,7 @@ Rows keep their xmin when they are frozen; that xmin has 32 bits and wraps aroun
 
 Some changes leave xmin alone: a column that is added with a default, a partition that is
 attached, another table that takes the name of this one, another cluster behind the same address.
-The bookmark holds what tells them, and what can't be told apart is read in full.
+The bookmark records what these changes can be recognised by; where they can't, all is read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ Bookmark = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadPlan:
     """What to read of a stream.
 
     Attributes:
@@ -44,13 +44,13 @@ class Reading:
 
     @property
     def is_full(self) -> bool:
-        """Whether what isn't among the rows isn't there any more."""
+        """Whether a row that is missing from what is read was deleted at the source."""
         return self.condition is None
 
 
-def full_table() -> Reading:
+def full_table() -> ReadPlan:
     """Read everything, as every run does."""
-    return Reading({}, None, "FULL_TABLE")
+    return ReadPlan({}, None, "FULL_TABLE")
 
 
 def by_xmin(
@@ -59,7 +59,7 @@ def by_xmin(
     keys: Sequence[str],
     snapshot: Snapshot,
     last: Mapping[str, Any],
-) -> Reading:
+) -> ReadPlan:
     """Read the rows that were written since the last run.
 
     Args:
@@ -78,12 +78,12 @@ def by_xmin(
         "keys": list(keys),
     }
     if unknown := _unknown(bookmark, last, snapshot):
-        return Reading(bookmark, None, unknown)
+        return ReadPlan(bookmark, None, unknown)
     floor = last["replication_key_value"]
     conditions = [written_between(floor, snapshot.next_transaction)]
     if added := sorted(set(relation.parts) - set(last["parts"])):
         conditions.append(f"tableoid in ({', '.join(map(str, added))})")
-    return Reading(bookmark, " or ".join(conditions), f"changed since transaction {floor}")
+    return ReadPlan(bookmark, " or ".join(conditions), f"changed since transaction {floor}")
 
 
 def written_between(floor: int, end: int) -> str:
@@ -101,7 +101,7 @@ def written_between(floor: int, end: int) -> str:
 
 
 def _unknown(bookmark: Bookmark, last: Mapping[str, Any], snapshot: Snapshot) -> str | None:
-    """Return why the last bookmark doesn't tell what has changed; None where it does."""
+    """Return why changes since the last bookmark are unknown; None if they are known."""
     floor = last.get("replication_key_value")
     if last.get("replication_key") != XMIN or not isinstance(floor, int):
         return "first read by xmin"
@@ -138,7 +138,7 @@ def by_column(
     *,
     snapshot: Snapshot,
     overlap: str | None,
-) -> Reading:
+) -> ReadPlan:
     """Read the rows whose replication key is at or past the greatest of the last run.
 
     A time after the snapshot's doesn't count: else a row of the year 2999 would be the last that
@@ -183,20 +183,20 @@ def by_column(
         )
     sql = identifier(key.source)
     if floor is None:
-        return Reading(bookmark, None, f"first read by {key.name}", tuple(warnings))
-    # A bookmark of another extractor's doesn't tell the columns.
+        return ReadPlan(bookmark, None, f"first read by {key.name}", tuple(warnings))
+    # The bookmark of another extractor doesn't list the columns.
     if added := "columns" in last and _added_columns(bookmark, last):
-        return Reading(bookmark, None, added, tuple(warnings))
+        return ReadPlan(bookmark, None, added, tuple(warnings))
     if key.type.name in TIMES and _is_after(floor, key.type, connection, snapshot):
         reason = f"the last run's {key.name}, {floor}, lies in the future: rows may be missing"
         bookmark["replication_key_value"] = greatest["value"]
-        return Reading(bookmark, None, reason, tuple(warnings))
+        return ReadPlan(bookmark, None, reason, tuple(warnings))
     begin = literal(str(floor))
     if overlap is not None:
         begin = f"{begin}::{key.type.name} - {literal(overlap)}::{overlap_type}"
     condition = f"{sql} >= {begin}"
     since = f"{key.name} from {floor}" + (f" less {overlap}" if overlap else "")
-    return Reading(bookmark, condition, since, tuple(warnings))
+    return ReadPlan(bookmark, condition, since, tuple(warnings))
 
 
 def _overlap_type(
@@ -233,7 +233,7 @@ def _greatest(
     Returns:
         Its greatest value, as text: of a time, the greatest that isn't after the snapshot's; in
         how many rows it is null; and in how many it is more than a day after the snapshot's,
-        which is no time zone's doing, with the last of these.
+        more than time zones explain, with the last of these.
     """
     sql = identifier(name)
     greatest, future, last = f"max({sql})", "0::bigint", "null::text"

@@ -1,32 +1,43 @@
 """A stream: what the catalog asks of a relation, and how a run answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn, override
+from typing import Any, NoReturn, override
 
-from singer_sdk import Stream
+from singer_sdk import Stream, Tap
 from singer_sdk.singerlib import Catalog, MetadataMapping
 
 from tap_postgres_arrow.column_types import Field, field_of
-from tap_postgres_arrow.database import Place
+from tap_postgres_arrow.database import StreamRef
 from tap_postgres_arrow.discovery import XMIN, Column, Relation
 from tap_postgres_arrow.emit import METADATA_SCHEMA
 from tap_postgres_arrow.errors import TapError
-
-if TYPE_CHECKING:
-    from tap_postgres_arrow.tap import TapPostgresArrow
 
 
 class PostgresStream(Stream):
     """A table or view, as the catalog selects it."""
 
-    def __init__(self, tap: "TapPostgresArrow", relation: Relation) -> None:
-        """Describe a relation; replicate it by xmin where it can be."""
+    def __init__(
+        self,
+        tap: Tap,
+        relation: Relation,
+        metadata: Mapping[str, Any],
+        sync: Callable[["PostgresStream"], None],
+    ) -> None:
+        """Describe a relation; replicate it by xmin where it can be.
+
+        Args:
+            tap: gives the settings, the catalog and the state.
+            relation: what is read.
+            metadata: what the catalog says of the stream as a whole.
+            sync: returns when the stream has been read.
+        """
         super().__init__(tap, schema=relation.json_schema, name=relation.stream)
         self.relation = relation
-        self.place = Place(relation.stream, relation.sql)
+        self.stream_ref = StreamRef(relation.stream, relation.sql)
         self.primary_keys = relation.key
-        self._tap: TapPostgresArrow = tap
+        self._root_metadata = metadata
+        self._sync = sync
         if relation.has_xmin and relation.key:
             self.replication_key = XMIN
 
@@ -74,7 +85,7 @@ class PostgresStream(Stream):
         if not chosen:
             message = (
                 f"Stream '{self.name}': none of its columns is selected. Select some, or "
-                f"{self.place.left_out}."
+                f"{self.stream_ref.left_out}."
             )
             raise TapError(message)
         return chosen
@@ -108,15 +119,15 @@ class PostgresStream(Stream):
 
     @property
     def detects_deletes(self) -> bool:
-        """Whether rows are looked for that have left the source; a key is needed to tell them."""
-        own = self._tap.stream_metadata.get(self.name, {}).get("detect-deletes")
+        """Whether to look for rows that were deleted at the source; that needs a key."""
+        own = self._root_metadata.get("detect-deletes")
         wanted = self.config["detect_deletes"] if own is None else own
         return bool(wanted and self.primary_keys)
 
     @property
     def replication_key_overlap(self) -> str | None:
         """Return how far before the last run's greatest value to read, as the user says it."""
-        overlap = self._tap.stream_metadata.get(self.name, {}).get("replication-key-overlap")
+        overlap = self._root_metadata.get("replication-key-overlap")
         return None if overlap is None else str(overlap)
 
     def select(self, fields: Sequence[Field], condition: str | None = None) -> str:
@@ -137,8 +148,8 @@ class PostgresStream(Stream):
 
     @override  # type: ignore[misc]
     def sync(self, context: Any = None) -> None:
-        # Final in the SDK, whose way is a dictionary a row.
-        self._tap.extraction.wait_for(self)
+        # Final in the SDK, which handles one dictionary a row.
+        self._sync(self)
 
     @override
     def finalize_state_progress_markers(self, state: dict[str, Any] | None = None) -> None:

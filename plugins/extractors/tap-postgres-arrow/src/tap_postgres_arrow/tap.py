@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from types import FrameType
 from typing import IO, Any, ClassVar, NoReturn, Self, cast, override
 
@@ -17,8 +18,8 @@ from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from tap_postgres_arrow.database import Connection, Database, in_background
 from tap_postgres_arrow.discovery import discover
 from tap_postgres_arrow.errors import SafeLines, TapError
-from tap_postgres_arrow.extraction import Extraction
 from tap_postgres_arrow.streams import PostgresStream
+from tap_postgres_arrow.sync_run import SyncRun
 from tap_postgres_arrow.tokens import BY_PASSWORD, LOGINS
 
 MEBIBYTE = 2**20
@@ -267,6 +268,19 @@ class TapPostgresArrow(Tap):
 
     @classmethod
     @override
+    def cb_config(cls, ctx: Any, param: Any, value: tuple[str, ...]) -> Any:
+        for path in value:
+            if path != "ENV":
+                try:
+                    with Path(path).open(encoding="utf-8") as file:
+                        _read_json(file, "config")
+                except OSError as error:
+                    message = f"The file of `--config`, {path}: {error.strerror}."
+                    raise TapError(message) from None
+        return super().cb_config(ctx, param, value)
+
+    @classmethod
+    @override
     def invoke(  # type: ignore[override]
         cls,
         *,
@@ -307,8 +321,8 @@ class TapPostgresArrow(Tap):
 
     def __exit__(self, *_: object) -> None:
         """Stop what is under way and leave the database."""
-        if "extraction" in self.__dict__:
-            self.extraction.close()
+        if "sync_run" in self.__dict__:
+            self.sync_run.close()
         # One that waits for an answer can't be closed; it goes with the process.
         if "connection" in self.__dict__ and not self.connection.is_waiting:
             self.connection.close()
@@ -325,10 +339,22 @@ class TapPostgresArrow(Tap):
         return self.database.wait(in_background(work), lambda: [connection])
 
     @cached_property
-    def extraction(self) -> Extraction:
+    def sync_run(self) -> SyncRun:
         """Return the run, which begins when it is first asked for."""
         streams = (cast("PostgresStream", stream) for stream in self.streams.values())
-        return Extraction(self, [stream for stream in streams if stream.selected])
+        return SyncRun(
+            [stream for stream in streams if stream.selected],
+            self.database,
+            self.connection,
+            config=self.config,
+            state=self.state,
+            write_message=self.write_message,
+            logger=self.logger,
+        )
+
+    def _sync(self, stream: PostgresStream) -> None:
+        if failure := self.sync_run.wait_for(stream):
+            self.failures.append(failure)
 
     @override
     def discover_streams(self) -> list[PostgresStream]:
@@ -339,7 +365,12 @@ class TapPostgresArrow(Tap):
             where = f"in the schemas {', '.join(schemas)}" if schemas else "that can be read"
             self.logger.warning("The database has no table or view %s.", where)
         self._look_for_missing({relation.stream for relation in relations})
-        return [PostgresStream(self, relation) for relation in relations]
+        return [
+            PostgresStream(
+                self, relation, self.stream_metadata.get(relation.stream, {}), self._sync
+            )
+            for relation in relations
+        ]
 
     def _look_for_missing(self, found: set[str]) -> None:
         """Compare what there is with what the catalog selects and earlier runs have read."""
@@ -361,9 +392,9 @@ class TapPostgresArrow(Tap):
     @override
     def _reset_state_progress_markers(self) -> None:
         # There are none. Each run begins with a STATE, even of no bookmarks: what is said later
-        # is new, and whoever reads can tell.
+        # is new, and the loader can tell.
         self.state.setdefault("bookmarks", {})
-        self.extraction.forget_row_counts()
+        self.sync_run.forget_row_counts()
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:
@@ -383,7 +414,9 @@ def _stream_metadata(catalog: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def _read_json(file: IO[str] | None, option: str, member: str) -> dict[str, Any] | None:
+def _read_json(
+    file: IO[str] | None, option: str, member: str | None = None
+) -> dict[str, Any] | None:
     """Return what a file holds.
 
     Raises:
@@ -397,7 +430,10 @@ def _read_json(file: IO[str] | None, option: str, member: str) -> dict[str, Any]
         message = f"The file of `--{option}`, {file.name}, is no JSON: {error}."
         raise TapError(message) from None
     kind = list if member == "streams" else dict
-    if not isinstance(found, dict) or not isinstance(found.get(member, kind()), kind):
+    if not isinstance(found, dict):
+        message = f"The file of `--{option}`, {file.name}, is none: it holds no object."
+        raise TapError(message)
+    if member and not isinstance(found.get(member, kind()), kind):
         message = f"The file of `--{option}`, {file.name}, is none: it has no `{member}`."
         raise TapError(message)
     return found
@@ -419,6 +455,6 @@ def main() -> None:
         raise
     except TapError as error:
         TapPostgresArrow.logger.critical("%s", error)
-        # Nothing is left to be said to whoever reads; a pipe that broke needs no second complaint.
+        # Nothing is left to write; at exit, Python would report a broken pipe a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

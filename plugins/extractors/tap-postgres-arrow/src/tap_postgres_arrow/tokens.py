@@ -101,7 +101,7 @@ class CloudSqlLogin:
         self._credentials: Any = None
 
     def user_and_token(self, host: str, port: int, user: str) -> tuple[str, str]:  # noqa: ARG002
-        """Return the token at hand, or a new one where it has expired or will in some minutes."""
+        """Return the current token, or a new one if it has expired or will in some minutes."""
         try:
             import google.auth
             from google.auth import exceptions

@@ -95,7 +95,7 @@ class Tunnel:
             message = "`ssh_host` needs asyncssh, which isn't installed"
             fix = "Add the extra to the tap's `pip_url`: `tap-postgres-arrow[ssh]`"
             raise ConnectError(message, fix) from None
-        # It tells of each connection.
+        # It logs each connection.
         logging.getLogger("asyncssh").setLevel(logging.WARNING)
         presented: list[asyncssh.SSHKey] = []
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sandbox.testing.emulator import Emulator
-from sandbox.testing.fixtures import emulator_of_the_session, process_as_it_was
-from sandbox.testing.postgres_server import PostgresServer, running_server
+from local_servers.emulator import Emulator
+from local_servers.fixtures import emulator_of_the_session, process_as_it_was
+from local_servers.postgres_server import PostgresServer, running_server
 
 from .pipeline import Pipeline
 

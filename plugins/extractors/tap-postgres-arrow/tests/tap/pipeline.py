@@ -17,10 +17,10 @@ from unittest.mock import patch
 import psycopg
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
+from local_servers.emulator import PROJECT, Emulator
+from local_servers.loopback import HOST
+from local_servers.postgres_server import PostgresServer
 from psycopg.rows import dict_row
-from sandbox.settings import HOST
-from sandbox.testing.emulator import PROJECT, Emulator
-from sandbox.testing.postgres_server import PostgresServer
 from tap_postgres_arrow.tap import TapPostgresArrow
 from target_bigquery_arrow.target import TargetBigQueryArrow
 

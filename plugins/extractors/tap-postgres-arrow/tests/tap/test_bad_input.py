@@ -1,16 +1,19 @@
-"""What can't be read is a clear error: stream, cause and mend; exit 1, and no state for it."""
+"""What can't be read is a clear error: stream, cause and fix; exit 1, and no state for it."""
 
 import datetime
+import itertools
 import json
 import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tap_postgres_arrow import database
-from tap_postgres_arrow.database import Place, explained, require_version
+from tap_postgres_arrow.database import StreamRef, explained, require_version
 from tap_postgres_arrow.errors import TapError
 from tap_postgres_arrow.tap import TapPostgresArrow
 
@@ -315,5 +318,31 @@ def test_an_old_server() -> None:
 def test_a_pool_that_lends_a_server_for_one_statement_only() -> None:
     # As PgBouncer puts it, under `pool_mode = statement`.
     error = RuntimeError("FATAL: transaction blocks not allowed in statement pooling mode")
-    text = str(explained(error, Place("public-t", '"public"."t"'), "reader"))
+    text = str(explained(error, StreamRef("public-t", '"public"."t"'), "reader"))
     assert "pool_mode` is `transaction` or `session`" in text
+
+
+@pytest.mark.parametrize("option", ["config", "state", "catalog"])
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (b'{"password": hunter2', "is no JSON: Expecting value: line 1 column 14 (char 13)."),
+        (b'["hunter2"]', "is none: it holds no object."),
+        (b'{"password": "hunter2\xff"}', "is no JSON: 'utf-8' codec can't decode byte 0xff"),
+    ],
+)
+def test_a_file_of_an_option_that_cannot_be_read(
+    tmp_path: Path, option: str, text: bytes, error: str
+) -> None:
+    bad, good = tmp_path / "bad.json", tmp_path / "good.json"
+    bad.write_bytes(text)
+    good.write_text("{}")
+    tap = Path(sys.executable).with_name("tap-postgres-arrow")
+    arguments = {"--config": good, f"--{option}": bad}
+    done = subprocess.run(
+        [tap, *itertools.chain(*arguments.items())], capture_output=True, text=True
+    )
+    (line,) = (line for line in done.stderr.splitlines() if "INFO" not in line)
+    assert done.returncode == 1
+    assert f"The file of `--{option}`, {bad}, {error}" in line
+    assert "hunter2" not in line

@@ -27,11 +27,10 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from local_servers.encrypting_proxy import encrypted
+from local_servers.loopback import HOST, free_port
+from local_servers.postgres_server import PostgresServer, running_server
 from psycopg import conninfo, sql
-from sandbox.settings import HOST
-from sandbox.testing import free_port
-from sandbox.testing.encrypting_proxy import encrypted
-from sandbox.testing.postgres_server import PostgresServer, running_server
 from tap_postgres_arrow.connection import Connector, parameters, servers
 from tap_postgres_arrow.database import Connection, Database
 from tap_postgres_arrow.errors import ConnectError

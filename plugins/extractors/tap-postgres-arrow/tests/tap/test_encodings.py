@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sandbox.testing.emulator import Emulator
-from sandbox.testing.postgres_server import PostgresServer
+from local_servers.emulator import Emulator
+from local_servers.postgres_server import PostgresServer
 from tap_postgres_arrow.errors import TapError
 
 from .pipeline import Pipeline

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sandbox.testing.emulator import Emulator
-from sandbox.testing.postgres_server import PostgresServer, running_server
+from local_servers.emulator import Emulator
+from local_servers.postgres_server import PostgresServer, running_server
 
 from .pipeline import Pipeline
 

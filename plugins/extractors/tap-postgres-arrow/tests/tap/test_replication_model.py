@@ -19,8 +19,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sandbox.testing.emulator import Emulator
-from sandbox.testing.postgres_server import PostgresServer
+from local_servers.emulator import Emulator
+from local_servers.postgres_server import PostgresServer
 
 from .pipeline import Pipeline
 
@@ -111,7 +111,7 @@ def machine(new_pipeline: Callable[[], Pipeline]) -> type[RuleBasedStateMachine]
             self.is_whole = not self.is_whole
 
         def end_all(self) -> None:
-            """Let no transaction stand in the way of what locks a whole table."""
+            """End the transactions that would block what locks a whole table."""
             while self.open:
                 _, connection = self.open.popitem()
                 connection.execute("commit")

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sandbox.testing.emulator import Emulator
-from sandbox.testing.postgres_server import PostgresServer, running_server
+from local_servers.emulator import Emulator
+from local_servers.postgres_server import PostgresServer, running_server
 from tap_postgres_arrow.replication import XMIN_RANGE, written_between
 
 from .pipeline import Pipeline

@@ -240,7 +240,7 @@ class TemporaryFiles:
 
 
 def _is_handed_over(path: Path) -> bool:
-    """Tell whether a path is a file of this user's in a private folder of a tap's."""
+    """Tell whether a path is this user's file in a tap's private folder."""
     try:
         file, folder = path.lstat(), path.parent.lstat()
     except (OSError, ValueError):

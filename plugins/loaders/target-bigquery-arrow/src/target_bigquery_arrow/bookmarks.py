@@ -1,4 +1,4 @@
-"""Which streams a STATE speaks of: those whose bookmarks have moved since the one before.
+"""Which streams a STATE is about: those whose bookmarks have changed since the one before.
 
 A STATE comes out once the rows that it stands for are committed. It stands for no row of a stream
 whose bookmark is as it was: the next run begins there, and reads such rows again.

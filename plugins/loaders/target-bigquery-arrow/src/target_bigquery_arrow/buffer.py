@@ -97,7 +97,7 @@ class StreamBuffer:
         return size
 
     def spill(self) -> None:
-        """Convert the records at hand and write them to the file.
+        """Convert the buffered records and write them to the file.
 
         Raises:
             LoadError: a value doesn't fit its type, a key is null, or the disk is full.

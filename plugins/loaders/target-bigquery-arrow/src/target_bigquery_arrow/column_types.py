@@ -46,7 +46,7 @@ class Kind(StrEnum):
 NUMERIC_KINDS = (Kind.INT64, Kind.NUMERIC, Kind.BIGNUMERIC, Kind.FLOAT64)
 TEXT_KINDS = (Kind.STRING, Kind.TIMESTAMP, Kind.DATE, Kind.TIME, Kind.BYTES)
 
-# How a value of each kind stands in the Parquet files of the RECORD path. Three kinds travel as
+# How a value of each kind is written to the Parquet files of the RECORD path. Three kinds travel as
 # text and get their type in SQL: load jobs refuse Parquet into JSON; BIGNUMERIC is wider than most
 # Parquet readers allow for; and the local emulator can't load BYTES.
 ARROW_TYPES: Mapping[Kind, pa.DataType] = {
@@ -243,7 +243,7 @@ def to_arrow(values: Sequence[Any], column: ColumnType) -> pa.Array:
     """
     if not column.repeated:
         return _to_arrow(values, column.kind)
-    # BigQuery doesn't tell a null array from an empty one.
+    # BigQuery doesn't distinguish a null array from an empty one.
     lists = [value or [] for value in values]
     offsets = [0, *itertools.accumulate(map(len, lists))]
     items = _to_arrow(list(itertools.chain.from_iterable(lists)), column.kind)

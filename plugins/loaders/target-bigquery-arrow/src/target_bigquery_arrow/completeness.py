@@ -24,6 +24,8 @@ from typing import Any
 
 import msgspec
 
+from target_bigquery_arrow.bookmarks import PROGRESS
+
 # What a bookmark of a stream that is read in full may hold. Sources: the Singer SDK's
 # `singer_sdk/helpers/_state.py`, and the FULL_TABLE streams of singer-python's taps.
 OF_A_FULL_READ = {"initial_full_table_complete", "version"}
@@ -89,14 +91,14 @@ class Vouched:
     early: set[str] = field(default_factory=set)
 
     def counts(self, stream: str, records: int) -> bool:
-        """Return whether a version of a stream, after so many records, tells of its end."""
+        """Return whether a version of a stream, after so many records, proves that it was read."""
         if not records:
             self.early.add(stream)
         return not self.early
 
 
 @dataclass
-class Extraction:
+class ExtractorReport:
     """What the messages so far say of the whole run.
 
     Attributes:
@@ -144,7 +146,7 @@ class Extraction:
         bookmarks = state.get("bookmarks", {}) if isinstance(state, dict) else None
         if not isinstance(bookmarks, dict):
             return "the last STATE has no `bookmarks` by stream"
-        if state.get("currently_syncing") is not None:
+        if state.get(PROGRESS) is not None:
             return "the last STATE says that a stream is still being synced"
         if resumed := sorted(
             name for name, mark in bookmarks.items() if not _is_of_full_read(mark)

@@ -10,7 +10,7 @@ import msgspec
 
 from target_bigquery_arrow.column_types import Kind
 from target_bigquery_arrow.drift import SchemaDrift
-from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.errors import LoadError, NullKeyError
 from target_bigquery_arrow.layout import METADATA, Column, Layout
 from target_bigquery_arrow.logs import shown
 from target_bigquery_arrow.messages import too_deep
@@ -158,9 +158,9 @@ def report_unknown(layout: Layout, unknown: Collection[str], drift: SchemaDrift)
     logger.warning("%s Until then they are left out.", message)
 
 
-def null_key(layout: Layout, column: Column, nulls: int, rows: int) -> LoadError:
-    """Return the error for a key that isn't there in every record."""
-    return LoadError(
+def null_key(layout: Layout, column: Column, nulls: int, rows: int) -> NullKeyError:
+    """Return the error for a key that some record lacks."""
+    return NullKeyError(
         f"Stream '{layout.stream}': key property '{column.property}' is missing or null in {nulls} "
         f"of {rows} records. A key must be there in every record: choose another with "
         f"`table-key-properties` in the extractor's `metadata`."

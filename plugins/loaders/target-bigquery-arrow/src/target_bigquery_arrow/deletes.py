@@ -88,7 +88,13 @@ def delete_older_versions(
     if layout.keys:
         _guard(table, gone, live, max_delete_fraction)
     else:  # each version is a copy of the whole: has it shrunk?
-        _guard(table, max(0, gone - (live - gone)), gone, max_delete_fraction)
+        before, now = gone, live - gone
+        if before - now > max_delete_fraction * before:
+            # Runs that broke off may have left copies of their own.
+            ((before,),) = table.rows(
+                statements.count_largest_older(table.target, version, layout), "count_largest_older"
+            )
+        _guard(table, before - now, before, max_delete_fraction)
     if gone:
         deleted = 0
         for where in _where(table, [part[2:] for part in parts if part[1]]):

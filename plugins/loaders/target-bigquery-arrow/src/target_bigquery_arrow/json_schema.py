@@ -1,4 +1,4 @@
-"""JSON Schema as taps write it, brought to the few forms that types are read from.
+"""JSON Schema as taps write it, reduced to the few forms that types are read from.
 
 References within the schema are followed, `allOf` is merged, and what has no `type` gets the one
 that its other keywords tell. What can't be told says nothing: its column is JSON.
@@ -80,7 +80,7 @@ class _Resolver:
         return _typed(rules)
 
     def _target(self, reference: str) -> object:
-        """Return what a reference points to; nothing where that is elsewhere, or not there."""
+        """Return what a reference points to; nothing where that is elsewhere or missing."""
         document, _, pointer = reference.partition("#")
         found: object = self._root
         if document or (pointer and not pointer.startswith("/")):

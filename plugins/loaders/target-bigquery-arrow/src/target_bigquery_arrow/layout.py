@@ -68,7 +68,7 @@ class Layout:
 
     @property
     def key_label(self) -> str:
-        """Return what tells this key from every other, as a label's value may be."""
+        """Return an identifier of this key that is a valid value of a label."""
         names = "\n".join(sorted(key.lower() for key in self.keys))
         return hashlib.sha256(names.encode()).hexdigest()[:16] if self.keys else "none"
 

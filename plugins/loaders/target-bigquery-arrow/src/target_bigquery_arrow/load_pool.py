@@ -6,7 +6,7 @@ from threading import BoundedSemaphore
 
 
 class LoadPool:
-    """Run some work in the background, so much at a time; whoever brings more has to wait."""
+    """Runs work in the background, so much at a time; submitting more blocks."""
 
     def __init__(self, limit: int) -> None:
         self._slots = BoundedSemaphore(limit)

@@ -21,7 +21,7 @@ def shown(text: object, longest: int = LONGEST_LINE) -> str:
 
 
 class SafeLogRecord(logging.LogRecord):
-    """A log record of one line, whoever writes it and whatever handler it goes to."""
+    """A log record of one line, for every logger and handler."""
 
     def getMessage(self) -> str:  # noqa: N802  the standard library's name
         """Return the message as it can be shown."""

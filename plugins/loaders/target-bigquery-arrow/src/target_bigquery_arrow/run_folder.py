@@ -21,11 +21,11 @@ class RunFolder:
     """
 
     def __init__(self) -> None:
-        """Make the folder, and clear away those of runs that were killed."""
+        """Make the folder, and remove those of runs that were killed."""
         for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
             _remove_if_abandoned(folder)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        # Locked before it bears its name: without one, nobody takes the folder for abandoned.
+        # Locked before it is renamed: another run would take an unlocked folder for abandoned.
         unnamed = self.path / f"{OWNER}.new"
         self._owner = unnamed.open("w")
         fcntl.flock(self._owner, fcntl.LOCK_EX)
@@ -38,7 +38,7 @@ class RunFolder:
 
 
 def _remove_if_abandoned(folder: Path) -> None:
-    """Remove a folder whose owner is dead: its lock is free, which it leaves to nobody."""
+    """Remove a folder if its owner has ended: its lock is free then."""
     with contextlib.suppress(OSError), _lock_of(folder) as owner:
         fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder)

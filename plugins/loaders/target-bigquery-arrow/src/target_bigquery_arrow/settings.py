@@ -8,6 +8,16 @@ from target_bigquery_arrow.drift import SchemaDrift
 
 MEBIBYTE = 2**20
 
+# Meltano can't hand on a decimal; a variable of the environment comes as text.
+FRACTION = th.CustomType(
+    {
+        "type": ["number", "string"],
+        "minimum": 0,
+        "maximum": 1,
+        "pattern": r"^(0|1|0?\.[0-9]+|1\.0+)$",
+    }
+)
+
 SETTINGS: dict[str, Any] = th.PropertiesList(
     th.Property(
         "project",
@@ -68,7 +78,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
     ),
     th.Property(
         "max_delete_fraction",
-        th.NumberType(minimum=0, maximum=1),
+        FRACTION,
         default=0.5,
         description=(
             "How much of a table's live rows may go in one run; if more would, none does and the "

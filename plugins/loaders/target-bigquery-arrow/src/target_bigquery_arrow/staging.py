@@ -41,7 +41,7 @@ class StagingTable:
         name: its name, without the dataset.
         columns: its columns.
         expressions: what each column of the target is made from.
-        in_order: whether `_sdc_sequence` tells which of two rows with one key is the later.
+        in_order: whether `_sdc_sequence` says which of two rows with the same key is the later.
         rows: how many rows have been loaded into it.
         size: the bytes of the files that they came from.
     """

@@ -19,7 +19,7 @@ def _quoted(names: Iterable[str]) -> list[str]:
 
 
 def _alias(name: str, columns: Iterable[str]) -> str:
-    """Return an alias that is none of the columns."""
+    """Return an alias that no column has as its name."""
     taken = {column.lower() for column in columns}
     while name in taken:
         name += "_"
@@ -205,6 +205,17 @@ def count_older(
     return f"""select {columns}, {_bounds(value, older)}
 {source}
 group by {partitioning.bucket(value, layout.types[partitioning.column].kind)}"""
+
+
+def count_largest_older(target: str, version: int, layout: Layout) -> str:
+    """Count the live rows of that version, of those that are older than one, which has the most."""
+    alias = _alias("target", layout.types)
+    return f"""select count(*)
+from `{target}` as {alias}
+where {alias}.`{DELETED_AT}` is null and {_older(alias, version)}
+group by {alias}.`{TABLE_VERSION}`
+order by count(*) desc
+limit 1"""
 
 
 def activate_version(

@@ -365,7 +365,7 @@ class Stream:
         return self.completeness.version is not None or self._keys_are_stale
 
     def abandon(self) -> None:
-        """Let go of the rows at hand: the stream has failed."""
+        """Drop the buffered rows: the stream has failed."""
         if not self.is_unprepared:
             self._buffer.discard()
         self._staged = []
@@ -627,7 +627,7 @@ class Stream:
         return where, parts[0][2] if parts else 0
 
     def _check_order(self, staged: StagingTable, distinct: int) -> None:
-        """Say so where nothing tells which of two rows with one key is the later."""
+        """Warn if nothing says which of two rows with the same key is the later."""
         if distinct < staged.rows and not staged.in_order:
             logger.warning(
                 "Stream '%s': %d rows share a key with another of the same files, which don't "

@@ -1,6 +1,7 @@
 """The Singer target: messages in, committed rows and then their state out."""
 
 import contextlib
+import json
 import logging
 import os
 import secrets
@@ -28,9 +29,9 @@ from target_bigquery_arrow.batches import (
     local_paths,
 )
 from target_bigquery_arrow.bookmarks import Bookmarks
-from target_bigquery_arrow.completeness import Extraction, Vouched, listed
+from target_bigquery_arrow.completeness import ExtractorReport, Vouched, listed
 from target_bigquery_arrow.drift import SchemaDrift
-from target_bigquery_arrow.errors import LoadError, RunError, StreamsError
+from target_bigquery_arrow.errors import LoadError, RunError, StreamsError, UnknownStreamError
 from target_bigquery_arrow.json_schema import resolved
 from target_bigquery_arrow.layout import layout_of
 from target_bigquery_arrow.load_pool import LoadPool
@@ -110,7 +111,7 @@ class TargetBigQueryArrow(Target):
         self._bookmarks = Bookmarks()
         # What failed: a stream by its table, or by its name where it has come to none.
         self._failures: dict[Stream | str, LoadError] = {}
-        self._extraction = Extraction()
+        self._report = ExtractorReport()
         self._vouched = Vouched()
         self._pending_bytes = 0
         self._committed_at = time.monotonic()
@@ -147,6 +148,14 @@ class TargetBigQueryArrow(Target):
 
     @classmethod
     @override
+    def cb_config(cls, ctx: Any, param: Any, value: tuple[str, ...]) -> Any:
+        for path in value:
+            if path != "ENV":
+                _require_settings(Path(path))
+        return super().cb_config(ctx, param, value)
+
+    @classmethod
+    @override
     def invoke(
         cls, *, about: bool = False, about_format: str | None = None, **options: Any
     ) -> None:
@@ -164,7 +173,7 @@ class TargetBigQueryArrow(Target):
         """Leave no lock and no file behind, however the run has ended."""
         try:
             if isinstance(error, LoadError) and self._states:
-                # What came before the message that failed is none the worse for it.
+                # Messages before the one that failed are loaded all the same.
                 with contextlib.suppress(LoadError):
                     self.commit()
         finally:
@@ -181,7 +190,7 @@ class TargetBigQueryArrow(Target):
     def _process_schema_message(self, message: Any) -> None:
         schema: Schema = message
         name = schema.stream
-        self._extraction.hear(name)
+        self._report.hear(name)
         if self._schemas.get(name) == schema or name in self._failures:
             return
         if self._dataset is None:
@@ -284,7 +293,7 @@ class TargetBigQueryArrow(Target):
     @override
     def _process_state_message(self, message: Any) -> None:
         state: State = message
-        self._extraction.state(bytes(state.value))
+        self._report.state(bytes(state.value))
         for name in self._bookmarks.moved(state, self._routes.keys()):
             for _, stream in self._routes[name]:
                 stream.is_awaited |= stream.is_uncommitted
@@ -304,16 +313,16 @@ class TargetBigQueryArrow(Target):
     def _process_activate_version_message(self, message: Any) -> None:
         activation: ActivateVersion | Completed = message
         if isinstance(activation, Completed):
-            self._extraction.complete(self._records)
+            self._report.complete(self._records)
             return
         if not self.config["process_activate_version_messages"]:
             return
         routes = self._streams_named(activation.stream, "ACTIVATE_VERSION")
-        self._extraction.hear(activation.stream, in_full=True)
+        self._report.hear(activation.stream, in_full=True)
         limit = activation.max_delete_fraction
         for _, stream in routes:
             stream.max_delete_fraction = (
-                self.config["max_delete_fraction"] if limit is None else limit
+                float(self.config["max_delete_fraction"]) if limit is None else limit
             )
             vouched = self.config["version_follows_records"] and self._vouched.counts(
                 activation.stream, stream.completeness.records
@@ -333,7 +342,7 @@ class TargetBigQueryArrow(Target):
             self._process_unreadable(files)
             return
         routes = self._streams_named(files.stream, "BATCH" if isinstance(files, Batch) else "KEYS")
-        self._extraction.hear(files.stream)
+        self._report.hear(files.stream)
         for stream in self._streams.values():
             with self._failing(stream):
                 stream.check()
@@ -434,13 +443,13 @@ class TargetBigQueryArrow(Target):
 
     def _find_deletes(self) -> None:
         """Mark, or remove, what has gone from streams that were read in full; say of which not."""
-        waiting = [stream for stream in self._streams.values() if stream.has_open_version]
-        reason = self._extraction.objection(self._records)
+        waiting = self._with_open_versions()
+        reason = self._report.objection(self._records)
         if reason is None:
             for stream in waiting:
                 stream.completeness.complete()
             self._for_each_stream(Stream.activate_version)
-            waiting = [stream for stream in waiting if stream.has_open_version]
+            waiting = self._with_open_versions()
             reason = "records came after the proof of their end, or with another version"
         if waiting:
             self.logger.warning(
@@ -449,6 +458,13 @@ class TargetBigQueryArrow(Target):
                 listed(stream.layout.stream for stream in waiting),
                 reason,
             )
+
+    def _with_open_versions(self) -> list[Stream]:
+        return [
+            stream
+            for stream in self._streams.values()
+            if stream.has_open_version and stream not in self._failures
+        ]
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> NoReturn:
@@ -585,7 +601,7 @@ class TargetBigQueryArrow(Target):
                 f"{message_type} for stream '{name}' came before its SCHEMA. That is a fault of "
                 f"the extractor: report it there, or try another release of it."
             )
-            self._fail(name, LoadError(message))
+            self._fail(name, UnknownStreamError(message))
             routes = []
         if any(stream.is_unprepared for _, stream in routes):
             for _, stream in routes:
@@ -593,6 +609,24 @@ class TargetBigQueryArrow(Target):
                     stream.prepare()
             routes = self._routes[name]
         return routes
+
+
+def _require_settings(path: Path) -> None:
+    """See that a file of `--config` can be read. The error repeats nothing of it: it holds secrets.
+
+    Raises:
+        LoadError: it can't.
+    """
+    try:
+        if isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+            return
+        problem = "it holds no object"
+    except OSError as error:
+        problem = str(error.strerror)
+    except (ValueError, RecursionError) as error:
+        problem = f"it is no JSON ({error})"
+    message = f"The file of `--config`, {path}, can't be read: {problem}."
+    raise LoadError(message)
 
 
 def _unknown_format(message: Batch | Keys) -> LoadError:

@@ -113,7 +113,7 @@ class TableInfo:
     def has_key(self, layout: Layout) -> bool:
         """Return whether the table's rows have a layout's key.
 
-        Older releases noted nothing: then what the table is clustered by tells it.
+        Older releases noted nothing: then it is what the table is clustered by.
         """
         if self.key_label:
             return self.key_label == layout.key_label
@@ -159,7 +159,7 @@ class Warehouse:
 
     Args:
         project: the project that owns the dataset and pays for the jobs.
-        dataset: the dataset that the tables go to; made when it isn't there.
+        dataset: the dataset that the tables go to; made if it is missing.
         location: the dataset's location, e.g. `EU`.
         api_endpoint: another address of the API, e.g. a local emulator's.
         anonymous: send no credentials, for an emulator.
@@ -201,7 +201,7 @@ class Warehouse:
 
     @property
     def namespace(self) -> str:
-        """Return what tells this dataset from every other, for locks."""
+        """Return an identifier of this dataset, for locks."""
         return f"{self.address}/{self.dataset}"
 
     def stop_retrying(self) -> None:
@@ -367,7 +367,7 @@ class Warehouse:
         )
 
     def create_staging_table(self, name: str, columns: Mapping[str, ColumnType]) -> None:
-        """Make a staging table, which goes by itself if nobody drops it."""
+        """Make a staging table, which expires if it is not dropped."""
         table = bigquery.Table(f"{self.dataset}.{name}", schema=_fields(columns))
         lifetime = datetime.timedelta(days=STAGING_DAYS)
         table.expires = datetime.datetime.now(datetime.UTC) + lifetime
@@ -471,7 +471,7 @@ class Warehouse:
         return int(found.num_rows or 0)
 
     def drop_table(self, table: str) -> None:
-        """Drop a table; it is no error if there is none."""
+        """Drop a table if it exists."""
         self._call(
             f"table {self.dataset}.{table}",
             lambda: self._client.delete_table(
@@ -576,7 +576,7 @@ class Warehouse:
             raise RunError(message) from error
 
     def _unreachable(self, what: str, error: BaseException) -> LoadError:
-        # It has had its time: whatever else waits for it need not wait as long again.
+        # The time is used up: other calls that wait for it do not wait as long again.
         self.stop_retrying()
         host = urlsplit(self.address).netloc
         return RunError(

@@ -3,8 +3,8 @@
 import uuid
 
 import pytest
-from sandbox.testing.emulator import Emulator
-from sandbox.testing.fixtures import (
+from local_servers.emulator import Emulator
+from local_servers.fixtures import (
     emulator_of_the_session,
     googlesql_of_the_session,
     process_as_it_was,

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
-from sandbox.testing.emulator import PROJECT, Emulator
+from local_servers.emulator import PROJECT, Emulator
 from target_bigquery_arrow.target import TargetBigQueryArrow, main
 
 METADATA_PREFIX = "_sdc_"
@@ -72,7 +72,7 @@ def parquet(directory: Path, columns: Any, **options: Any) -> Path:
     return path
 
 
-def handover(directory: Path) -> Path:
+def batch_dir(directory: Path) -> Path:
     """The private folder in which a tap hands files over."""
     folder = directory / "tap-test-abc_1234"
     folder.mkdir(mode=0o700)

@@ -18,8 +18,8 @@ from .driver import (
     Loader,
     Message,
     activate,
+    batch_dir,
     files,
-    handover,
     lines,
     parquet,
     read_states,
@@ -362,7 +362,7 @@ def test_messages_that_make_no_sense(
 def test_temporary_files_are_gone_once_they_are_loaded_and_other_files_stay(
     loader: Loader, tmp_path: Path
 ) -> None:
-    folder = handover(tmp_path)
+    folder = batch_dir(tmp_path)
     run = loader.start()
     assert run.stdin
     temporary = notes(folder, (1, "a"), temporary=True)
@@ -377,7 +377,7 @@ def test_temporary_files_are_gone_once_they_are_loaded_and_other_files_stay(
 def test_only_files_in_a_private_folder_of_a_tap_are_ever_removed(
     loader: Loader, tmp_path: Path
 ) -> None:
-    folder = handover(tmp_path)
+    folder = batch_dir(tmp_path)
     mine = parquet(tmp_path, {"id": [1]})
     link = folder / "1.parquet"
     link.symlink_to(mine)
@@ -399,7 +399,7 @@ def test_only_files_in_a_private_folder_of_a_tap_are_ever_removed(
 def test_a_failure_leaves_no_temporary_file_but_one_that_cannot_be_read(
     loader: Loader, tmp_path: Path
 ) -> None:
-    folder = handover(tmp_path)
+    folder = batch_dir(tmp_path)
     good, bad, later = (notes(folder, (n, "a"), temporary=True) for n in (1, 2, 3))
     damaged = Path.from_uri(bad["manifest"][0])
     damaged.write_bytes(b"somebody's")
@@ -412,7 +412,7 @@ def test_a_failure_leaves_no_temporary_file_but_one_that_cannot_be_read(
 def test_temporary_files_do_not_outlive_sigterm(loader: Loader, tmp_path: Path) -> None:
     run = loader.start()
     assert run.stdin
-    folder = handover(tmp_path)
+    folder = batch_dir(tmp_path)
     paths = [parquet(folder, {"id": [number]}) for number in range(50)]
     run.stdin.write(lines([THINGS, files("BATCH", "things", *paths, temporary=True)]))
     run.stdin.flush()
@@ -429,7 +429,7 @@ def test_a_run_that_is_killed_after_staging_is_repaired_by_the_next(
 ) -> None:
     run = loader.start()
     assert run.stdin
-    again, path = parquet(tmp_path, {"id": [1, 2]}), parquet(handover(tmp_path), {"id": [1, 2]})
+    again, path = parquet(tmp_path, {"id": [1, 2]}), parquet(batch_dir(tmp_path), {"id": [1, 2]})
     run.stdin.write(lines([THINGS, files("BATCH", "things", path, temporary=True)]))
     run.stdin.flush()
     wait_until(lambda: not path.exists())

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sandbox.testing.billing import Partition, TableSizes, billed, processed, table_sizes
+from local_servers.billing import Partition, TableSizes, billed, processed, table_sizes
 
 from .driver import Loader, record, schema
 

@@ -11,8 +11,8 @@ from .driver import (
     Loader,
     Message,
     activate,
+    batch_dir,
     files,
-    handover,
     parquet,
     read_states,
     record,
@@ -101,6 +101,18 @@ def test_rows_of_the_same_run_count_as_live(loader: Loader, tmp_path: Path) -> N
     assert ids(loader) == [3, 4]
 
 
+def test_rows_after_the_keys_make_them_void(
+    loader: Loader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader.load(SCHEMA, batch(tmp_path, 1, 2, 3))
+    loader.load(SCHEMA, keys(tmp_path, 1, 2), batch(tmp_path, 4), state(1))
+    assert ids(loader) == [1, 2, 3, 4]
+    (warning,) = (line for line in caplog.messages if "counts as deleted" in line)
+    assert warning.startswith("No row of 'things' counts as deleted")
+    loader.load(SCHEMA, keys(tmp_path, 1, 2, 4), state(2))
+    assert ids(loader) == [1, 2, 4]
+
+
 def test_a_stream_that_the_guard_stops_keeps_back_no_state_but_its_own(
     loader: Loader, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,7 +158,7 @@ def test_keys_that_the_table_lacks_are_reported(
 
 def test_the_setting_turns_it_off(loader: Loader, tmp_path: Path) -> None:
     loader.settings["process_activate_version_messages"] = False
-    folder = handover(tmp_path)
+    folder = batch_dir(tmp_path)
     message = keys(folder, 1) | {"temporary": True}
     loader.load(SCHEMA, batch(tmp_path, 1, 2), message)
     assert ids(loader) == [1, 2]

@@ -1,4 +1,4 @@
-"""What can go wrong is one clear error, exit code 1, and no state for rows that aren't there."""
+"""What can go wrong is one clear error, exit code 1, and no state for rows that are missing."""
 
 import json
 import os
@@ -8,20 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from sandbox.testing import free_port
-from sandbox.testing.emulator import running_emulator
+from local_servers.emulator import running_emulator
+from local_servers.loopback import free_port
 from target_bigquery_arrow import table
 from target_bigquery_arrow.errors import LoadError
-from target_bigquery_arrow.target import TargetBigQueryArrow
+from target_bigquery_arrow.target import TargetBigQueryArrow, main
 
 from .driver import (
     Loader,
     Message,
     activate,
+    batch_dir,
     files,
-    handover,
     lines,
     parquet,
     read_states,
@@ -82,7 +83,7 @@ def test_bad_input(
     assert error in log
     assert "Traceback" not in log
     (line,) = [line for line in log.splitlines() if error in line]
-    assert line.endswith("."), "the error is one line, with its mend"
+    assert line.endswith("."), "the error is one line, with its fix"
     if not any(isinstance(message, dict) and message["type"] == "STATE" for message in pipe):
         assert not loader.tables(), "something is half-loaded"
 
@@ -122,6 +123,30 @@ def test_bad_settings(
     assert output == ""
     assert error in log
     assert "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (b'{"password": hunter2', "it is no JSON (Expecting value: line 1 column 14 (char 13))."),
+        (b'["hunter2"]', "it holds no object."),
+        (b'{"password": "hunter2\xff"}', "it is no JSON ('utf-8' codec can't decode byte 0xff"),
+        (None, "No such file or directory."),
+    ],
+)
+def test_a_file_of_settings_that_cannot_be_read(
+    tmp_path: Path, text: bytes | None, error: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.json"
+    if text:
+        config.write_bytes(text)
+    arguments = ["target-bigquery-arrow", "--config", str(config)]
+    with patch.object(sys, "argv", arguments), pytest.raises(SystemExit, match="1"):
+        main()
+    _, log = capfd.readouterr()
+    (line,) = log.splitlines()
+    assert f"The file of `--config`, {config}, can't be read: {error}" in line
+    assert SECRET not in line
 
 
 @pytest.mark.parametrize(
@@ -267,7 +292,7 @@ def test_files_are_private(loader: Loader) -> None:
 def test_every_stream_is_loaded_that_can_be_and_every_failure_is_named(
     loader: Loader, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    folder = handover(tmp_path)
+    folder = batch_dir(tmp_path)
     bad = schema("bad", {"Name": {"type": "string"}, "name": {"type": "string"}}, keys=())
     damaged = parquet(folder, {"id": [1]})
     damaged.write_bytes(b"")

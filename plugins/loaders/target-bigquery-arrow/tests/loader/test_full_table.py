@@ -54,6 +54,25 @@ def test_without_a_key_the_newest_version_is_what_is_there(loader: Loader) -> No
     assert ids(loader) == [1, 1, 2]
 
 
+def test_copies_that_broken_off_runs_have_left_are_no_rows_that_the_source_has_lost(
+    loader: Loader,
+) -> None:
+    keyless = schema(STREAM, ID, keys=())
+
+    def read(version: int, *ids: int) -> list[Message]:
+        proof = activate(STREAM, version, max_delete_fraction=0.5)
+        return [keyless, *rows(version, *ids), proof, state({})]
+
+    loader.load(*read(1, 1, 2, 3, 4))
+    for version, last in ((2, 4), (3, 4), (4, 2)):
+        loader.load(keyless, *rows(version, *range(1, last + 1)))
+    loader.load(*read(5, 1, 2, 3))
+    assert ids(loader) == [1, 2, 3]
+    for version in (6, 7):
+        with pytest.raises(LoadError, match="2 of its 3 live rows are no longer in the source"):
+            loader.load(*read(version, 1))
+
+
 def test_a_tap_of_the_sdk_deletes_nothing_by_itself_whatever_comes_last(
     loader: Loader, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -121,13 +140,20 @@ def test_the_user_can_vouch_for_a_tap_unless_it_is_seen_to_send_versions_early(
     assert ids(loader) == [1]
 
 
-def test_the_guard_of_the_loader_holds_for_taps_that_send_none(loader: Loader) -> None:
+def test_the_guard_of_the_loader_holds_for_taps_that_send_none(
+    loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
     loader.load(*full_read(1, 1, 2, 3))
     with pytest.raises(LoadError, match=r"2 of its 3 live rows .* `max_delete_fraction` \(0.5\)"):
         loader.load(*sdk_read(2, 1), completed())
     with pytest.raises(LoadError, match=r"`max_delete_fraction` \(0.1\)"):
         loader.load(*full_read(3, 1, 2, limit=0.1))
     assert ids(loader) == [1, 2, 3]
+    assert "counts as deleted" not in caplog.text, "there was proof"
+    # As Meltano hands on what a variable of the environment says.
+    loader.settings["max_delete_fraction"] = "0.7"
+    loader.load(*sdk_read(4, 1), completed())
+    assert ids(loader) == [1]
     loader.load(*sdk_read(4, 1, 2), completed())
     assert ids(loader) == [1, 2]
 

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from target_bigquery_arrow import completeness
 from target_bigquery_arrow import target as module
-from target_bigquery_arrow.completeness import Completeness, Extraction
+from target_bigquery_arrow.completeness import Completeness, ExtractorReport
+from target_bigquery_arrow.stream import Counts, Stream
 from target_bigquery_arrow.target import TargetBigQueryArrow
 
 from .driver import Message, activate, completed, lines, record, schema, state
@@ -35,6 +36,7 @@ PARENTS, CHILDREN, OTHERS = STREAMS = ("parents", "children", "others")
 PROPERTIES = {"id": {"type": "integer"}}
 WHOLE = dict.fromkeys(STREAMS, True)
 EXIT_0, COMPLETED, BREAKS_OFF, SIGTERM = ("exit 0", "COMPLETED", "breaks off", "SIGTERM")
+GIVES_UP = "gives up with exit code 0"
 PARENTS_OF_A_RUN = st.sets(st.integers(1, 4), max_size=3)
 TAPS = ("ours", "ours by keys", "sdk", "singer-python", "anything")
 type Source = dict[str, set[int]]
@@ -57,39 +59,31 @@ class Tables:
         self.deleted[stream] |= gone
 
 
-class MemoryStream:
-    """`Stream`, with a table in memory: what the target asks of it, and no more."""
+class MemoryStream(Stream):
+    """`Stream`, with a table in memory; it judges the order of messages as the real one does."""
 
     tables: Tables
+    pending_bytes = written_bytes = billed = 0
+    is_unprepared = False
+    target = "in memory"
 
     def __init__(self, layout: Any, *_: object) -> None:
-        self.layout, self.target = layout, layout.table
+        self.layout = layout
         self.completeness = Completeness()
-        self.counts = SimpleNamespace(received=0, loaded=0, merged=0, deleted=0)
-        self.pending_bytes = self.written_bytes = self.billed = 0
-        self.is_unprepared = self.is_awaited = False
+        self.counts = Counts()
+        self.is_awaited = False
         self.staging = None
-        self.max_delete_fraction = 1.0
         self._pending: list[tuple[int, int | None]] = []
-        self._keys: set[int] | None = None
+        self._keys: Any = None
         self._keys_are_stale = False
 
-    @property
-    def is_uncommitted(self) -> bool:
-        return bool(self._pending) or self._keys is not None
-
-    @property
-    def has_open_version(self) -> bool:
-        return self.completeness.version is not None or self._keys_are_stale
-
     def append(self, message: Any) -> int:
-        if self._keys is not None:
-            self._keys, self._keys_are_stale = None, True
+        self._count_received(1, message.version)
         self._pending.append((json.loads(bytes(message.record))["id"], message.version))
         return 0
 
     def stage_keys(self, files: Sequence[Any], _: float) -> list[Callable[[], None]]:
-        self._keys = {key for file in files for key in file.keys}
+        self._keys = SimpleNamespace(listed={key for file in files for key in file.keys})
         return [lambda: None for _ in files]
 
     def commit(self) -> None:
@@ -98,8 +92,9 @@ class MemoryStream:
             self.tables.rows[name][key] = version
             self.tables.deleted[name].discard(key)
         self._pending = []
-        if self._keys is not None:
-            self.tables.delete(name, self.tables.live(name) - self._keys)
+        self.counts.loaded = self.counts.received
+        if self._keys:
+            self.tables.delete(name, self.tables.live(name) - self._keys.listed)
             self._keys = None
         self.activate_version()
         self.is_awaited = False
@@ -136,13 +131,21 @@ class KeysFile:
 
 
 class Run:
-    """What a tap sends in one run, if nothing breaks it off."""
+    """What a tap sends in one run, if nothing breaks it off.
+
+    Attributes:
+        bookmarks: those of its newest STATE.
+        late: the keys of each stream that the source gained after the tap had listed them.
+    """
 
     def __init__(
-        self, source: Source, changed: Source, version: int, chance: random.Random
+        self, source: Source, changed: Source, new: Source, version: int, chance: random.Random
     ) -> None:
         self.source, self.changed, self.version, self.chance = source, changed, version, chance
         self.bookmarks: dict[str, Any] = {}
+        self.late: Source = {
+            stream: keys if chance.random() < 0.3 else set() for stream, keys in new.items()
+        }
 
     def messages(self, tap: str, full: dict[str, bool]) -> list[Message]:
         """A tap's messages; `full` says which streams it reads in full."""
@@ -162,11 +165,16 @@ class Run:
         syncing = {"currently_syncing": stream}
         if tap == "singer-python" and full and self.chance.random() < 0.3:
             yield activate(stream, self.version)
-        for row in self._rows(stream, full=full):
-            yield row
-            yield from self._state(**syncing)
+        late = self.late[stream] if tap == "ours by keys" else set()
+        rows = self._rows(stream, full=full)
+        for row in rows:
+            if row["record"]["id"] not in late:
+                yield row
+                yield from self._state(**syncing)
         if tap == "ours by keys":
             yield self._keys(stream)
+            yield from self._state(**syncing)
+            yield from (row for row in rows if row["record"]["id"] in late)
         elif full:
             guard = {"max_delete_fraction": 1.0} if tap == "ours" else {}
             yield activate(stream, self.version, **guard)
@@ -181,7 +189,9 @@ class Run:
                 yield schema(stream, PROPERTIES)
             if full[stream]:
                 yield activate(stream, self.version)
-            for row in self._rows(stream, full=full[stream]):
+            # What one is read from may also be a setting: "of the last 30 days".
+            has_bookmark = not selected or self.chance.random() < 0.7
+            for row in self._rows(stream, full=full[stream], has_bookmark=has_bookmark):
                 if stream == PARENTS:
                     yield from self._children_of(row["record"]["id"])
                 if selected:
@@ -213,16 +223,17 @@ class Run:
                 yield schema(self.chance.choice(streams), PROPERTIES)
         yield self._all()
 
-    def _rows(self, stream: str, *, full: bool) -> list[Message]:
+    def _rows(self, stream: str, *, full: bool, has_bookmark: bool = True) -> list[Message]:
         if full:
             return [
                 record(stream, {"id": key}, version=self.version) for key in self.source[stream]
             ]
-        self.bookmarks[stream] = {"replication_key_value": self.version}
+        if has_bookmark:
+            self.bookmarks[stream] = {"replication_key_value": self.version}
         return [record(stream, {"id": key}) for key in self.changed[stream]]
 
     def _keys(self, stream: str) -> Message:
-        keys = ",".join(map(str, sorted(self.source[stream])))
+        keys = ",".join(map(str, sorted(self.source[stream] - self.late[stream])))
         return {
             "type": "KEYS",
             "stream": stream,
@@ -260,7 +271,7 @@ class History(RuleBasedStateMachine):
         tap=st.sampled_from(TAPS),
         full=st.sampled_from([WHOLE, WHOLE | {PARENTS: False}])
         | st.fixed_dictionaries({stream: st.booleans() for stream in STREAMS}),
-        ends=st.sampled_from([EXIT_0, COMPLETED, COMPLETED, BREAKS_OFF, SIGTERM]),
+        ends=st.sampled_from([EXIT_0, COMPLETED, COMPLETED, BREAKS_OFF, SIGTERM, GIVES_UP]),
         commits=st.booleans(),
         seed=st.integers(0, 2**16),
     )
@@ -298,19 +309,24 @@ class History(RuleBasedStateMachine):
     ) -> None:
         self.version += 1
         changed = {stream: self.changed[stream] & self.source[stream] for stream in STREAMS}
+        new = {stream: self.source[stream] - self.tables.live(stream) for stream in STREAMS}
         chance = random.Random(seed)
-        run = Run(self.source, changed, self.version, chance)
+        run = Run(self.source, changed, new, self.version, chance)
         messages = run.messages(tap, full)
-        if ends in (BREAKS_OFF, SIGTERM):
+        if ends in (BREAKS_OFF, SIGTERM, GIVES_UP):
             del messages[chance.randint(0, len(messages)) :]
         if ends == SIGTERM:  # taps of the SDK send a last STATE
             messages.append(state({"bookmarks": run.bookmarks}))
-        if ends == COMPLETED:
+        if ends == GIVES_UP:  # some of singer-python say no more than where they are
+            syncing = chance.choice(STREAMS)
+            messages.append(state({"bookmarks": {}, "currently_syncing": syncing}))
+        if ends in (COMPLETED, GIVES_UP):
             messages.append(completed())
         self.load(messages, vouched=tap == "singer-python", commits=commits)
         if ends in (EXIT_0, COMPLETED):
             self.changed = {stream: set() for stream in STREAMS}
-            self.check_deletes_are_seen(tap, full, ends)
+            late = {stream for stream in STREAMS if run.late[stream]}
+            self.check_deletes_are_seen(tap, full, ends, late)
 
     def load(self, messages: list[Message], *, vouched: bool, commits: bool) -> None:
         config = {
@@ -327,13 +343,15 @@ class History(RuleBasedStateMachine):
         with in_memory(commits=commits), stdout, TargetBigQueryArrow(config=config) as loader:
             loader.listen(io.BytesIO(lines(messages)))  # type: ignore[arg-type]
 
-    def check_deletes_are_seen(self, tap: str, full: dict[str, bool], ends: str) -> None:
+    def check_deletes_are_seen(
+        self, tap: str, full: dict[str, bool], ends: str, late: set[str]
+    ) -> None:
         """Proof is believed, too: tables are equal after a whole read that says so."""
         proven = set()
         if tap == "ours":
             proven = {stream for stream in STREAMS if full[stream]}
         elif tap == "ours by keys":
-            proven = set(STREAMS)
+            proven = set(STREAMS) - late  # rows after the keys make them void
         elif tap == "sdk" and ends == COMPLETED and full[PARENTS] and full[OTHERS]:
             # A stream of which the run has sent nothing has no version either.
             proven = {PARENTS, OTHERS} | ({CHILDREN} if self.source[PARENTS] else set())
@@ -394,8 +412,19 @@ def any_state(self: TargetBigQueryArrow, _: Any) -> None:
     self.commit()
 
 
-def any_exit_code_0(self: Extraction, records: int) -> str | None:
+def any_exit_code_0(self: ExtractorReport, records: int) -> str | None:
     return None if self._completed_at == records else "there is none"
+
+
+hear = ExtractorReport.hear
+
+
+def all_in_full(self: ExtractorReport, stream: str, *, in_full: bool = False) -> None:  # noqa: ARG001
+    hear(self, stream, in_full=True)
+
+
+def rows_after_keys(self: Stream, rows: int, _: int | None) -> None:
+    self.counts.received += rows
 
 
 RELAXED: dict[str, tuple[object, str, Any]] = {
@@ -404,8 +433,11 @@ RELAXED: dict[str, tuple[object, str, Any]] = {
         any_version_after_records,
     ),
     "a state counts": (TargetBigQueryArrow, "_process_state_message", any_state),
-    "the end of the pipe counts": (Extraction, "objection", lambda *_: None),
-    "exit code 0 counts whatever was asked for": (Extraction, "objection", any_exit_code_0),
+    "the end of the pipe counts": (ExtractorReport, "objection", lambda *_: None),
+    "exit code 0 counts whatever was asked for": (ExtractorReport, "objection", any_exit_code_0),
+    "a stream that is being synced is no objection": (completeness, "PROGRESS", "nothing"),
+    "a parent that was read in part is no objection": (ExtractorReport, "hear", all_in_full),
+    "keys count though rows come after them": (Stream, "_count_received", rows_after_keys),
     "bookmarks are no objection": (completeness, "_is_of_full_read", lambda _: True),
 }
 

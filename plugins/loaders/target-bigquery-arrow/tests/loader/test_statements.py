@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import pytest
-from sandbox.testing.googlesql import Catalog, GoogleSQL
+from local_servers.googlesql import Catalog, GoogleSQL
 from target_bigquery_arrow import staging, statements
 from target_bigquery_arrow.column_types import ColumnType, Kind
 from target_bigquery_arrow.drift import HELD_BY, WIDER
@@ -168,6 +168,7 @@ BUILDERS: Mapping[str, Callable[[Case], Iterable[str]]] = {
         statements.count_older(of.target, 1, of.layout, partitioning)
         for partitioning in of.partitionings
     ],
+    "count_largest_older": lambda of: [statements.count_largest_older(of.target, 1, of.layout)],
     "activate_version": lambda of: [
         statements.activate_version(of.target, 1, of.layout, where, hard_delete=hard)
         for where in of.filters

@@ -48,11 +48,11 @@ def assert_loaded_once(loader: Loader) -> None:
         assert sorted(row["id"] for row in loader.rows(table)) == list(range(100))
 
 
-@pytest.mark.parametrize("road", ["RECORD", "BATCH"])
-def test_any_request_may_fail(loader: Loader, proxy: FlakyProxy, tmp_path: Path, road: str) -> None:
+@pytest.mark.parametrize("path", ["RECORD", "BATCH"])
+def test_any_request_may_fail(loader: Loader, proxy: FlakyProxy, tmp_path: Path, path: str) -> None:
     chance = random.Random(3)
     proxy.fault = lambda _: chance.choice([*Fault, *[Fault.NONE] * 8])
-    assert loader.load(*(PIPE if road == "RECORD" else in_files(tmp_path))) == [{"done": True}]
+    assert loader.load(*(PIPE if path == "RECORD" else in_files(tmp_path))) == [{"done": True}]
     assert set(proxy.faults) == set(Fault)
     assert_loaded_once(loader)
 

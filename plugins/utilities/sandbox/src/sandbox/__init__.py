@@ -1,11 +1,11 @@
-"""The local world: Postgres, a BigQuery emulator and a Metabase stand-in on loopback."""
+"""The local world: Postgres, a BigQuery emulator and a fake Metabase on loopback."""
 
 import sys
 from types import TracebackType
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Show what nobody has caught; Ctrl-C while modules are imported, in a line."""
+    """Print an uncaught exception; for Ctrl-C during imports, print one line."""
     if issubclass(kind, KeyboardInterrupt):
         if sys.stderr:
             sys.stderr.write("Interrupted.\n")

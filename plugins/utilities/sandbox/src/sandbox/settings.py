@@ -7,15 +7,12 @@ from pathlib import Path
 
 from sandbox.errors import SandboxError
 
-HOST = "127.0.0.1"
-HOST_NAMES = (HOST, "localhost")
-"""The names that a request to a service may be sent to: its header `Host`, without the port."""
 DEFAULT_API_KEY = "mb_local_sandbox"
 TOOLS = ("close", "intercom", "stripe")
 """The tools that the project has sources for."""
 EXAMPLES = ("surveys", "uptime", "github")
 """What the sources in `extract/examples` read."""
-STAND_INS = (*TOOLS, *EXAMPLES)
+FAKES = (*TOOLS, *EXAMPLES)
 DEFAULT_SAAS_KEY = "sandbox"
 
 
@@ -29,7 +26,7 @@ class Settings:
     bigquery_grpc_port: int
     saas_port: int
     saas_secrets: dict[str, str]
-    """The key that each stand-in takes, by the tool's name."""
+    """The key that each fake takes, by the tool's name."""
     metabase_port: int
     metabase_api_key: str
     scale: float
@@ -52,7 +49,7 @@ class Settings:
             saas_port=_port(environment, "SANDBOX_SAAS_PORT"),
             saas_secrets={
                 tool: environment.get(f"SANDBOX_{tool.upper()}_SECRET") or DEFAULT_SAAS_KEY
-                for tool in STAND_INS
+                for tool in FAKES
             },
             metabase_port=_port(environment, "SANDBOX_METABASE_PORT"),
             metabase_api_key=environment.get("METABASE_API_KEY") or DEFAULT_API_KEY,

@@ -1,6 +1,6 @@
 """One supervisord for all services, controlled over its unix socket.
 
-Services never restart by themselves: a crash stays visible in `status`, and `up` mends it.
+Services never restart by themselves: `status` shows a crash, and `up` starts the service again.
 """
 
 import io
@@ -22,8 +22,8 @@ from supervisor.xmlrpc import Faults, SupervisorTransport  # type: ignore[import
 from sandbox.errors import SandboxError
 from sandbox.services import Service
 
-# The path of a unix socket ends at about 107 bytes, and clones live in deep folders: the socket is
-# in a private temporary folder that this link in the sandbox directory points at.
+# The path of a unix socket has at most about 107 bytes, and clones may be in deep folders. The
+# socket is in a private temporary folder, to which this link in the sandbox directory points.
 RUN = "supervisor.run"
 SOCKET = "supervisor.sock"
 CONFIGURATION = "supervisord.conf"
@@ -32,7 +32,7 @@ PID = "supervisord.pid"
 
 LAUNCH_SECONDS = 20
 SHUTDOWN_SECONDS = 60
-# The project's settings and secrets are no business of the services.
+# The services don't get the project's settings and secrets.
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 
 
@@ -44,7 +44,7 @@ class Supervisor:
         self.services = tuple(services)
 
     def running(self) -> bool:
-        """Whether supervisord answers."""
+        """Tell whether supervisord answers."""
         try:
             self._call("getState")
         except (OSError, xmlrpc.client.Error):
@@ -52,7 +52,7 @@ class Supervisor:
         return True
 
     def states(self) -> dict[str, str]:
-        """Each known service's state in supervisor's words, such as `RUNNING` or `EXITED`."""
+        """Return each service's state, by supervisor's names such as `RUNNING` or `EXITED`."""
         if not self.running():
             return {}
         return {
@@ -60,17 +60,17 @@ class Supervisor:
         }
 
     def outdated(self) -> bool:
-        """Whether services were defined differently when supervisord was launched."""
+        """Tell whether supervisord was started with other definitions of services."""
         configuration = self.directory / CONFIGURATION
         return configuration.exists() and configuration.read_text() != self._configuration()
 
     def launch(self) -> None:
-        """Start supervisord, with no service running yet.
+        """Start supervisord, without any service.
 
         Raises:
-            SandboxError: It doesn't answer.
+            SandboxError: supervisord doesn't answer.
         """
-        # A killed supervisord leaves these behind; nothing listens on them.
+        # A killed supervisord leaves these files; nothing listens on them.
         self._forget_run()
         (self.directory / PID).unlink(missing_ok=True)
         (self.directory / RUN).symlink_to(tempfile.mkdtemp(prefix="sandbox-"))
@@ -97,7 +97,7 @@ class Supervisor:
             time.sleep(0.05)
 
     def start(self, name: str) -> None:
-        """Start a service without waiting for it to be healthy."""
+        """Start a service, and don't wait until it is healthy."""
         try:
             self._call("startProcess", name, False)
         except xmlrpc.client.Fault as fault:
@@ -151,7 +151,7 @@ class Supervisor:
             transport.close()
 
     def _configuration(self) -> str:
-        """Supervisord's configuration, see https://supervisord.org/configuration.html."""
+        """Return supervisord's configuration, see https://supervisord.org/configuration.html."""
         configuration = RawConfigParser()
         sections: dict[str, dict[str, str | int]] = {
             "unix_http_server": {"file": str(self._socket()), "chmod": "0700"},
@@ -186,7 +186,7 @@ class Supervisor:
             }
         configuration.read_dict(
             {
-                # Supervisor expands %(name)s in values.
+                # supervisord expands %(name)s in values.
                 name: {option: str(value).replace("%", "%%") for option, value in options.items()}
                 for name, options in sections.items()
             }

@@ -1,4 +1,4 @@
-"""`sandbox tour`: what came out of the road, and three questions that it answers."""
+"""`sandbox tour`: what the jobs loaded and built, and three questions that it answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,11 +7,12 @@ import click
 from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from local_servers.loopback import HOST
 from requests.exceptions import ConnectionError as NotReachable
 
 from sandbox.errors import SandboxError
 from sandbox.services import BIGQUERY_PROJECT, DBT_DATASET, bigquery_endpoint
-from sandbox.settings import HOST, TOOLS, Settings
+from sandbox.settings import TOOLS, Settings
 
 BAR_WIDTH = 40
 SOURCES = {"product": "Postgres", **{tool: f"{tool.capitalize()}'s API" for tool in TOOLS}}
@@ -48,7 +49,7 @@ order by month
 
 
 def show(settings: Settings) -> None:
-    """Print what the last run made and where to look next.
+    """Print the results of the last run, and where to look next.
 
     Raises:
         SandboxError: Nothing has been built yet, or the emulator doesn't answer.

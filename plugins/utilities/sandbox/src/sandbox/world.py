@@ -15,7 +15,7 @@ from sandbox.saas.world import Product, make_history, pass_by
 
 @dataclass(frozen=True)
 class Passed:
-    """What a tick has done."""
+    """The changes of a tick."""
 
     clock: Clock
     product: dict[str, Changes]
@@ -25,7 +25,7 @@ class Passed:
 
 
 def load(connection: Connection[Any], today: date, scale: float, seed: int) -> None:
-    """Make the world, in the connection's transaction."""
+    """Create the world, in the connection's transaction."""
     database.load_world(connection, today, scale, seed)
     make_history(connection, Clock(seed, scale, today, ticks=0))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from .support import FakeWarehouse, StandIn, running, timeline
+from .support import FakeMetabase, FakeWarehouse, running, timeline
 
 
 @pytest.fixture
@@ -13,12 +13,12 @@ def state_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(state_file: Path) -> Iterator[Callable[[], StandIn]]:
-    """Starts a stand-in; a second call restarts it on the same state file."""
+def start(state_file: Path) -> Iterator[Callable[[], FakeMetabase]]:
+    """Starts a fake; a second call restarts it on the same state file."""
     stack = ExitStack()
     warehouse = FakeWarehouse(timeline())
 
-    def run() -> StandIn:
+    def run() -> FakeMetabase:
         stack.close()
         return stack.enter_context(running(state_file, warehouse))
 
@@ -27,17 +27,17 @@ def start(state_file: Path) -> Iterator[Callable[[], StandIn]]:
 
 
 @pytest.fixture
-def metabase(start: Callable[[], StandIn]) -> StandIn:
-    """A stand-in that has synced once."""
-    stand_in = start()
-    stand_in.sync()
-    return stand_in
+def metabase(start: Callable[[], FakeMetabase]) -> FakeMetabase:
+    """A fake that has synced once."""
+    fake = start()
+    fake.sync()
+    return fake
 
 
 @pytest.fixture(scope="module")
-def shared_metabase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+def shared_metabase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeMetabase]:
     """One for all tests of a module: starting it takes longer than most of them do."""
     state_file = tmp_path_factory.mktemp("shared") / "metabase.json"
-    with running(state_file, FakeWarehouse(timeline())) as stand_in:
-        stand_in.sync()
-        yield stand_in
+    with running(state_file, FakeWarehouse(timeline())) as fake:
+        fake.sync()
+        yield fake

@@ -1,4 +1,4 @@
-"""A stand-in, served over HTTP, whose warehouse is a list that tests may change."""
+"""A fake, served over HTTP, whose warehouse is a list that tests may change."""
 
 import socket
 import threading
@@ -68,8 +68,8 @@ def timeline() -> list[DiscoveredTable]:
 
 
 @dataclass
-class StandIn:
-    """A running stand-in, and ways to ask it things as its administrator."""
+class FakeMetabase:
+    """A running fake, and ways to ask it things as its administrator."""
 
     api: httpx.Client
     warehouse: FakeWarehouse
@@ -139,11 +139,11 @@ def served(app: FastAPI) -> Iterator[str]:
 
 
 @contextmanager
-def running(state_file: Path, warehouse: FakeWarehouse) -> Iterator[StandIn]:
-    """A provisioned stand-in on this state file."""
+def running(state_file: Path, warehouse: FakeWarehouse) -> Iterator[FakeMetabase]:
+    """A provisioned fake on this state file."""
     store = Store(state_file)
     wanted = Provision(API_KEY, DATABASE, "http://127.0.0.1:1", "local", "dbt")
     app = create_app(store, lambda: provision(store, wanted), lambda _: warehouse)
     with served(app) as url, client(url, {"X-API-KEY": API_KEY}) as api:
         eventually(lambda: api.get("/api/health").status_code == 200)
-        yield StandIn(api, warehouse)
+        yield FakeMetabase(api, warehouse)

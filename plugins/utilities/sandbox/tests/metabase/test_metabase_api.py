@@ -1,4 +1,4 @@
-"""What the stand-in answers and refuses, as Metabase does."""
+"""What the fake answers and refuses, as Metabase does."""
 
 import logging
 import socket
@@ -17,7 +17,7 @@ from sandbox.metabase.provision import ADMIN_EMAIL, ADMIN_PASSWORD
 from sandbox.metabase.semantics import humanise
 from sandbox.metabase.store import Store
 
-from .support import API_KEY, StandIn, client, eventually, served, table
+from .support import API_KEY, FakeMetabase, client, eventually, served, table
 
 NON_BLANK = "nullable value must be a non-blank string."
 
@@ -27,13 +27,13 @@ NON_BLANK = "nullable value must be a non-blank string."
 
 @pytest.mark.parametrize("headers", [{}, {"X-API-KEY": "mb_wrong"}, {"X-Metabase-Session": "no"}])
 def test_without_a_known_key_nothing_is_told(
-    shared_metabase: StandIn, headers: dict[str, str]
+    shared_metabase: FakeMetabase, headers: dict[str, str]
 ) -> None:
     answer = client(shared_metabase.url, headers).get("/api/database")
     assert (answer.status_code, answer.text) == (401, "Unauthenticated")
 
 
-def test_a_session_is_as_good_as_a_key_until_it_is_closed(metabase: StandIn) -> None:
+def test_a_session_is_as_good_as_a_key_until_it_is_closed(metabase: FakeMetabase) -> None:
     credentials = {"username": ADMIN_EMAIL, "password": ADMIN_PASSWORD}
     session = client(metabase.url).post("/api/session", json=credentials).json()
     with client(metabase.url, {"X-Metabase-Session": session["id"]}) as logged_in:
@@ -42,7 +42,7 @@ def test_a_session_is_as_good_as_a_key_until_it_is_closed(metabase: StandIn) -> 
         assert logged_in.get("/api/user/current").status_code == 401
 
 
-def test_a_wrong_password_and_an_unknown_user_read_the_same(shared_metabase: StandIn) -> None:
+def test_a_wrong_password_and_an_unknown_user_read_the_same(shared_metabase: FakeMetabase) -> None:
     for credentials in (
         {"username": ADMIN_EMAIL, "password": "wrong"},
         {"username": "nobody@example.com", "password": ADMIN_PASSWORD},
@@ -52,12 +52,12 @@ def test_a_wrong_password_and_an_unknown_user_read_the_same(shared_metabase: Sta
         assert answer.json() == {"errors": {"password": "did not match stored password"}}
 
 
-def test_set_up_is_over_from_the_start(shared_metabase: StandIn) -> None:
+def test_set_up_is_over_from_the_start(shared_metabase: FakeMetabase) -> None:
     assert shared_metabase.api.post("/api/setup", json={}).status_code == 403
 
 
 def test_a_key_outside_the_administrators_reads_without_details_and_writes_nothing(
-    metabase: StandIn,
+    metabase: FakeMetabase,
 ) -> None:
     field = metabase.fields()["dim_organisations.name"]
     with metabase.as_non_admin() as reader:
@@ -77,7 +77,7 @@ def test_a_key_outside_the_administrators_reads_without_details_and_writes_nothi
     assert metabase.fields()["dim_organisations.name"] == field
 
 
-def test_a_database_shows_other_datasets_once_its_details_say_so(metabase: StandIn) -> None:
+def test_a_database_shows_other_datasets_once_its_details_say_so(metabase: FakeMetabase) -> None:
     (database,) = metabase.api.get("/api/database").json()["data"]
     details = {**database["details"], "dataset-filters-patterns": "dbt,notes"}
     metabase.warehouse.down = True
@@ -91,7 +91,7 @@ def test_a_database_shows_other_datasets_once_its_details_say_so(metabase: Stand
     assert metabase.api.put("/api/database/2", json={"details": details}).status_code == 404
 
 
-def test_a_key_is_shown_whole_only_once(metabase: StandIn) -> None:
+def test_a_key_is_shown_whole_only_once(metabase: FakeMetabase) -> None:
     created = metabase.api.post("/api/api-key", json={"name": "ci", "group_id": 2}).json()
     assert created["unmasked_key"].startswith(created["masked_key"].rstrip("*"))
     assert created["unmasked_key"] not in metabase.api.get("/api/api-key").text
@@ -124,7 +124,7 @@ def test_nothing_but_health_answers_before_initialisation_has_ended(tmp_path: Pa
         assert anyone.get("/api/database").status_code == 401
 
 
-def test_everything_survives_a_restart(start: Callable[[], StandIn]) -> None:
+def test_everything_survives_a_restart(start: Callable[[], FakeMetabase]) -> None:
     before = start()
     before.sync()
     before.put_field("dim_organisations.name", semantic_type="type/Name")
@@ -136,7 +136,7 @@ def test_everything_survives_a_restart(start: Callable[[], StandIn]) -> None:
 def test_a_state_file_that_is_none_stops_the_start(tmp_path: Path, content: str) -> None:
     state_file = tmp_path / "state.json"
     state_file.write_text(content)
-    finished = run_stand_in(1, state_file)
+    finished = run_fake(1, state_file)
     assert finished.returncode == 1
     assert f"{state_file}: can't be read" in finished.stderr
     assert "Remove it" in finished.stderr
@@ -145,13 +145,13 @@ def test_a_state_file_that_is_none_stops_the_start(tmp_path: Path, content: str)
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        finished = run_stand_in(port, tmp_path / "state.json")
+        finished = run_fake(port, tmp_path / "state.json")
     assert finished.returncode == 1
     assert f"Port {port}" in finished.stderr
     assert "SANDBOX_METABASE_PORT" in finished.stderr
 
 
-def run_stand_in(port: int, state_file: Path) -> subprocess.CompletedProcess[str]:
+def run_fake(port: int, state_file: Path) -> subprocess.CompletedProcess[str]:
     options = {
         "--port": str(port),
         "--state-file": str(state_file),
@@ -169,7 +169,7 @@ def run_stand_in(port: int, state_file: Path) -> subprocess.CompletedProcess[str
 
 
 def test_a_sync_finds_tables_and_columns_with_their_types_and_names(
-    shared_metabase: StandIn,
+    shared_metabase: FakeMetabase,
 ) -> None:
     fields = shared_metabase.fields()
     assert shared_metabase.tables()["stg_product__timeline_items"]["display_name"] == (
@@ -188,7 +188,7 @@ def test_a_sync_finds_tables_and_columns_with_their_types_and_names(
     )
 
 
-def test_what_people_set_outlives_the_next_syncs(metabase: StandIn) -> None:
+def test_what_people_set_outlives_the_next_syncs(metabase: FakeMetabase) -> None:
     said = {"description": "What it is called.", "semantic_type": "type/Name"}
     metabase.put_field("dim_organisations.name", **said)
     without_name = table("dim_organisations", id="STRING")
@@ -203,7 +203,7 @@ def test_what_people_set_outlives_the_next_syncs(metabase: StandIn) -> None:
 
 
 def test_a_table_that_has_vanished_is_no_longer_shown_and_comes_back_as_it_was(
-    metabase: StandIn,
+    metabase: FakeMetabase,
 ) -> None:
     known = metabase.tables()["dim_organisations"]
     everything = metabase.warehouse.found
@@ -215,7 +215,7 @@ def test_a_table_that_has_vanished_is_no_longer_shown_and_comes_back_as_it_was(
     assert metabase.tables()["dim_organisations"]["id"] == known["id"]
 
 
-def test_a_column_that_has_vanished_is_no_foreign_key_s_target(metabase: StandIn) -> None:
+def test_a_column_that_has_vanished_is_no_foreign_key_s_target(metabase: FakeMetabase) -> None:
     target = metabase.fields()["dim_organisations.id"]["id"]
     name = "stg_product__timeline_items.organisation_id"
     metabase.put_field(name, semantic_type="type/FK", fk_target_field_id=target)
@@ -225,7 +225,7 @@ def test_a_column_that_has_vanished_is_no_foreign_key_s_target(metabase: StandIn
 
 
 def test_a_sync_that_finds_nothing_new_changes_nothing(
-    metabase: StandIn, state_file: Path, caplog: pytest.LogCaptureFixture
+    metabase: FakeMetabase, state_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = state_file.read_bytes()
     with caplog.at_level(logging.INFO, "sandbox.metabase"):
@@ -234,13 +234,13 @@ def test_a_sync_that_finds_nothing_new_changes_nothing(
     assert state_file.read_bytes() == before
 
 
-def test_an_unreachable_warehouse_is_said_at_once(metabase: StandIn) -> None:
+def test_an_unreachable_warehouse_is_said_at_once(metabase: FakeMetabase) -> None:
     metabase.warehouse.down = True
     answer = metabase.api.post("/api/database/1/sync_schema")
     assert (answer.status_code, answer.text) == (422, "BigQuery can't be reached")
 
 
-def test_a_hidden_table_is_looked_into_again_once_it_is_shown(metabase: StandIn) -> None:
+def test_a_hidden_table_is_looked_into_again_once_it_is_shown(metabase: FakeMetabase) -> None:
     metabase.put_table("dim_organisations", visibility_type="hidden")
     metabase.warehouse.found[1] = table("dim_organisations", id="STRING", slug="STRING")
     metabase.warehouse.found.append(table("dim_users", id="STRING"))
@@ -268,7 +268,7 @@ def test_names_are_humanised_as_metabase_does(identifier: str, display_name: str
 # --- Writing
 
 
-def test_a_foreign_key_shows_its_target(metabase: StandIn) -> None:
+def test_a_foreign_key_shows_its_target(metabase: FakeMetabase) -> None:
     target = metabase.fields()["dim_organisations.id"]
     name = "stg_product__timeline_items.organisation_id"
     metabase.put_field(name, semantic_type="type/FK", fk_target_field_id=target["id"])
@@ -277,7 +277,7 @@ def test_a_foreign_key_shows_its_target(metabase: StandIn) -> None:
 
 @pytest.mark.parametrize("semantic_type", [None, "type/Category"])
 def test_losing_the_foreign_key_type_loses_the_target(
-    metabase: StandIn, semantic_type: str | None
+    metabase: FakeMetabase, semantic_type: str | None
 ) -> None:
     target = metabase.fields()["dim_organisations.id"]["id"]
     name = "stg_product__timeline_items.organisation_id"
@@ -286,7 +286,7 @@ def test_losing_the_foreign_key_type_loses_the_target(
     assert metabase.fields()[name]["fk_target_field_id"] is None
 
 
-def test_null_unsets_a_description_but_leaves_a_name(metabase: StandIn) -> None:
+def test_null_unsets_a_description_but_leaves_a_name(metabase: FakeMetabase) -> None:
     name = "dim_organisations.name"
     metabase.put_field(name, display_name="Called", description="x", settings={"decimals": 2})
     body = ("display_name", "description", "visibility_type", "settings")
@@ -295,7 +295,7 @@ def test_null_unsets_a_description_but_leaves_a_name(metabase: StandIn) -> None:
     assert [field[key] for key in body] == ["Called", None, "normal", {"decimals": 2}]
 
 
-def test_the_order_of_fields_can_be_set_and_survives_a_sync(metabase: StandIn) -> None:
+def test_the_order_of_fields_can_be_set_and_survives_a_sync(metabase: FakeMetabase) -> None:
     table = metabase.tables()["dim_organisations"]
     order = [field["id"] for field in reversed(table["fields"])]
     answer = metabase.api.put(f"/api/table/{table['id']}/fields/order", json=order)
@@ -306,7 +306,7 @@ def test_the_order_of_fields_can_be_set_and_survives_a_sync(metabase: StandIn) -
     assert table["field_order"] == "custom"
 
 
-def test_an_order_that_leaves_a_field_out_is_refused(shared_metabase: StandIn) -> None:
+def test_an_order_that_leaves_a_field_out_is_refused(shared_metabase: FakeMetabase) -> None:
     table = shared_metabase.tables()["dim_organisations"]
     answer = shared_metabase.api.put(f"/api/table/{table['id']}/fields/order", json=[1])
     assert answer.status_code == 500
@@ -334,7 +334,7 @@ def test_an_order_that_leaves_a_field_out_is_refused(shared_metabase: StandIn) -
     ],
 )
 def test_a_field_takes_no_bad_value(
-    shared_metabase: StandIn, body: dict[str, Any], message: str
+    shared_metabase: FakeMetabase, body: dict[str, Any], message: str
 ) -> None:
     before = shared_metabase.fields()
     answer = shared_metabase.put_field("dim_organisations.name", **body)
@@ -352,14 +352,14 @@ def test_a_field_takes_no_bad_value(
     ],
 )
 def test_a_table_takes_no_bad_value(
-    shared_metabase: StandIn, body: dict[str, Any], message: str
+    shared_metabase: FakeMetabase, body: dict[str, Any], message: str
 ) -> None:
     answer = shared_metabase.put_table("dim_organisations", **body)
     assert answer.status_code == 400
     assert message in answer.json()["errors"][next(iter(body))]
 
 
-def test_every_bad_value_is_named_with_what_was_received(shared_metabase: StandIn) -> None:
+def test_every_bad_value_is_named_with_what_was_received(shared_metabase: FakeMetabase) -> None:
     answer = shared_metabase.put_field("dim_organisations.name", description="", display_name=1)
     assert answer.json() == {
         "errors": {"description": NON_BLANK, "display_name": NON_BLANK},
@@ -387,7 +387,7 @@ def test_every_bad_value_is_named_with_what_was_received(shared_metabase: StandI
         ("GET", "/api/collection/999/items"),
     ],
 )
-def test_unknown_ids_are_not_found(shared_metabase: StandIn, method: str, path: str) -> None:
+def test_unknown_ids_are_not_found(shared_metabase: FakeMetabase, method: str, path: str) -> None:
     body: object = [] if path.endswith("order") else {}
     answer = shared_metabase.api.request(method, path, json=body if method == "PUT" else None)
     assert (answer.status_code, answer.text) == (404, "Not found.")
@@ -406,14 +406,18 @@ def test_unknown_ids_are_not_found(shared_metabase: StandIn, method: str, path: 
     ],
 )
 def test_what_it_does_not_implement_it_says_and_logs(
-    shared_metabase: StandIn, method: str, path: str, body: Any, caplog: pytest.LogCaptureFixture
+    shared_metabase: FakeMetabase,
+    method: str,
+    path: str,
+    body: Any,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     answer = shared_metabase.api.request(method, path, json=body)
     assert answer.status_code == 501
     assert any(record.message == f"501 {answer.text}" for record in caplog.records)
 
 
-def test_a_body_that_is_no_json_is_refused(shared_metabase: StandIn) -> None:
+def test_a_body_that_is_no_json_is_refused(shared_metabase: FakeMetabase) -> None:
     answer = shared_metabase.api.put(
         "/api/field/1", content="{", headers={"Content-Type": "application/json"}
     )
@@ -423,13 +427,13 @@ def test_a_body_that_is_no_json_is_refused(shared_metabase: StandIn) -> None:
 # --- The page
 
 
-def test_the_page_says_what_it_is_and_how_to_fill_it(start: Callable[[], StandIn]) -> None:
+def test_the_page_says_what_it_is_and_how_to_fill_it(start: Callable[[], FakeMetabase]) -> None:
     page = start().api.get("/").text
     assert "This is not Metabase." in page
     assert "meltano run product-daily" in page
 
 
-def test_the_page_shows_what_was_synced_and_links_join_keys(metabase: StandIn) -> None:
+def test_the_page_shows_what_was_synced_and_links_join_keys(metabase: FakeMetabase) -> None:
     target = metabase.fields()["dim_organisations.id"]["id"]
     metabase.put_field(
         "stg_product__timeline_items.organisation_id",
@@ -444,7 +448,7 @@ def test_the_page_shows_what_was_synced_and_links_join_keys(metabase: StandIn) -
     assert page.index("dim_organisations</code>") < page.index("stg_product__timeline_items</code>")
 
 
-def test_the_page_escapes_and_loads_nothing_from_elsewhere(metabase: StandIn) -> None:
+def test_the_page_escapes_and_loads_nothing_from_elsewhere(metabase: FakeMetabase) -> None:
     metabase.put_field("dim_organisations.name", description="<script>alert(1)</script> \"'&")
     page = metabase.api.get("/").text
     assert "&lt;script&gt;alert(1)" in page
@@ -452,12 +456,12 @@ def test_the_page_escapes_and_loads_nothing_from_elsewhere(metabase: StandIn) ->
     assert "://" not in page
 
 
-def test_names_from_the_warehouse_make_no_elements(start: Callable[[], StandIn]) -> None:
-    stand_in = start()
-    stand_in.warehouse.found = [table('dim_"><img src=x>', id="STRING")]
-    stand_in.sync()
+def test_names_from_the_warehouse_make_no_elements(start: Callable[[], FakeMetabase]) -> None:
+    fake = start()
+    fake.warehouse.found = [table('dim_"><img src=x>', id="STRING")]
+    fake.sync()
     elements = Elements()
-    elements.feed(stand_in.api.get("/").text)
+    elements.feed(fake.api.get("/").text)
     assert "article" in elements.names
     assert "img" not in elements.names
 

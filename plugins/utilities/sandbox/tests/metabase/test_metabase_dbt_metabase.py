@@ -1,4 +1,4 @@
-"""The real dbt-metabase, run against the stand-in."""
+"""The real dbt-metabase, run against the fake."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 import requests
 from dbtmetabase.errors import MetabaseStateError  # type: ignore[import-untyped]
 
-from .support import API_KEY, DATABASE, StandIn
+from .support import API_KEY, DATABASE, FakeMetabase
 
 ORGANISATIONS = "model.stack.dim_organisations"
 TIMELINE_ITEMS = "model.stack.stg_product__timeline_items"
@@ -95,25 +95,25 @@ type DbtMetabase = Callable[..., dbtmetabase.DbtMetabase]
 
 @pytest.fixture
 def dbt_metabase(
-    start: Callable[[], StandIn], manifest: dict[str, Any], tmp_path: Path
-) -> tuple[StandIn, DbtMetabase]:
-    """A stand-in that knows no tables yet, and dbt-metabase for the manifest as it then is."""
-    stand_in = start()
+    start: Callable[[], FakeMetabase], manifest: dict[str, Any], tmp_path: Path
+) -> tuple[FakeMetabase, DbtMetabase]:
+    """A fake that knows no tables yet, and dbt-metabase for the manifest as it then is."""
+    fake = start()
 
     def make(api_key: str = API_KEY) -> dbtmetabase.DbtMetabase:
         path = tmp_path / "manifest.json"
         path.write_text(json.dumps(manifest))
-        return dbtmetabase.DbtMetabase(path, stand_in.url, metabase_api_key=api_key)
+        return dbtmetabase.DbtMetabase(path, fake.url, metabase_api_key=api_key)
 
-    return stand_in, make
+    return fake, make
 
 
 def test_names_descriptions_types_and_keys_arrive(
-    dbt_metabase: tuple[StandIn, DbtMetabase],
+    dbt_metabase: tuple[FakeMetabase, DbtMetabase],
 ) -> None:
-    stand_in, make = dbt_metabase
+    fake, make = dbt_metabase
     make().export_models(DATABASE)
-    fields = stand_in.fields()
+    fields = fake.fields()
     assert {name: field["semantic_type"] for name, field in fields.items()} == {
         "dim_organisations.id": "type/PK",
         "dim_organisations.name": "type/Name",
@@ -129,11 +129,11 @@ def test_names_descriptions_types_and_keys_arrive(
     assert value["display_name"] == "ACV"
     assert value["description"] == "Dollars a year."
     assert value["settings"] == {"currency": "USD"}
-    assert stand_in.tables()["dim_organisations"]["description"] == "One row for each organisation."
+    assert fake.tables()["dim_organisations"]["description"] == "One row for each organisation."
 
 
 def test_a_second_run_changes_nothing(
-    dbt_metabase: tuple[StandIn, DbtMetabase], state_file: Path
+    dbt_metabase: tuple[FakeMetabase, DbtMetabase], state_file: Path
 ) -> None:
     _, make = dbt_metabase
     make().export_models(DATABASE, order_fields=True)
@@ -143,40 +143,40 @@ def test_a_second_run_changes_nothing(
 
 
 def test_what_is_no_longer_said_in_dbt_is_unset(
-    dbt_metabase: tuple[StandIn, DbtMetabase], manifest: dict[str, Any]
+    dbt_metabase: tuple[FakeMetabase, DbtMetabase], manifest: dict[str, Any]
 ) -> None:
-    stand_in, make = dbt_metabase
+    fake, make = dbt_metabase
     make().export_models(DATABASE)
     manifest["nodes"][ORGANISATIONS]["columns"]["name"]["description"] = ""
     manifest["nodes"][ORGANISATIONS]["columns"]["name"]["meta"]["metabase.semantic_type"] = None
     make().export_models(DATABASE)
-    name = stand_in.fields()["dim_organisations.name"]
+    name = fake.fields()["dim_organisations.name"]
     assert (name["description"], name["semantic_type"]) == (None, None)
 
 
 def test_the_order_of_columns_in_dbt_can_be_kept(
-    dbt_metabase: tuple[StandIn, DbtMetabase], manifest: dict[str, Any]
+    dbt_metabase: tuple[FakeMetabase, DbtMetabase], manifest: dict[str, Any]
 ) -> None:
-    stand_in, make = dbt_metabase
+    fake, make = dbt_metabase
     columns = manifest["nodes"][ORGANISATIONS]["columns"]
     manifest["nodes"][ORGANISATIONS]["columns"] = dict(reversed(columns.items()))
     make().export_models(DATABASE, order_fields=True)
-    fields = stand_in.tables()["dim_organisations"]["fields"]
+    fields = fake.tables()["dim_organisations"]["fields"]
     assert [field["name"] for field in fields] == list(reversed(columns))
 
 
 def test_a_documented_column_that_the_warehouse_lacks_stops_the_run_before_it_writes(
-    dbt_metabase: tuple[StandIn, DbtMetabase], manifest: dict[str, Any]
+    dbt_metabase: tuple[FakeMetabase, DbtMetabase], manifest: dict[str, Any]
 ) -> None:
-    stand_in, make = dbt_metabase
+    fake, make = dbt_metabase
     manifest["nodes"][ORGANISATIONS]["columns"]["slug"] = {"name": "slug", "meta": {}}
     with pytest.raises(MetabaseStateError, match="Unable to sync"):
         make().export_models(DATABASE, sync_timeout=1)
-    assert stand_in.tables()["dim_organisations"]["description"] is None
+    assert fake.tables()["dim_organisations"]["description"] is None
 
 
 def test_a_type_that_metabase_does_not_know_is_refused(
-    dbt_metabase: tuple[StandIn, DbtMetabase], manifest: dict[str, Any]
+    dbt_metabase: tuple[FakeMetabase, DbtMetabase], manifest: dict[str, Any]
 ) -> None:
     _, make = dbt_metabase
     meta = manifest["nodes"][ORGANISATIONS]["columns"]["name"]["meta"]
@@ -185,21 +185,23 @@ def test_a_type_that_metabase_does_not_know_is_refused(
         make().export_models(DATABASE)
 
 
-def test_a_wrong_key_is_refused(dbt_metabase: tuple[StandIn, DbtMetabase]) -> None:
+def test_a_wrong_key_is_refused(dbt_metabase: tuple[FakeMetabase, DbtMetabase]) -> None:
     _, make = dbt_metabase
     with pytest.raises(requests.HTTPError, match="401"):
         make(api_key="mb_wrong").export_models(DATABASE)
 
 
-def test_an_unreachable_warehouse_is_refused(dbt_metabase: tuple[StandIn, DbtMetabase]) -> None:
-    stand_in, make = dbt_metabase
-    stand_in.warehouse.down = True
+def test_an_unreachable_warehouse_is_refused(
+    dbt_metabase: tuple[FakeMetabase, DbtMetabase],
+) -> None:
+    fake, make = dbt_metabase
+    fake.warehouse.down = True
     with pytest.raises(requests.HTTPError, match="422"):
         make().export_models(DATABASE)
 
 
 def test_there_are_no_exposures_to_extract(
-    dbt_metabase: tuple[StandIn, DbtMetabase], tmp_path: Path
+    dbt_metabase: tuple[FakeMetabase, DbtMetabase], tmp_path: Path
 ) -> None:
     _, make = dbt_metabase
     assert make().extract_exposures(str(tmp_path)) == []

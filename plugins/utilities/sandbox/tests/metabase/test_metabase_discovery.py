@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from local_servers.emulator import running_emulator
+from local_servers.loopback import free_port
 from sandbox.metabase.discovery import BigQueryWarehouse, Column, WarehouseError, metabase_types
 from sandbox.metabase.provision import Provision
-from sandbox.testing import free_port
-from sandbox.testing.emulator import running_emulator
 
 TABLES = """
 create table dbt.fct_everything (
@@ -109,7 +109,7 @@ def test_a_dataset_that_is_not_there_is_an_error(endpoint: str) -> None:
         warehouse(endpoint, "dbt_nobody").check()
 
 
-def test_a_bigquery_that_does_not_answer_is_named_with_the_mend() -> None:
+def test_a_bigquery_that_does_not_answer_is_named_with_the_fix() -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     with pytest.raises(WarehouseError, match=f"{address} can't be reached.*sandbox up"):

@@ -1,4 +1,4 @@
-"""The stand-in's answers beside those recorded from Metabase, in dbt-metabase's own sources.
+"""The fake's answers beside those recorded from Metabase, in dbt-metabase's own sources.
 
 The recordings are not part of this project: they come from dbt-metabase's source distribution,
 downloaded from the package index once and kept in pytest's cache.
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from sandbox.metabase.provision import ADMIN_EMAIL, ADMIN_PASSWORD
 
-from .support import StandIn
+from .support import FakeMetabase
 
 RELEASE = "dbt-metabase==1.7.5"
 ARCHIVE = "dbt_metabase-1.7.5.tar.gz"
@@ -96,7 +96,7 @@ def assert_same_shape(ours: Iterable[Any], theirs: Iterable[Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def metabase(shared_metabase: StandIn) -> StandIn:
+def metabase(shared_metabase: FakeMetabase) -> FakeMetabase:
     """One that holds what the recordings hold: a foreign key, and a user who has logged in."""
     metabase = shared_metabase
     fields = metabase.fields()
@@ -112,20 +112,20 @@ def metabase(shared_metabase: StandIn) -> StandIn:
     return metabase
 
 
-def test_databases(metabase: StandIn, recorded: Mapping[str, Any]) -> None:
+def test_databases(metabase: FakeMetabase, recorded: Mapping[str, Any]) -> None:
     answer = metabase.api.get("/api/database").json()
     assert answer["total"] == len(answer["data"])
     assert_same_shape(answer["data"], recorded["/api/database"])
 
 
-def test_tables_with_their_databases(metabase: StandIn, recorded: Mapping[str, Any]) -> None:
+def test_tables_with_their_databases(metabase: FakeMetabase, recorded: Mapping[str, Any]) -> None:
     ours, theirs = metabase.api.get("/api/table").json(), recorded["/api/table"]
     assert_same_shape(ours, theirs)
     assert_same_shape((table["db"] for table in ours), (table["db"] for table in theirs))
 
 
 def test_metadata_down_to_the_targets_of_foreign_keys(
-    metabase: StandIn, recorded: Mapping[str, Any]
+    metabase: FakeMetabase, recorded: Mapping[str, Any]
 ) -> None:
     ours, theirs = metabase.metadata(), recorded["/api/database/2/metadata"]
     assert_same_shape([ours], [theirs])
@@ -141,11 +141,11 @@ def test_metadata_down_to_the_targets_of_foreign_keys(
     )
 
 
-def test_users(metabase: StandIn, recorded: Mapping[str, Any]) -> None:
+def test_users(metabase: FakeMetabase, recorded: Mapping[str, Any]) -> None:
     assert_same_shape([metabase.api.get("/api/user/1").json()], [recorded["/api/user/1"]])
 
 
-def test_collections(metabase: StandIn, recorded: Mapping[str, Any]) -> None:
+def test_collections(metabase: FakeMetabase, recorded: Mapping[str, Any]) -> None:
     """The recordings hold the root, a personal collection and one that somebody made."""
     ours, theirs = (
         [

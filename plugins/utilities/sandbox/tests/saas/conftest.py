@@ -1,4 +1,4 @@
-"""The stand-ins over one small world, in this process; a Postgres server holds the world."""
+"""The fakes over one small world, in this process; a Postgres server holds the world."""
 
 import json
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from typing import Any
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
+from local_servers.postgres_server import PostgresServer
 from psycopg_pool import ConnectionPool
 from sandbox import world
 from sandbox.saas.app import create_app
 from sandbox.saas.documents import Documents
-from sandbox.settings import STAND_INS
-from sandbox.testing.postgres_server import PostgresServer
+from sandbox.settings import FAKES
 
 SECRET = "the-right-key"
 SCALE = 0.1
@@ -25,7 +25,7 @@ TODAY = date(2026, 6, 10)
 
 @dataclass
 class Saas:
-    """The stand-ins, and the world that they show."""
+    """The fakes, and the world that they show."""
 
     client: TestClient
     connection: psycopg.Connection[Any]
@@ -36,7 +36,7 @@ class Saas:
         return Documents.load(self.connection, tool)
 
     def requests(self) -> list[dict[str, Any]]:
-        """What the stand-ins were asked so far."""
+        """What the fakes were asked so far."""
         return [json.loads(line) for line in self.request_log.read_text().splitlines()]
 
 
@@ -74,7 +74,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
 def running(
     postgres: PostgresServer, name: str, today: date, scale: float, *, seed: int, key: str = SECRET
 ) -> Iterator[Saas]:
-    """The stand-ins over a world of its own, in a database of that name."""
+    """The fakes over a world of its own, in a database of that name."""
     with postgres.connect("postgres") as connection:
         connection.execute(f"create database {name}")
     dsn = f"host=127.0.0.1 port={postgres.port} user=postgres dbname={name}"
@@ -85,7 +85,7 @@ def running(
     ):
         with connection.transaction():
             world.load(connection, today, scale, seed)
-        app = create_app(connections, request_log, dict.fromkeys(STAND_INS, key))
+        app = create_app(connections, request_log, dict.fromkeys(FAKES, key))
         yield Saas(TestClient(app), connection, request_log)
 
 

@@ -1,4 +1,4 @@
-"""Close: the stand-in for its API, and what happens in it."""
+"""Close: the fake of its API, and what happens in it."""
 
 import json
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
+from local_servers.postgres_server import PostgresServer
 from sandbox import world
 from sandbox.saas.close import api
 from sandbox.saas.close import world as close_world
 from sandbox.saas.day import Day
 from sandbox.saas.documents import Body
-from sandbox.testing.postgres_server import PostgresServer
 from starlette.testclient import TestClient
 
 from .conftest import SECRET, TODAY, Saas, Ticked, running

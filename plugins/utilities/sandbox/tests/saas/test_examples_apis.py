@@ -1,12 +1,12 @@
-"""The stand-ins that the examples read: pages, filters, refusals, and what a day brings."""
+"""The fakes that the examples read: pages, filters, refusals, and what a day brings."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from local_servers.postgres_server import PostgresServer
 from sandbox.saas.documents import Body
-from sandbox.testing.postgres_server import PostgresServer
 
 from .conftest import SECRET, Saas, Ticked, running
 

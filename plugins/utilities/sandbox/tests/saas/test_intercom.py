@@ -1,4 +1,4 @@
-"""Intercom: the stand-in for its API, and what happens in it."""
+"""Intercom: the fake of its API, and what happens in it."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from local_servers.postgres_server import PostgresServer
 from sandbox import world
 from sandbox.saas.documents import Body, Documents
 from sandbox.saas.intercom import api, conversations, people, scroll, words
 from sandbox.saas.intercom.scroll import Scrolls
-from sandbox.testing.postgres_server import PostgresServer
 from starlette.testclient import TestClient
 
 from .conftest import SCALE, SECRET, TODAY, Saas, Ticked, running

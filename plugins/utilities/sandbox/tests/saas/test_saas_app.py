@@ -1,4 +1,4 @@
-"""What the three stand-ins have in common: faults, rate limits, and a log without secrets."""
+"""What the three fakes have in common: faults, rate limits, and a log without secrets."""
 
 import base64
 import time

@@ -1,4 +1,4 @@
-"""Stripe's stand-in answers as Stripe documents, and its world is sound."""
+"""The fake Stripe answers as Stripe documents, and its world is sound."""
 
 import base64
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from local_servers.postgres_server import PostgresServer
 from psycopg import Connection
 from sandbox import world
 from sandbox.product.database import Clock
@@ -21,7 +22,6 @@ from sandbox.saas.stripe import api
 from sandbox.saas.stripe.ledger import monthly_amount
 from sandbox.saas.stripe.world import pass_day, period_end
 from sandbox.saas.world import Product, chance, days
-from sandbox.testing.postgres_server import PostgresServer
 
 from .conftest import running
 

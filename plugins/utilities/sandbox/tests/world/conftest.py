@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from sandbox.testing import free_ports
+from local_servers.loopback import free_ports
 
 from .support import PORTS, CommandLine
 

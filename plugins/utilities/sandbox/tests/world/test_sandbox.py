@@ -124,7 +124,7 @@ def test_a_create_table_as_select_names_its_destination(warehouse: bigquery.Clie
     assert [tuple(row) for row in warehouse.list_rows(finished.destination)] == [(42,)]
 
 
-def test_a_crash_is_reported_and_mended_without_loss(
+def test_a_crash_is_reported_and_fixed_without_loss(
     sandbox: CommandLine, warehouse: bigquery.Client
 ) -> None:
     warehouse.create_dataset("kept", exists_ok=True)
@@ -134,12 +134,12 @@ def test_a_crash_is_reported_and_mended_without_loss(
     psutil.wait_procs([psutil.Process(process)] if psutil.pid_exists(process or 0) else [], 5)
 
     status = sandbox("status", "--json")
-    mended = sandbox("up")
+    fixed = sandbox("up")
 
     assert status.returncode == 1
     assert "bigquery is crashed" in status.stderr
     assert set(json.loads(status.stdout)) == {"postgres", "saas", "metabase"}
-    assert mended.returncode == 0, mended.stderr
+    assert fixed.returncode == 0, fixed.stderr
     assert [tuple(row) for row in warehouse.query("select id from kept.rows").result()] == [(1,)]
 
 

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 SILENT = timedelta(seconds=10)
-SUSPICIOUS = timedelta(seconds=2)
-"""After which silence it is worth a second of Meltano's start-up to look."""
-PATIENCE_SECONDS = 20.0
-"""How long to wait for the silence, and for a tap and a loader that Meltano has left behind."""
+PATIENCE_SECONDS = 300.0
+"""How long to wait for the silence, and for a tap and a loader that Meltano has left behind.
+
+The loader goes on with what it was given. Later, Meltano itself takes the run for dead.
+"""
 SQLITE = "sqlite:///"
 PLUGINS = ("/.meltano/extractors/", "/.meltano/loaders/")
 
@@ -37,10 +38,12 @@ def forget(root: Path, environment: str) -> list[str]:
         root: the project's folder.
         environment: whose runs are looked at.
     """
-    if not suspected(root, environment):
+    if not is_running(root, environment):
         return []
     from stack import meltano
+    from stack.terminal import echo
 
+    echo("Another run has not ended: looking whether it was killed, and waiting for its loader.")
     found = meltano.ask(
         {"environment": environment},
         script=Path(__file__),
@@ -52,22 +55,21 @@ def forget(root: Path, environment: str) -> list[str]:
     ]
 
 
-def suspected(root: Path, environment: str) -> bool:
-    """Return whether a run is RUNNING without a sign of life, in the database file of a project."""
+def is_running(root: Path, environment: str) -> bool:
+    """Return whether a run counts as running, in the database file of a project.
+
+    However new its heartbeat is: whoever starts a run right after a kill would be refused. Only
+    then is it worth a second of Meltano's start-up to look.
+    """
     uri = os.environ.get("MELTANO_DATABASE_URI") or f"{SQLITE}{root / '.meltano' / 'meltano.db'}"
     path = Path(uri.removeprefix(SQLITE))
     if not uri.startswith(SQLITE) or not path.is_file():
         return False
-    # As SQLAlchemy writes it, in UTC.
-    before = (datetime.now(UTC) - SUSPICIOUS).replace(tzinfo=None).isoformat(" ")
-    query = """
-        select count(*) from runs
-        where state = 'RUNNING' and substr(job_name, 1, ?) = ? and last_heartbeat_at < ?
-    """
+    query = "select count(*) from runs where state = 'RUNNING' and substr(job_name, 1, ?) = ?"
     prefix = f"{environment}:"
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-            ((count,),) = database.execute(query, [len(prefix), prefix, before]).fetchall()
+            ((count,),) = database.execute(query, [len(prefix), prefix]).fetchall()
     except sqlite3.Error:  # not one of Meltano's, or not yet
         return False
     return bool(count)
@@ -82,27 +84,24 @@ def record(environment: str) -> dict[str, Any]:
     project = Project.find()
     project.activate_environment(environment)
     root = Path(project.root).resolve()
+    began = datetime.now(UTC)
     deadline = time.monotonic() + PATIENCE_SECONDS
     _, session_maker = project_engine(project)
     while True:
         with session_maker() as session:
-            running = session.query(Job).filter(
+            query = session.query(Job).filter(
                 Job.job_name.startswith(f"{environment}:", autoescape=True),
                 Job._state == "RUNNING",
             )
-            silent = [
-                job
-                for job in running
-                if job.last_heartbeat_at and datetime.now(UTC) - job.last_heartbeat_at > SILENT
-            ]
-            is_alone = not any(at_work(root))
-            if is_alone and silent:
+            beats = [(job, job.last_heartbeat_at) for job in query if job.last_heartbeat_at]
+            silent = [job for job, beat in beats if datetime.now(UTC) - beat > SILENT]
+            if silent and not any(at_work(root)):
                 killed = [(job.job_name, f"{job.started_at:%Y-%m-%d %H:%M} UTC") for job in silent]
                 for job in silent:
                     job.fail("The process was killed.")
                     job.save(session)
                 return {"killed": killed}
-            if not running.count():
+            if all(beat > began for _, beat in beats):  # alive, if there are any
                 return {"killed": []}
         if time.monotonic() > deadline or any(at_work(root, plugins=False)):
             return {"killed": []}

@@ -1,6 +1,7 @@
 """The project as Meltano sees it in the active environment: plugins, sources, jobs, states.
 
-A source is one file, extract/<source>.meltano.yml, with one extractor. Its name is the file's.
+A source is one file, extract/<source>.meltano.yml, with one extractor, and others that
+inherit from it. Its name is the file's.
 """
 
 import re

@@ -82,7 +82,9 @@ def check_files(root: Path, **written: str) -> list[tuple[str, str, bool]]:
 
 
 def test_a_source_in_one_file_is_enough(tmp_path: Path) -> None:
-    assert check_files(tmp_path, notes=SOURCE) == []
+    otherwise = "  - {name: tap-again, inherit_from: tap-notes}\n  loaders:"
+    again = SOURCE.replace("  loaders:", otherwise)
+    assert check_files(tmp_path, notes=again) == []
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,7 @@ def test_what_meltano_cannot_read_is_named_with_its_line(
     [
         (("tap-notes, load", "tap-notes, inherit_from: tap-n, load"), 4, "isn't in the project"),
         (("target-bigquery]", "target-bigquery, target-bigquery:biuld]"), 8, "no command 'biuld'"),
+        (("  loaders:", "  - {name: tap-other}\n  loaders:"), 5, "has a second extractor"),
         (("jobs:", "schedules:\n- {name: n, interval: '@daily'}\njobs:"), 8, "names no job"),
         (("jobs:", "schedules:\n- {name: n, job: m, interval: '@daily'}\njobs:"), 8, "no job 'm'"),
         (("jobs:", "jobs:\n- {name: notes-daily, tasks: []}"), 9, "a job 'notes-daily' already"),

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 import trustme
 import yaml
-from sandbox.testing.encrypting_proxy import encrypted
-from sandbox.testing.postgres_server import PostgresServer, running_server
+from local_servers.encrypting_proxy import encrypted
+from local_servers.postgres_server import PostgresServer, running_server
 from stack.new_source import postgres, source_file
 from stack.new_source.source_file import Draft, Variable
 from stack.project import Project

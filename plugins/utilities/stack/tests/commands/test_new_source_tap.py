@@ -30,9 +30,11 @@ ABOUT = {
         "start_date": {"type": ["string"], "format": "date-time"},
         "stations": {"type": ["array"], "items": {"type": ["string"]}},
         "page_size": {"type": ["integer"], "default": 100},
+        "threshold": {"type": ["number", "null"], "default": 0.5},
         "unit": {"enum": ["celsius", "kelvin", None], "default": "celsius"},
         "proxy_password": {"type": ["string", "null"]},
         "flattening_enabled": {"type": ["boolean", "null"]},
+        "emit_activate_version_messages": {"type": ["boolean"], "default": False},
     }},
 }
 CATALOG = {"streams": [
@@ -137,6 +139,7 @@ def test_a_tap_is_pinned_and_its_settings_are_those_that_it_tells() -> None:
         {"name": "start_date", "kind": "date_iso8601"},
         {"name": "stations", "kind": "array"},
         {"name": "page_size", "kind": "integer"},
+        {"name": "threshold"},  # Meltano fails at a value of kind decimal
         {
             "name": "unit",
             "kind": "options",
@@ -146,7 +149,9 @@ def test_a_tap_is_pinned_and_its_settings_are_those_that_it_tells() -> None:
             ],
         },
         {"name": "proxy_password", "sensitive": True},
+        {"name": "emit_activate_version_messages", "kind": "boolean"},
     ]
+    assert any("plugins/extractors/singer-completed/README.md" in note for note in found.notes)
     assert written["config"] == {
         "api_key": "${WEATHER_API_KEY}",
         "start_date": "${WEATHER_START_DATE}",

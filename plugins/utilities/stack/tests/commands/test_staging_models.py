@@ -11,7 +11,7 @@ import sqlfluff
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from sandbox.testing.googlesql import GoogleSQL
+from local_servers.googlesql import GoogleSQL
 from stack.new_staging import files, models, naming
 from stack.new_staging.catalog import Catalog, read
 from stack.new_staging.columns import Reference

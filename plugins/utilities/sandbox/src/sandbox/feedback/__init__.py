@@ -1,1 +1,1 @@
-"""A second Postgres database, of another team: what the example of such a source reads."""
+"""A second Postgres database, of another team, for the example of such a source."""

@@ -26,13 +26,13 @@ IDEAS, RELEASES = 150, 8
 
 
 def load(connection: Connection[Any], today: date, seed: int, people: Sequence[UUID]) -> None:
-    """Make the tables and fill them, in the connection's transaction.
+    """Create the tables and fill them, in the connection's transaction.
 
     Args:
-        connection: To the empty database.
-        today: The day after which nothing has happened yet.
-        seed: The same one gives the same rows.
-        people: The product's users, of whom some have wishes.
+        connection: A connection to the empty database.
+        today: The last day with events.
+        seed: The seed of the random generator. The same seed gives the same rows.
+        people: The product's users. Some of them have ideas.
     """
     connection.execute(files("sandbox.feedback").joinpath("schema.sql").read_bytes())
     rng = Random(f"{seed}/feedback")
@@ -52,7 +52,7 @@ def load(connection: Connection[Any], today: date, seed: int, people: Sequence[U
 
 
 def tick(connection: Connection[Any], today: date, seed: int, people: Sequence[UUID]) -> Changes:
-    """Let a day pass, in the connection's transaction; counts ideas only."""
+    """Let a day pass, in the connection's transaction, and count the changes of ideas."""
     rng = Random(f"{seed}/feedback/{today}")
     now = datetime.now(UTC)
     ids = [id_ for (id_,) in connection.execute("select id from ideas order by id").fetchall()]
@@ -63,7 +63,7 @@ def tick(connection: Connection[Any], today: date, seed: int, people: Sequence[U
             "update ideas set status = %s, effort_days = %s, updated_at = %s where id = %s",
             [rng.choice(STATUSES), _days(rng), now, id_],
         )
-    # Rows that don't tell when they were changed.
+    # Rows without a time of change.
     connection.execute(
         "update votes set weight = weight + 1 where idea_id = any(%s)",
         [rng.sample(sorted(set(ids) - {gone}), 5)],
@@ -121,7 +121,7 @@ def _add_idea(
 
 
 def _release(connection: Connection[Any], rng: Random, day: date) -> None:
-    """Release up to three of the ideas that were being worked on."""
+    """Release up to three ideas that were in progress."""
     version = f"{day:%Y.%m.%d}"
     connection.execute(
         "insert into releases values (%s, %s, %s)",

@@ -1,4 +1,4 @@
-"""`python -m sandbox.metabase`: runs the stand-in on loopback until it is told to stop."""
+"""`python -m sandbox.metabase`: runs the fake on loopback until it is told to stop."""
 
 import logging
 from pathlib import Path
@@ -34,7 +34,7 @@ def main(
     database: str,
     api_key: str,
 ) -> None:
-    """Serve the Metabase stand-in on 127.0.0.1 until it is stopped."""
+    """Serve the fake Metabase on 127.0.0.1 until it is stopped."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     store = Store(state_file)
     wanted = Provision(

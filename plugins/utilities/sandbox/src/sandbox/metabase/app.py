@@ -1,4 +1,4 @@
-"""The HTTP application: the API, its page, and what is answered while it starts."""
+"""The HTTP application: the API, its page, and the answers during start-up."""
 
 import logging
 import threading
@@ -27,7 +27,7 @@ def create_app(
     initialise: Callable[[], None],
     connect: Callable[[Mapping[str, Any]], Warehouse] = BigQueryWarehouse,
 ) -> FastAPI:
-    """Make an application that answers 503 until `initialise`, run in the background, has ended.
+    """Create an application that answers 503 until `initialise` has ended in the background.
 
     `connect` turns a database's connection details into its warehouse.
     """
@@ -37,9 +37,7 @@ def create_app(
         try:
             initialise()
         except Exception:
-            logger.exception(
-                "the Metabase stand-in can't initialise; it answers 503 until restarted"
-            )
+            logger.exception("the fake Metabase can't initialise; it answers 503 until restarted")
         else:
             ready.set()
 
@@ -48,9 +46,9 @@ def create_app(
         threading.Thread(target=run_initialise, name="initialise", daemon=True).start()
         yield
 
-    # No OpenAPI: its pages load scripts from elsewhere.
+    # No OpenAPI: its pages load scripts from other hosts.
     app = FastAPI(
-        title="Metabase stand-in",
+        title="Fake Metabase",
         openapi_url=None,
         lifespan=lifespan,
         exception_handlers={
@@ -102,7 +100,7 @@ async def _refuse(_: Request, error: errors.ApiError) -> Response:
 
 
 async def _refuse_request(request: Request, error: RequestValidationError) -> Response:
-    """FastAPI's own complaints, about query keys and bodies, in Metabase's envelope."""
+    """FastAPI's own errors about query keys and bodies, in Metabase's format."""
     problems = {".".join(map(str, problem["loc"][1:])): problem for problem in error.errors()}
     if any(problem["type"] in ("json_invalid", "missing") for problem in problems.values()):
         return PlainTextResponse("Malformed JSON in request body.", HTTPStatus.BAD_REQUEST)

@@ -1,6 +1,6 @@
-"""Who is asking: API keys, sessions, and the users and groups behind them.
+"""Authentication: API keys, sessions, and their users and groups.
 
-Only hashes are stored, so that the state file gives no one a way in.
+Only hashes are stored, so that nobody can log in with the content of the state file.
 """
 
 import hashlib
@@ -23,18 +23,18 @@ GROUPS = {ALL_USERS_GROUP: "All Users", ADMINISTRATORS_GROUP: "Administrators"}
 
 
 def hash_token(token: str) -> str:
-    """For keys and session ids, which are long and random enough to need no salt."""
+    """Hash a key or session ID. These are long and random, and need no salt."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def hash_password(password: str) -> str:
-    """Salted with scrypt: `salt$hash` in hexadecimal digits."""
+    """Hash a password with scrypt and a salt: `salt$hash` in hexadecimal digits."""
     salt = secrets.token_bytes(16)
     return f"{salt.hex()}${_scrypt(password, salt).hex()}"
 
 
 def password_matches(password: str, password_hash: str) -> bool:
-    """Whether the hash is of this password."""
+    """Tell whether the hash belongs to this password."""
     salt, digest = (bytes.fromhex(part) for part in password_hash.split("$"))
     return secrets.compare_digest(_scrypt(password, salt), digest)
 
@@ -44,10 +44,10 @@ def _scrypt(password: str, salt: bytes) -> bytes:
 
 
 def authenticated(state: State, api_key: str | None, session_id: str | None) -> User:
-    """The user of an API key or, failing that, of a session.
+    """Return the user of an API key, else of a session.
 
     Raises:
-        ApiError: 401; neither is known.
+        ApiError: 401 if neither is known.
     """
     if api_key is not None:
         digest = hash_token(api_key)
@@ -60,10 +60,10 @@ def authenticated(state: State, api_key: str | None, session_id: str | None) -> 
 
 
 def open_session(state: State, username: str, password: str) -> str:
-    """A new session's id.
+    """Return the ID of a new session.
 
     Raises:
-        ApiError: 401, in the same words for an unknown user and for a wrong password.
+        ApiError: 401, with the same message for an unknown user and for a wrong password.
     """
     user = next((u for u in state.users.values() if u.email == username.lower()), None)
     if not (user and user.password_hash and password_matches(password, user.password_hash)):
@@ -76,7 +76,7 @@ def open_session(state: State, username: str, password: str) -> str:
 
 
 def create_api_key(state: State, name: str, group_id: int, key: str, updated_by: User) -> ApiKey:
-    """Adds the key, and the user that Metabase gives each key."""
+    """Add the key, and the user that Metabase creates for each key."""
     user = User(
         id=next_id(state.users),
         email=f"api-key-user-{uuid.uuid4()}@api-key.invalid",
@@ -101,10 +101,10 @@ def create_api_key(state: State, name: str, group_id: int, key: str, updated_by:
 
 
 def generate_key() -> str:
-    """A new API key, in Metabase's form."""
+    """Return a new API key in Metabase's format."""
     return f"mb_{secrets.token_urlsafe(32)}"
 
 
 def mask(key: str) -> str:
-    """All that Metabase shows of a key again: its first seven characters."""
+    """Return what Metabase shows of a key later: its first seven characters."""
     return key[:7] + "*" * 30

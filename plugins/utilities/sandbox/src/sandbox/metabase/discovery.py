@@ -1,4 +1,4 @@
-"""What the warehouse holds, read from BigQuery's INFORMATION_SCHEMA as Metabase's driver does.
+"""The tables of the warehouse, from BigQuery's INFORMATION_SCHEMA, as Metabase's driver reads them.
 
 Source: Metabase's `modules/drivers/bigquery-cloud-sdk/src/metabase/driver/bigquery_cloud_sdk.clj`.
 """
@@ -47,14 +47,14 @@ _BASE_TYPES = {
 
 
 class WarehouseError(Exception):
-    """The warehouse can't be reached, or holds none of the datasets asked for."""
+    """The warehouse can't be reached, or has none of the requested datasets."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column, or a leaf of a STRUCT column (`path` has then more than one name).
+    """A column, or a leaf of a STRUCT column (then `path` has several names).
 
-    `position` counts from 0 and is that of the top-level column.
+    `position` is the position of the top-level column, from 0.
     """
 
     path: tuple[str, ...]
@@ -74,7 +74,7 @@ class DiscoveredTable:
 
 
 class Warehouse(Protocol):
-    """What a sync asks of a warehouse."""
+    """The methods of a warehouse that a sync calls."""
 
     def check(self) -> None:
         """Raise WarehouseError if a sync could not succeed."""
@@ -86,7 +86,7 @@ class Warehouse(Protocol):
 def metabase_types(data_type: str) -> tuple[str, str]:
     """Metabase's database type and base type of an INFORMATION_SCHEMA `data_type`.
 
-    `NUMERIC(12, 2)` → `("NUMERIC", "type/Decimal")`. A type that Metabase has no name for has the
+    `NUMERIC(12, 2)` → `("NUMERIC", "type/Decimal")`. Types that are unknown to Metabase have the
     base type `type/*`.
     """
     name = re.split(r"[<(]", data_type, maxsplit=1)[0].strip()
@@ -157,7 +157,7 @@ class BigQueryWarehouse:
 
 
 def _addressable(columns: list[Column]) -> Iterator[Column]:
-    """Leaves out what lies inside an ARRAY of STRUCTs, as Metabase does."""
+    """Leave out the columns inside an ARRAY of STRUCTs, as Metabase does."""
     records = {column.path for column in columns if column.base_type == "type/Dictionary"}
     return (
         column

@@ -1,4 +1,4 @@
-"""The refusals of Metabase's API, with the bodies that Metabase gives them."""
+"""The errors of Metabase's API, with Metabase's bodies."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,30 +13,30 @@ class ApiError(Exception):
 
 
 def unauthenticated() -> ApiError:
-    """No key or session, or none that is known."""
+    """401: no key or session, or an unknown one."""
     return ApiError(401, "Unauthenticated")
 
 
 def forbidden() -> ApiError:
-    """A key or session that may not do this."""
+    """403: a key or session that may not do this."""
     return ApiError(403, "You don't have permissions to do that.")
 
 
 def not_found() -> ApiError:
-    """An id that no row has."""
+    """An unknown ID."""
     return ApiError(404, "Not found.")
 
 
 def invalid(errors: Mapping[str, str], specific: Mapping[str, Sequence[str]]) -> ApiError:
-    """A request that does not fit its schema: `{"errors": …, "specific-errors": …}`."""
+    """400: a request that does not fit its schema: `{"errors": …, "specific-errors": …}`."""
     return ApiError(400, {"errors": dict(errors), "specific-errors": dict(specific)})
 
 
 def invalid_value(key: str, message: str) -> ApiError:
-    """A value that fits its schema but not the state: `{"errors": {key: message}}`."""
+    """400: a value that fits its schema but not the state: `{"errors": {key: message}}`."""
     return ApiError(400, {"errors": {key: message}})
 
 
 def not_implemented(what: str) -> ApiError:
-    """What Metabase may well answer, and the stand-in can't."""
-    return ApiError(501, f"The Metabase stand-in does not implement {what}.")
+    """501: a request that Metabase may answer, and the fake can't."""
+    return ApiError(501, f"The fake Metabase does not implement {what}.")

@@ -1,6 +1,6 @@
-"""The page at `/`: what has been synced, for people who have never seen it.
+"""The page at `/` shows what was synced.
 
-Built as a tree of elements, so that escaping is the serialiser's work and nothing can be forgotten.
+The page is a tree of elements, so that the serialiser escapes everything.
 """
 
 import re
@@ -37,7 +37,7 @@ def tag(name: str, /, *children: Node, **attributes: str) -> Element:
 
 
 def render(state: State) -> str:
-    """The whole page, with its style and script in it."""
+    """Return the whole page, with its style and script."""
     databases = [_Shown(state, database) for database in state.databases.values()]
     document = tag(
         "html",
@@ -45,7 +45,7 @@ def render(state: State) -> str:
             "head",
             tag("meta", charset="utf-8"),
             tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            tag("title", "Metabase stand-in"),
+            tag("title", "Fake Metabase"),
             tag("link", rel="icon", href="data:,"),
             tag("style", _asset("page.css")),
         ),
@@ -53,11 +53,11 @@ def render(state: State) -> str:
             "body",
             tag(
                 "header",
-                tag("h1", "Metabase stand-in"),
+                tag("h1", "Fake Metabase"),
                 tag(
                     "p",
                     tag("strong", "This is not Metabase."),
-                    " It stands in for it on your own machine: it takes what dbt-metabase sends"
+                    " This fake runs on your own machine: it takes what dbt-metabase sends"
                     " (names, descriptions, types, join keys) and shows here what Metabase would"
                     " know. There are no charts and no queries.",
                 ),
@@ -73,7 +73,7 @@ def render(state: State) -> str:
 
 @dataclass
 class _Shown:
-    """A database with what of it is shown: active tables and fields."""
+    """A database with its active tables and fields."""
 
     state: State
     database: Database
@@ -102,7 +102,7 @@ class _Shown:
         return self.state.fields[field.fk_target_field_id]
 
     def groups(self) -> Iterable[tuple[str, str, list[Table]]]:
-        """Title, explanation and tables of each group that has any, marts first."""
+        """Yield title, explanation and tables of each group that isn't empty, marts first."""
         left = sorted(self.tables, key=lambda table: table.name)
         for title, prefix, explanation in _GROUPS:
             tables = [table for table in left if table.name.startswith(prefix)]
@@ -255,7 +255,7 @@ def _description(text: str | None) -> Element:
 
 
 def _meaning(shown: _Shown, field: Field) -> Element | None:
-    """The semantic type in words and, for a foreign key, the way to what it refers to."""
+    """The semantic type in words and, for a foreign key, a link to its target."""
     if (target := shown.target(field)) is not None:
         target_table = shown.state.tables[target.table_id]
         link = tag(
@@ -286,7 +286,7 @@ def _chip(field: Field) -> Element:
 
 
 def _anchor(table: Table, field: Field | None = None) -> str:
-    """Unique on the page: the tables of all databases are on it."""
+    """Return an ID that is unique on the page, which shows the tables of all databases."""
     anchor = f"{table.db_id}.{table.schema}.{table.name}"
     return f"{anchor}.{field.id}" if field else anchor
 

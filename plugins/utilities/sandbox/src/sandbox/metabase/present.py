@@ -1,7 +1,7 @@
 """Rows as Metabase's API shows them.
 
-The keys are those of Metabase's recorded answers (dbt-metabase's `tests/fixtures/mbql5`). What
-Metabase learns by running queries (fingerprints, row counts) is null here, as before its analysis.
+The keys are those of Metabase's recorded answers (dbt-metabase's `tests/fixtures/mbql5`). Values
+that Metabase gets by running queries (fingerprints, row counts) are null, as before its analysis.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from sandbox.metabase.auth import GROUPS
 from sandbox.metabase.semantics import FOREIGN_KEY
 from sandbox.metabase.store import ApiKey, Database, Field, State, Table, User
 
-# What Metabase's bigquery-cloud-sdk driver declares, beside what every SQL driver can do.
+# The features of Metabase's bigquery-cloud-sdk driver, beside those of every SQL driver.
 _FEATURES = (
     "basic-aggregations",
     "convert-timezone",
@@ -32,7 +32,7 @@ _FEATURES = (
 
 
 def database(row: Database, viewer: User) -> dict[str, Any]:
-    """Connection details are left out for those who may not edit them."""
+    """Leave out the connection details for users who may not edit them."""
     shown = asdict(row) | {
         "auto_run_queries": True,
         "cache_field_values_schedule": "0 0 0 * * ? *",
@@ -63,7 +63,7 @@ def database(row: Database, viewer: User) -> dict[str, Any]:
 
 
 def listed_database(row: Database, viewer: User) -> dict[str, Any]:
-    """As in the list of databases, which says a little more."""
+    """The database as in the list of databases, which has a few more keys."""
     return database(row, viewer) | {
         "can_upload": False,
         "native_permissions": "write" if viewer.is_superuser else "none",
@@ -155,7 +155,7 @@ _HIDDEN_OF_USERS = frozenset({"password_hash", "group_ids"})
 
 
 def api_key(state: State, row: ApiKey) -> dict[str, Any]:
-    """With the beginning of the key only."""
+    """The API key, with only the beginning of the secret."""
     updated_by = state.users[row.updated_by_id]
     return {
         "id": row.id,
@@ -184,7 +184,7 @@ ROOT_COLLECTION: Mapping[str, Any] = {
 
 
 def personal_collection(owner: User) -> dict[str, Any]:
-    """The collection that every person is given. Its id is that of its owner."""
+    """A person's own collection. Its ID is that of its owner."""
     return {
         "archive_operation_id": None,
         "archived": False,

@@ -1,4 +1,4 @@
-"""What is there from the start: the work of Metabase's configuration file."""
+"""The initial content, as Metabase's configuration file would create it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from sandbox.metabase.store import (
     update,
 )
 
-# Fixed, documented, and good for nothing but this loopback service.
+# Fixed, documented, and valid only for this loopback service.
 ADMIN_EMAIL = "admin@sandbox.invalid"
 ADMIN_PASSWORD = "sandbox"  # noqa: S105
 API_KEY_NAME = "dbt-metabase"
@@ -45,7 +45,7 @@ class Provision:
 
 
 def provision(store: Store, wanted: Provision) -> None:
-    """Creates what is missing and corrects what differs; what has been synced stays."""
+    """Create what is missing and correct what differs. Synced tables stay."""
     with store.write() as state:
         admin = _admin(state)
         _api_key(state, wanted.api_key, admin)
@@ -80,7 +80,7 @@ def _api_key(state: State, key: str, admin: User) -> None:
 def _database(state: State, wanted: Provision, admin: User) -> None:
     for row in state.databases.values():
         if row.name == wanted.database:
-            # Which datasets are shown is for people, and the sync, to say.
+            # People and the sync decide which datasets are shown.
             shown = row.details["dataset-filters-patterns"]
             update(row, details={**wanted.details, "dataset-filters-patterns": shown})
             return

@@ -1,4 +1,4 @@
-"""The routes of Metabase's API that dbt-metabase calls, and those that set it up.
+"""The routes of Metabase's API that dbt-metabase calls, and the routes for set-up.
 
 Behaviour follows Metabase's `warehouses_rest/api.clj`, `warehouse_schema/api/{table,field}.clj`,
 `session/api.clj`, `api_keys/api.clj` and `collections_rest`.
@@ -56,7 +56,7 @@ FIELD_BODY: dict[str, Rule] = {
     "has_field_values": one_of("none", "auto-list", "list", "search"),
     "settings": mapping(),
 }
-# Null means "leave it" for these, and "unset it" for all others.
+# For these keys, null means "don't change"; for all others it means "unset".
 NEVER_NULL_OF_TABLE = frozenset({"display_name"})
 NEVER_NULL_OF_FIELD = frozenset({"display_name", "visibility_type", "settings"})
 
@@ -90,7 +90,7 @@ Viewer = Annotated[User, Depends(_viewer)]
 
 
 def _refuse_unknown_query_keys(request: Request) -> None:
-    """A key that is not declared on the route might change what Metabase answers."""
+    """Refuse a query key that the route doesn't declare: it might change Metabase's answer."""
     declared = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
     if unknown := sorted(request.query_params.keys() - declared):
         keys = ", ".join(unknown)
@@ -112,7 +112,7 @@ def found[Row](rows: dict[int, Row], row_id: int) -> Row:
 
 
 def writable[Row](rows: dict[int, Row], row_id: int, viewer: User) -> Row:
-    """The row, for one who may change it.
+    """Return the row if the user may change it.
 
     Raises:
         ApiError: 404, else 403.
@@ -123,7 +123,7 @@ def writable[Row](rows: dict[int, Row], row_id: int, viewer: User) -> Row:
 
 
 def check_superuser(viewer: User) -> None:
-    """Refuse with 403 those who do not administer Metabase."""
+    """Refuse users who are no administrators, with 403."""
     if not viewer.is_superuser:
         raise errors.forbidden()
 
@@ -133,7 +133,7 @@ def check_superuser(viewer: User) -> None:
 
 @router.post("/setup")
 def set_up() -> None:
-    """Refuse: the first user is there from the start, as with Metabase's config file."""
+    """Refuse: the first user exists from the start, as with Metabase's config file."""
     raise errors.ApiError(
         403,
         "The /api/setup route can only be used to create the first user, "
@@ -143,7 +143,7 @@ def set_up() -> None:
 
 @router.post("/session")
 def log_in(body: JsonBody, store: StoreOf) -> dict[str, Any]:
-    """Open a session; its id goes into the header `X-Metabase-Session`."""
+    """Open a session. Requests send its ID in the header `X-Metabase-Session`."""
     credentials = validated(body, SESSION_BODY)
     with store.write() as state:
         session_id = auth.open_session(state, credentials["username"], credentials["password"])
@@ -152,7 +152,7 @@ def log_in(body: JsonBody, store: StoreOf) -> dict[str, Any]:
 
 @router.delete("/session", status_code=204, dependencies=[Depends(_viewer)])
 def log_out(store: StoreOf, x_metabase_session: Annotated[str | None, Header()] = None) -> None:
-    """Close the session that asks for it."""
+    """Close the session of this request."""
     if x_metabase_session is None:
         raise errors.not_found()
     with store.write() as state:
@@ -161,7 +161,7 @@ def log_out(store: StoreOf, x_metabase_session: Annotated[str | None, Header()] 
 
 @router.get("/user/current")
 def get_current_user(viewer: Viewer) -> dict[str, Any]:
-    """Show who is asking."""
+    """Show the current user."""
     return present.user(viewer)
 
 
@@ -178,7 +178,7 @@ def get_user(user_id: int, viewer: Viewer, store: StoreOf) -> dict[str, Any]:
 
 @router.get("/api-key")
 def list_api_keys(viewer: Viewer, store: StoreOf) -> list[dict[str, Any]]:
-    """List the keys, each by its beginning."""
+    """List the keys, with only the beginning of each secret."""
     check_superuser(viewer)
     with store.read() as state:
         return [present.api_key(state, key) for key in state.api_keys.values()]
@@ -186,7 +186,7 @@ def list_api_keys(viewer: Viewer, store: StoreOf) -> list[dict[str, Any]]:
 
 @router.post("/api-key")
 def create_api_key(body: JsonBody, viewer: Viewer, store: StoreOf) -> dict[str, Any]:
-    """Add a key. No later answer shows the whole of it again."""
+    """Add a key. Only this answer shows the whole secret."""
     wanted = validated(body, API_KEY_BODY)
     check_superuser(viewer)
     if wanted["group_id"] not in auth.GROUPS:
@@ -234,7 +234,7 @@ def get_database_metadata(
 def update_database(
     database_id: int, body: JsonBody, viewer: Viewer, store: StoreOf, syncer: SyncerOf
 ) -> dict[str, Any]:
-    """Change the connection, if the warehouse answers there; it is synced by who asks for it."""
+    """Change the connection if the warehouse answers there. A sync is a separate request."""
     values = _without_ignored(validated(body, DATABASE_BODY), frozenset(DATABASE_BODY))
     with store.read() as state:
         details = dict(writable(state.databases, database_id, viewer).details)
@@ -252,7 +252,7 @@ def update_database(
 def sync_schema(
     database_id: int, viewer: Viewer, store: StoreOf, syncer: SyncerOf
 ) -> dict[str, str]:
-    """Answer at once; the tables appear later."""
+    """Start a sync. The answer comes at once, and the tables appear later."""
     with store.read() as state:
         writable(state.databases, database_id, viewer)
     try:
@@ -289,7 +289,7 @@ def _table_with_database(state: State, row: Table, viewer: User) -> dict[str, An
 def update_table(
     table_id: int, body: JsonBody, viewer: Viewer, store: StoreOf, syncer: SyncerOf
 ) -> dict[str, Any]:
-    """Change what people may say of a table, and look into it again once it is shown again."""
+    """Change what people may set on a table. A table that is shown again is synced again."""
     values = _without_ignored(validated(body, TABLE_BODY), NEVER_NULL_OF_TABLE)
     with store.write() as state:
         row = writable(state.tables, table_id, viewer)
@@ -337,7 +337,7 @@ def get_field(field_id: int, viewer: Viewer, store: StoreOf) -> dict[str, Any]:
 
 @router.put("/field/{field_id:int}")
 def update_field(field_id: int, body: JsonBody, viewer: Viewer, store: StoreOf) -> dict[str, Any]:
-    """Change what people may say of a field, and show it."""
+    """Change what people may set on a field, and return the field."""
     values = _without_ignored(validated(body, FIELD_BODY), NEVER_NULL_OF_FIELD)
     with store.write() as state:
         row = writable(state.fields, field_id, viewer)
@@ -404,7 +404,7 @@ def list_collection_items(
 @router.get("/card/{card_id:int}", dependencies=[Depends(_viewer)])
 @router.get("/dashboard/{dashboard_id:int}", dependencies=[Depends(_viewer)])
 def get_card_or_dashboard() -> None:
-    """Find none."""
+    """Return no items."""
     raise errors.not_found()
 
 

@@ -32,7 +32,7 @@ _ACRONYMS = frozenset({"id", "url", "ip", "uid", "uuid", "guid"})
 
 
 def humanise(identifier: str) -> str:
-    """The display name that Metabase gives an identifier: `organisation_id` → `Organisation ID`."""
+    """Return Metabase's display name of an identifier: `organisation_id` → `Organisation ID`."""
     words = [word for word in re.split(r"[-_\s]+", identifier) if word]
     return " ".join(_capitalise(word) for word in words) or identifier
 

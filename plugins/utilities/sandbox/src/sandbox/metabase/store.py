@@ -1,4 +1,4 @@
-"""What the stand-in knows, kept in one JSON file that is replaced as a whole or not at all."""
+"""The fake's state, in one JSON file that is replaced atomically."""
 
 import json
 import os
@@ -22,17 +22,17 @@ DRAFT = ".draft-"
 
 
 class StateFileError(SandboxError):
-    """The state file can't be read as one that this version wrote."""
+    """The state file can't be read, or another version wrote it."""
 
 
 def now() -> str:
-    """The time, as Metabase writes it: `2026-01-06T11:47:41.606019Z`."""
+    """Return the time in Metabase's format: `2026-01-06T11:47:41.606019Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @dataclass
 class User:
-    """A person, or the user behind an API key (`password_hash` is null)."""
+    """A person, or the user of an API key (then `password_hash` is null)."""
 
     id: int
     email: str
@@ -46,18 +46,18 @@ class User:
 
     @property
     def is_superuser(self) -> bool:
-        """Whether they administer Metabase."""
+        """Tell whether the user is an administrator."""
         return ADMINISTRATORS_GROUP in self.group_ids
 
     @property
     def common_name(self) -> str:
-        """What people call them."""
+        """The user's full name."""
         return " ".join(name for name in (self.first_name, self.last_name) if name)
 
 
 @dataclass
 class ApiKey:
-    """A key, which acts as the user `user_id`."""
+    """An API key. It acts as the user `user_id`."""
 
     id: int
     name: str
@@ -72,7 +72,7 @@ class ApiKey:
 
 @dataclass
 class Session:
-    """Somebody who has logged in."""
+    """A session of a user who has logged in."""
 
     id_hash: str
     user_id: int
@@ -95,7 +95,7 @@ class Database:
 
 @dataclass
 class Table:
-    """A table or view. A `visibility_type` other than null is a reason for hiding it."""
+    """A table or view. If `visibility_type` isn't null, the table is hidden."""
 
     id: int
     db_id: int
@@ -116,7 +116,7 @@ class Table:
 
 @dataclass
 class Field:
-    """A column, or a leaf of a STRUCT (`parent_id` and `nfc_path` then name its parents)."""
+    """A column, or a leaf of a STRUCT (then `parent_id` and `nfc_path` name its parents)."""
 
     id: int
     table_id: int
@@ -145,7 +145,7 @@ class Field:
 
 @dataclass
 class State:
-    """Rows by id. Rows are never removed, save sessions: what vanishes is marked inactive."""
+    """Rows by ID. Only sessions are removed; other rows that vanish are marked inactive."""
 
     users: dict[int, User] = field(default_factory=dict)
     api_keys: dict[int, ApiKey] = field(default_factory=dict)
@@ -166,7 +166,7 @@ class State:
 
     def to_json(self) -> str:
         """Rows by kind."""
-        # Written at every change: without copies and without indentation, which Python is slow at.
+        # Every change writes this. Copies and indentation would make it slow.
         rows = {kind: [vars(row) for row in by_id.values()] for kind, by_id in vars(self).items()}
         return json.dumps(rows, ensure_ascii=False)
 
@@ -191,12 +191,12 @@ class State:
 
 
 def next_id(rows: dict[int, Any]) -> int:
-    """An id that no row has."""
+    """Return an unused ID."""
     return max(rows, default=0) + 1
 
 
 def update(row: Any, **values: object) -> int:
-    """Sets what differs and, if anything does, the row's `updated_at`; returns 1 or 0."""
+    """Set the values that differ and, if any does, `updated_at`; return 1 or 0."""
     changed = {key: value for key, value in values.items() if getattr(row, key) != value}
     for key, value in changed.items():
         setattr(row, key, value)
@@ -206,7 +206,7 @@ def update(row: Any, **values: object) -> int:
 
 
 class Store:
-    """The state behind a lock. Leaving `write` saves what changed before anyone is answered."""
+    """The state behind a lock. Leaving `write` saves the changes before the request is answered."""
 
     def __init__(self, path: Path) -> None:
         """Reads the state file, if there is one.
@@ -218,7 +218,7 @@ class Store:
         self._lock = threading.RLock()
         self._state = State()
         self._saved = ""
-        for draft in path.parent.glob(f"{path.name}{DRAFT}*"):  # of a process that was killed
+        for draft in path.parent.glob(f"{path.name}{DRAFT}*"):  # left by a killed process
             draft.unlink()
         if path.exists():
             try:
@@ -226,19 +226,19 @@ class Store:
                 self._state = State.from_json(self._saved)
             except (OSError, ValueError, TypeError, KeyError) as error:
                 raise StateFileError(
-                    f"{path}: can't be read as the Metabase stand-in's state ({error}). "
+                    f"{path}: can't be read as the fake Metabase's state ({error}). "
                     "Remove it to begin anew: the next sync fills it again."
                 ) from error
 
     @contextmanager
     def read(self) -> Iterator[State]:
-        """The state, which nobody changes meanwhile."""
+        """Give read access to the state; nobody changes it meanwhile."""
         with self._lock:
             yield self._state
 
     @contextmanager
     def write(self) -> Iterator[State]:
-        """The state, to be changed; it is saved at the end."""
+        """Give write access to the state; it is saved at the end."""
         with self._lock:
             yield self._state
             self._save()

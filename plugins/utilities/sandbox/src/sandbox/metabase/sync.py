@@ -1,6 +1,6 @@
-"""Brings the tables and fields that Metabase knows in line with those that the warehouse holds.
+"""Updates the tables and fields in the state to those in the warehouse.
 
-What people set (names, descriptions, types, keys) is theirs and is never touched here.
+Values that people set (names, descriptions, types, keys) are never changed here.
 """
 
 import logging
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Syncer:
-    """Discovers in the background: one sync at a time, none lost."""
+    """Runs syncs in the background: one at a time, and none is lost."""
 
     def __init__(self, store: Store, connect: Callable[[Mapping[str, Any]], Warehouse]) -> None:
         self._store = store
@@ -24,18 +24,18 @@ class Syncer:
         self._lock = threading.Lock()
 
     def check(self, details: Mapping[str, Any]) -> None:
-        """Return if a sync with these connection details could succeed.
+        """Check that a sync with these connection details can succeed.
 
         Raises:
-            WarehouseError: the warehouse can't be reached or holds none of the included datasets.
+            WarehouseError: The warehouse can't be reached, or has none of the included datasets.
         """
         self._connect(details).check()
 
     def start(self, database_id: int) -> None:
-        """Returns once the warehouse is known to be reachable; the discovery goes on by itself.
+        """Return as soon as the warehouse has answered; the sync continues in the background.
 
         Raises:
-            WarehouseError: the warehouse can't be reached or holds none of the included datasets.
+            WarehouseError: The warehouse can't be reached, or has none of the included datasets.
         """
         with self._store.read() as state:
             details = dict(state.databases[database_id].details)
@@ -53,12 +53,12 @@ class Syncer:
                     changes = apply(state, database_id, discovered)
             logger.info("sync found %d tables; %d changes", len(discovered), changes)
         except Exception:
-            # The caller was answered long ago: the log is the only place left to say so.
+            # The request was answered before: only the log can report this.
             logger.exception("sync failed; the tables and fields are as they were before")
 
 
 def apply(state: State, database_id: int, discovered: list[DiscoveredTable]) -> int:
-    """Creates, wakes and retires tables and fields; returns how many rows it changed."""
+    """Create, reactivate and deactivate tables and fields; return the number of changed rows."""
     known = {(table.schema, table.name): table for table in state.tables_of(database_id)}
     changes = 0
     for found in discovered:

@@ -1,4 +1,4 @@
-"""Schemas of request bodies, refused in Metabase's words when they do not fit."""
+"""Schemas of request bodies, with Metabase's messages for values that don't fit."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,9 +11,9 @@ from sandbox.metabase.semantics import RELATION_TYPES, SEMANTIC_TYPES
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be, and what is wrong with one that is not.
+    """A rule for a value.
 
-    `complaints` gives one sentence for each way in which a value does not fit.
+    `complaints` returns one sentence for each way in which a value does not fit.
     """
 
     expected: str
@@ -34,7 +34,7 @@ def _blank_complaints(value: object) -> list[str]:
 
 
 def non_blank(nullable: bool = True) -> Rule:
-    """A string with something in it."""
+    """A string that isn't empty."""
     return Rule("value must be a non-blank string.", _blank_complaints, nullable)
 
 
@@ -80,11 +80,11 @@ def semantic_type() -> Rule:
 
 
 def validated(body: object, rules: Mapping[str, Rule]) -> dict[str, Any]:
-    """The body, once each of its values is known to fit its rule.
+    """Return the body, after a check of each value against its rule.
 
     Raises:
-        ApiError: 400 with Metabase's envelope; 501 for a key that the stand-in does not know, which
-            Metabase might act on or ignore.
+        ApiError: 400 with Metabase's envelope; 501 for a key that the fake does not know, which
+            Metabase might use or ignore.
     """
     if not isinstance(body, dict):
         raise errors.invalid({"_error": "invalid type"}, {"_error": ["invalid type"]})

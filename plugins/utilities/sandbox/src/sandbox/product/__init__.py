@@ -1,1 +1,1 @@
-"""The product database of an incident-management SaaS, generated and growing by the day."""
+"""The product database of an incident-management SaaS: generated, and growing every day."""

@@ -1,4 +1,4 @@
-"""The product database: made, loaded and written to through psycopg."""
+"""Creates, loads and writes the product database through psycopg."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -26,7 +26,7 @@ create table sandbox.clock (
 
 @dataclass(frozen=True)
 class Clock:
-    """What the world was generated from, its today and the ticks that have passed."""
+    """The world's seed, its current day, and the number of ticks."""
 
     seed: int
     scale: float
@@ -35,7 +35,7 @@ class Clock:
 
 
 def read_clock(connection: Connection[Any]) -> Clock | None:
-    """The world's clock, locked until the transaction ends; None when no world is loaded yet."""
+    """Return the clock, locked until the transaction ends; None if there is no world yet."""
     loaded = connection.execute("select to_regclass('sandbox.clock') is not null").fetchone()
     if loaded is None or not loaded[0]:
         return None
@@ -44,7 +44,7 @@ def read_clock(connection: Connection[Any]) -> Clock | None:
 
 
 def running_clock(connection: Connection[Any]) -> Clock:
-    """The world's clock, locked until the transaction ends.
+    """Return the world's clock, locked until the transaction ends.
 
     Raises:
         SandboxError: There is no world yet.
@@ -56,7 +56,7 @@ def running_clock(connection: Connection[Any]) -> Clock:
 
 
 def load_world(connection: Connection[Any], today: date, scale: float, seed: int) -> None:
-    """Make the tables and fill them, in the connection's transaction."""
+    """Create the tables and fill them, in the connection's transaction."""
     connection.execute(files("sandbox.product").joinpath("schema.sql").read_bytes())
     insert(connection, generate(today, scale, seed))
     connection.execute(CLOCK)

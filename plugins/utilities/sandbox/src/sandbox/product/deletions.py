@@ -1,4 +1,4 @@
-"""What leaves the product for good: a little of every table each day."""
+"""The rows that a day deletes for good: a few of every table."""
 
 from typing import Any, LiteralString
 
@@ -15,7 +15,7 @@ from sandbox.product.tables import (
 )
 
 DELETED: tuple[tuple[Table[Any], float, LiteralString], ...] = (
-    # Sign-ups that came to nothing are purged: never set up, joined by nobody after a day.
+    # Failed sign-ups are purged: never set up, and joined by nobody after a day.
     (
         ORGANISATIONS,
         0.05,
@@ -27,7 +27,7 @@ DELETED: tuple[tuple[Table[Any], float, LiteralString], ...] = (
         )
         """,
     ),
-    # So are rehearsals, save an organisation's latest incident: its number must not come again.
+    # So are rehearsals, except an organisation's latest incident: its number must not be reused.
     (
         INCIDENTS,
         0.02,
@@ -39,7 +39,7 @@ DELETED: tuple[tuple[Table[Any], float, LiteralString], ...] = (
         )
         """,
     ),
-    # Users who left nothing behind are erased on request; creators and leads are participants.
+    # Users without any data are erased on request; creators and leads are participants.
     (
         USERS,
         0.005,
@@ -63,7 +63,7 @@ DELETED: tuple[tuple[Table[Any], float, LiteralString], ...] = (
         """,
     ),
     (ACTIONS, 0.002, "true"),
-    # People take back what they wrote.
+    # People delete what they wrote.
     (TIMELINE_ITEMS, 0.001, "kind in ('message', 'note')"),
     (ANNOUNCEMENT_RULES, 0.004, "true"),
     (WORKFLOWS, 0.004, "true"),

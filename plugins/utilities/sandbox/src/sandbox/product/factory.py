@@ -1,6 +1,6 @@
-"""Makes plausible rows: a company, its people, and the incidents that they went through.
+"""Makes plausible rows: organisations, users, and their incidents.
 
-Everything follows from the random generator that is passed in, and nothing lies later than `now`.
+The random generator that is passed in determines every value, and no time is later than `now`.
 """
 
 import json
@@ -36,7 +36,7 @@ SLACK_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789"
 def make_organisation(
     rng: Random, created_at: datetime, now: datetime, *, established: bool
 ) -> Organisation:
-    """An organisation; an established one has completed its set-up and isn't archived."""
+    """Return an organisation; an established one has completed its set-up and isn't archived."""
     id_ = uuid(rng)
     name = f"{rng.choice(words.ORGANISATION_FIRST)} {rng.choice(words.ORGANISATION_SECOND)}"
     setup_completed_at = None
@@ -66,7 +66,7 @@ def make_organisation(
 
 
 def as_signed_up(organisation: Organisation) -> Organisation:
-    """The organisation as it was before it set anything up."""
+    """Return the organisation as it was before its set-up."""
     return organisation._replace(
         setup_completed_at=None,
         annual_contract_value=None,
@@ -79,7 +79,7 @@ def as_signed_up(organisation: Organisation) -> Organisation:
 def make_user(
     rng: Random, organisation: Organisation, created_at: datetime, now: datetime, role: str
 ) -> User:
-    """Somebody who works at the organisation; its owner stays active."""
+    """Return a user of the organisation; its owner stays active."""
     name = f"{rng.choice(words.FIRST_NAMES)} {rng.choice(words.LAST_NAMES)}"
     active = role == "owner" or rng.random() < 0.92
     archived_at = between(rng, created_at, now) if not active and rng.random() < 0.5 else None
@@ -117,9 +117,9 @@ def make_incident(
     actions: int,
     rehearsal: bool = False,
 ) -> None:
-    """Add an incident to the rows, with who took part, what was said and what is left to do.
+    """Add an incident to the rows, with its participants, timeline and actions.
 
-    `user_ids` are those who could take part; the first participant is the creator.
+    `user_ids` are the possible participants; the first participant is the creator.
     """
     people = rng.sample(user_ids, min(participants, len(user_ids)))
     severity = weighted(rng, SEVERITY_SHARES)
@@ -188,7 +188,7 @@ def _stage_times(rng: Random, created_at: datetime, hours_to_fix: float) -> dict
 def make_participant(
     rng: Random, incident: Incident, user_id: UUID, joined_at: datetime | None, until: datetime
 ) -> IncidentParticipant:
-    """Somebody's part in an incident, joined at some moment until `until` unless it is given."""
+    """Return a participant, who joined at a given or at a random time before `until`."""
     joined = joined_at or between(rng, incident.created_at, until)
     return IncidentParticipant(
         incident_id=incident.id,
@@ -255,9 +255,9 @@ def make_timeline_item(
     channel: str,
     kind: str | None = None,
 ) -> TimelineItem:
-    """What one of the people, or the product itself, added to an incident's timeline."""
+    """Return a timeline item of a participant or of the product itself."""
     kind = kind or weighted(rng, KIND_SHARES)
-    # Notes are written down afterwards, the rest as it happens.
+    # Notes are written afterwards, other items when they happen.
     delay = rng.expovariate(1 / 3600) if kind == "note" else rng.random()
     created_at = min(occurred_at + timedelta(seconds=delay), now)
     edited = rng.random() < 0.04
@@ -280,7 +280,7 @@ def make_timeline_item(
 def make_action(
     rng: Random, incident: Incident, people: Sequence[UUID], over_at: datetime, now: datetime
 ) -> Action:
-    """Something to be done during the incident or, as a follow-up, once it is over."""
+    """Return an action: a task during the incident or, as a follow-up, after it."""
     created_at = between(rng, incident.created_at, over_at)
     status = weighted(rng, {"outstanding": 30, "completed": 60, "not_doing": 10})
     changed_at = created_at
@@ -307,7 +307,7 @@ def make_action(
 def make_announcement_rule(
     rng: Random, organisation_id: UUID, created_at: datetime, now: datetime
 ) -> AnnouncementRule:
-    """Which incidents are announced in which Slack channels, and when not."""
+    """Return a rule: which incidents are announced in which Slack channels."""
     quiet = rng.random() < 0.4
     return AnnouncementRule(
         id=uuid(rng),
@@ -326,7 +326,7 @@ def make_announcement_rule(
 def make_workflow(
     rng: Random, organisation_id: UUID, created_at: datetime, now: datetime
 ) -> Workflow:
-    """Steps that the product takes by itself when something happens."""
+    """Return a workflow: steps that the product runs by itself on an event."""
     run_count = 0
     if rng.random() < 0.8:
         run_count = (
@@ -349,7 +349,7 @@ def make_workflow(
 
 
 def organisation_settings(rng: Random) -> str:
-    """What an organisation has set, as JSON."""
+    """Return an organisation's settings, as JSON."""
     if rng.random() < 0.05:
         return "{}"
     return to_json(
@@ -362,7 +362,7 @@ def organisation_settings(rng: Random) -> str:
 
 
 def user_preferences(rng: Random) -> str:
-    """What a user prefers, as JSON."""
+    """Return a user's preferences, as JSON."""
     if rng.random() < 0.1:
         return "{}"
     return to_json(
@@ -375,7 +375,7 @@ def user_preferences(rng: Random) -> str:
 
 
 def custom_fields(rng: Random) -> str:
-    """An organisation's own fields of an incident, nested, as JSON."""
+    """Return an organisation's custom fields of an incident, nested, as JSON."""
     cause = None
     if rng.random() < 0.7:
         cause = {"kind": rng.choice(words.CAUSE_KINDS), "detail": rng.choice(words.CAUSE_DETAILS)}
@@ -389,7 +389,7 @@ def custom_fields(rng: Random) -> str:
 
 
 def timeline_content(rng: Random, kind: str, channel: str) -> str:
-    """What a timeline item says, as JSON of about 200 bytes."""
+    """Return the content of a timeline item, as JSON of about 200 bytes."""
     text = ". ".join(rng.sample(words.MESSAGES, rng.choice((1, 2, 2))))
     if kind == "github_pull_request":
         text = f"#{rng.randrange(1, 9999)} {task(rng)}: {text}"
@@ -401,14 +401,14 @@ def timeline_content(rng: Random, kind: str, channel: str) -> str:
 
 
 def external_issue(rng: Random) -> str:
-    """The issue that follows an action in the organisation's tracker, as JSON."""
+    """Return the issue of an action in the organisation's tracker, as JSON."""
     provider, url = rng.choice(words.PROVIDERS)
     key = f"{rng.choice(('ENG', 'OPS', 'SRE'))}-{rng.randrange(1, 9999)}"
     return to_json({"provider": provider, "key": key, "url": f"{url}{key}"})
 
 
 def rule_conditions(rng: Random) -> str:
-    """A list of conditions, often empty, as JSON."""
+    """Return a list of conditions, often empty, as JSON."""
     conditions: list[dict[str, Any]] = []
     if rng.random() < 0.7:
         conditions.append(
@@ -422,7 +422,7 @@ def rule_conditions(rng: Random) -> str:
 
 
 def workflow_steps(rng: Random) -> str:
-    """A list of steps, sometimes empty, as JSON."""
+    """Return a list of steps, sometimes empty, as JSON."""
     return to_json(
         [
             {
@@ -436,17 +436,17 @@ def workflow_steps(rng: Random) -> str:
 
 
 def task(rng: Random) -> str:
-    """Something to do."""
+    """Return the title of a task."""
     return rng.choice(words.TASKS).format(rng.choice(words.COMPONENTS))
 
 
 def incident_name(rng: Random) -> str:
-    """What broke, and how."""
+    """Return the name of an incident: what broke, and how."""
     return f"{rng.choice(words.COMPONENTS)} {rng.choice(words.SYMPTOMS)}"
 
 
 def contract_value(rng: Random) -> Decimal:
-    """Mostly whole thousands, some with cents, one in a hundred near the column's limit."""
+    """Return an amount: mostly whole thousands, some with cents, 1 % near the column's limit."""
     if rng.random() < 0.01:
         return Decimal(rng.randrange(10**11, 10**12)).scaleb(-2)
     value = rng.lognormvariate(9.5, 1.2)
@@ -454,47 +454,47 @@ def contract_value(rng: Random) -> Decimal:
 
 
 def cost(rng: Random) -> Decimal:
-    """An estimate with anything from no to four decimals, from a fraction of a cent to billions."""
+    """Return an estimate with up to four decimals, from a fraction of a cent to billions."""
     places = rng.randrange(5)
     return Decimal(f"{min(rng.lognormvariate(7, 4), 9_999_999_999.0):.{places}f}")
 
 
 def uuid(rng: Random) -> UUID:
-    """A version 4 UUID."""
+    """Return a version 4 UUID."""
     return UUID(int=rng.getrandbits(128), version=4)
 
 
 def slack_id(rng: Random, prefix: str) -> str:
-    """An identifier such as `C0ABCDEFGHJ`; the prefix says of what."""
+    """Return an ID such as `C0ABCDEFGHJ`; the prefix names the kind."""
     return prefix + "".join(rng.choices(SLACK_ALPHABET, k=9))
 
 
 def some(rng: Random, choices: Sequence[str], at_most: int) -> list[str]:
-    """A few of the choices, often none."""
+    """Return a few of the choices, often none."""
     return rng.sample(choices, max(0, rng.randrange(-1, at_most + 1)))
 
 
 def weighted(rng: Random, shares: dict[str, int]) -> str:
-    """One of the keys, as likely as its share of the total."""
+    """Return one of the keys, with a probability of its share of the total."""
     return rng.choices(tuple(shares), tuple(shares.values()))[0]
 
 
 def past(moment: datetime, now: datetime) -> datetime | None:
-    """The moment, unless it hasn't come yet."""
+    """Return the time, or None if it is in the future."""
     return moment if moment <= now else None
 
 
 def latest(first: datetime, *others: datetime | None) -> datetime:
-    """The latest of those that there are."""
+    """Return the latest of the values that aren't None."""
     return max([first, *(moment for moment in others if moment)])
 
 
 def ascii_slug(text: str) -> str:
-    """Letters and digits that plain ASCII can show, joined by hyphens; `x` if there are none."""
+    """Return the ASCII letters and digits, joined by hyphens; `x` if there are none."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return "-".join("".join(c if c.isalnum() else " " for c in plain).split()) or "x"
 
 
 def to_json(value: Any) -> str:
-    """JSON text in plain characters rather than escapes."""
+    """Return JSON text without escapes of non-ASCII characters."""
     return json.dumps(value, ensure_ascii=False)

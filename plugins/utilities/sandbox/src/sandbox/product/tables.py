@@ -130,7 +130,7 @@ class Workflow(NamedTuple):
 
 @dataclass(frozen=True)
 class Table[Row: tuple[Any, ...]]:
-    """A table's name, columns in order and key, and what makes a row of its values."""
+    """A table's name, its columns in order, its key, and the class of its rows."""
 
     name: str
     columns: tuple[str, ...]
@@ -167,7 +167,7 @@ TABLES: tuple[Table[Any], ...] = (
 
 @dataclass
 class Rows:
-    """Rows of every table; the fields bear the tables' names."""
+    """Rows of every table; the fields have the tables' names."""
 
     organisations: list[Organisation] = field(default_factory=list)
     users: list[User] = field(default_factory=list)
@@ -179,6 +179,6 @@ class Rows:
     workflows: list[Workflow] = field(default_factory=list)
 
     def of(self, table: Table[Any]) -> list[tuple[Any, ...]]:
-        """The rows of one table."""
+        """Return the rows of one table."""
         rows: list[tuple[Any, ...]] = getattr(self, table.name)
         return rows

@@ -1,8 +1,8 @@
-"""One day passes: about one row in a hundred is added, changed or deleted for good.
+"""A tick: one day passes, and about 1 % of the rows are inserted, updated or deleted.
 
-A tick follows from the world's seed, the tick's number and the rows that it finds. It adds to,
-changes and deletes from every table, and whatever it writes has an `updated_at` within the new day,
-later than anything before it.
+The world's seed, the tick's number and the existing rows determine a tick. It inserts, updates and
+deletes rows of every table. Every row that it writes has an `updated_at` within the new day, later
+than all earlier ones.
 """
 
 import json
@@ -70,7 +70,7 @@ def tick(connection: Connection[Any]) -> tuple[Clock, dict[str, Changes]]:
     """Let a day pass, in the connection's transaction.
 
     Returns:
-        The clock as it is now, and each table's changes.
+        The new clock, and each table's changes.
 
     Raises:
         SandboxError: There is no world yet.
@@ -87,7 +87,7 @@ def tick(connection: Connection[Any]) -> tuple[Clock, dict[str, Changes]]:
 class _Day:
     def __init__(self, connection: Connection[Any], clock: Clock) -> None:
         self.connection = connection
-        # Rows go back as they came: jsonb stays text.
+        # jsonb stays text, so that rows are written as they were read.
         connection.adapters.register_loader("jsonb", TextLoader)
         self.today = clock.today
         self.now = end_of(clock.today)
@@ -97,7 +97,7 @@ class _Day:
         self.changes = {table.name: Changes() for table in TABLES}
 
     def pass_by(self) -> dict[str, Changes]:
-        """Delete, then update what was there before today, then insert what is new."""
+        """Delete rows, then update older rows, then insert new rows."""
         left = self._delete()
         self._update_organisations()
         self._update_users()
@@ -130,7 +130,7 @@ class _Day:
         return left
 
     def _delete_owned(self, column: str, keys: list[tuple[Any, ...]]) -> None:
-        """Delete what belongs to the rows with these keys, what nothing refers to first."""
+        """Delete the rows that belong to these keys, referring tables first."""
         for table in reversed(TABLES):
             if column in table.columns:
                 self._delete_where(table, (column,), keys)
@@ -161,7 +161,7 @@ class _Day:
         for row in self._sample(ORGANISATIONS, 0.01, in_use):
             row = row._replace(updated_at=self._moment())
             chance = self.rng.random()
-            # The oldest organisations never leave: incidents need somebody to have them.
+            # The oldest organisations never leave, because incidents need an organisation.
             if chance < 0.1 and self._number("organisations", in_use) > 5:
                 row = row._replace(archived_at=row.updated_at)
             elif chance < 0.6:
@@ -187,7 +187,7 @@ class _Day:
         self._write(USERS, changed)
 
     def _update_incidents(self) -> None:
-        """Edit some that are over; those still open are moved on elsewhere."""
+        """Edit some incidents that are over. Open ones are updated by another function."""
         changed = []
         for row in self._sample(INCIDENTS, 0.002, "status in ('closed', 'declined')"):
             moment = self._moment()
@@ -263,7 +263,7 @@ class _Day:
         self._write(WORKFLOWS, changed)
 
     def _go_on_with_open_incidents(self, left: set[tuple[UUID, UUID]]) -> None:
-        """Move open incidents forward, with talk, newcomers and actions; who left stays away."""
+        """Advance open incidents, with timeline items, actions and participants who never left."""
         open_ = self._rows(INCIDENTS, sql.SQL("status not in ('closed', 'declined') order by id"))
         moved = []
         for incident in open_:
@@ -308,7 +308,7 @@ class _Day:
         )
 
     def _people(self, incident: Incident) -> tuple[list[UUID], list[UUID]]:
-        """Active users of the incident's organisation: its participants, and the others."""
+        """Return the active users of the incident's organisation: participants, and others."""
         users = self.connection.execute(
             """
             select users.id, incident_participants.user_id is not null
@@ -330,7 +330,7 @@ class _Day:
             created_at = self._moment()
             organisation = make_organisation(self.rng, created_at, self.now, established=False)
             if sign_up == 0:
-                # Each day somebody goes no further, so that there is always one to purge.
+                # Each day one sign-up is abandoned, so that there is always one to purge.
                 organisation = as_signed_up(organisation)
             self.new.organisations.append(organisation)
             for number in range(PEOPLE_AT_LEAST):
@@ -364,11 +364,11 @@ class _Day:
             self._moment()
             for _ in range(1 + max(1, self._about(0.004 * self._number("incidents"))))
         )
-        # The more people, the more goes wrong.
+        # More users have more incidents.
         weights = [len(user_ids) for user_ids in users.values()]
         chosen = self.rng.choices(list(users), weights, k=len(moments) - 1)
-        # The day begins with a rehearsal of those who have an incident next, so that there is
-        # always one to purge.
+        # The day begins with a rehearsal of the organisation whose incident is next, so that there
+        # is always one to purge.
         for number, (id_, created_at) in enumerate(zip([chosen[0], *chosen], moments, strict=True)):
             references[id_] += 1
             make_incident(
@@ -405,7 +405,7 @@ class _Day:
         return working_moment(self.rng, self.today)
 
     def _about(self, expected: float) -> int:
-        """A whole number that is `expected` on the average working day."""
+        """Return a random whole number that is `expected` on an average working day."""
         return int(expected * rhythm(self.today) + self.rng.random())
 
     def _number(self, table: LiteralString, condition: LiteralString = "true") -> int:
@@ -418,7 +418,7 @@ class _Day:
     def _sample[Row: tuple[Any, ...]](
         self, table: Table[Row], share: float, condition: LiteralString = "true"
     ) -> list[Row]:
-        """A share of the rows that meet the condition, at least one if there is any."""
+        """Return a share of the rows that meet the condition, at least one if there is any."""
         count = self._number(table.name, condition)
         return self._rows(
             table,

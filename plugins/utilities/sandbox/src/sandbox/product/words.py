@@ -1,4 +1,4 @@
-"""The words that the world is made of: many scripts, quotes, emoji and a few awkward characters."""
+"""The words of generated text: many scripts, quotes, emoji and a few awkward characters."""
 
 # ruff: noqa: RUF001 - look-alikes are wanted here.
 

@@ -1,4 +1,4 @@
-"""The world as it is on its first day: eighteen months of a growing company."""
+"""The world on its first day: eighteen months of a growing company."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -28,7 +28,7 @@ PEOPLE_AT_LEAST = 3
 
 @dataclass(frozen=True)
 class Size:
-    """How many rows there are; every table has some at every scale."""
+    """The number of rows; every table has some at every scale."""
 
     organisations: int
     users: int
@@ -41,7 +41,7 @@ class Size:
 
     @classmethod
     def at(cls, scale: float) -> "Size":
-        """The size at a scale; 1 is 200 organisations with 10,000 incidents."""
+        """Return the size at a scale; 1 is 200 organisations with 10,000 incidents."""
 
         def scaled(count: int, at_least: int) -> int:
             return max(round(count * scale), at_least)
@@ -61,7 +61,7 @@ class Size:
 
 
 def generate(today: date, scale: float, seed: int) -> Rows:
-    """Every row of the world at the end of the day `today`.
+    """Return every row of the world at the end of the day `today`.
 
     The same arguments give the same rows.
     """
@@ -71,7 +71,7 @@ def generate(today: date, scale: float, seed: int) -> Rows:
     calendar = Calendar(today - HISTORY, today)
     rows = Rows()
     rows.organisations = _organisations(rng, calendar, size.organisations)
-    # A few large customers and many small ones; the newest has had no time to grow.
+    # A few large customers and many small ones; the newest is small.
     weights = [*(rng.lognormvariate(0, 1) for _ in rows.organisations[:-1]), 0.0]
     users = {
         organisation.id: _users(rng, calendar, organisation, PEOPLE_AT_LEAST + extra)
@@ -105,7 +105,7 @@ def generate(today: date, scale: float, seed: int) -> Rows:
 
 
 def _organisations(rng: Random, calendar: Calendar, count: int) -> list[Organisation]:
-    """Organisations by age; the first two are established, the last one has just signed up."""
+    """Return organisations by age; the first two are established, the last one is new."""
     first, now = start_of(calendar.first), end_of(calendar.last)
     moments = sorted(calendar.moment(rng, first, now) for _ in range(count - 3))
     opening = [calendar.moment(rng, first, first + timedelta(days=30)) for _ in range(2)]
@@ -120,7 +120,7 @@ def _organisations(rng: Random, calendar: Calendar, count: int) -> list[Organisa
 
 
 def _users(rng: Random, calendar: Calendar, organisation: Organisation, count: int) -> list[User]:
-    """An organisation's people by the time they joined; those it started with came in at once."""
+    """Return an organisation's users by time of joining; the first ones joined at sign-up."""
     now = organisation.archived_at or end_of(calendar.last)
     since = organisation.created_at
     soon = min(since + timedelta(hours=1), now)
@@ -153,7 +153,7 @@ def _add_incidents(
         people = users[organisation.id]
         joined = [user.created_at for user in people]
         ids = [user.id for user in people]
-        # The people it started with are there from an hour after it was created.
+        # Its first users exist from an hour after its creation.
         since = max(organisation.setup_completed_at, organisation.created_at + timedelta(hours=1))
         until = organisation.archived_at or now
         moments = sorted(calendar.moment(rng, since, until) for _ in range(count))
@@ -173,6 +173,6 @@ def _add_incidents(
 
 
 def _shared_out(rng: Random, total: int, weights: Sequence[float]) -> list[int]:
-    """A total shared out by weight, at random."""
+    """Divide a total at random, by weight."""
     shares = Counter(rng.choices(range(len(weights)), weights, k=total))
     return [shares[index] for index in range(len(weights))]

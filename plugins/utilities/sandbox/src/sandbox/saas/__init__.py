@@ -1,1 +1,1 @@
-"""Stand-ins for the APIs of Close, Intercom and Stripe, and what happens in them day by day."""
+"""Fakes of the APIs of Close, Intercom and Stripe, and their data, day by day."""

@@ -1,7 +1,7 @@
-"""The HTTP application: one API a tool, each under its own prefix, and the sandbox's own routes.
+"""The HTTP application: one API per tool, each under a prefix, and the sandbox's own routes.
 
-Every request to a tool is logged, authorised, counted against the tool's rate limit and met by the
-fault that is switched on, before the tool's own routes see it.
+Before a request reaches a tool's own routes, it is logged, authorised, counted against the tool's
+rate limit, and answered by the fault if one is switched on.
 """
 
 import json
@@ -19,23 +19,28 @@ from psycopg.errors import OperationalError
 from psycopg_pool import ConnectionPool
 from pydantic import BaseModel
 
-from sandbox.saas import close, github, intercom, stripe, surveys, uptime
+from sandbox.saas.close import api as close
 from sandbox.saas.faults import SLOW_SECONDS, TRUNCATED_FROM_BYTES, Fault, Kind
+from sandbox.saas.github import api as github
+from sandbox.saas.intercom import api as intercom
+from sandbox.saas.stripe import api as stripe
+from sandbox.saas.surveys import api as surveys
+from sandbox.saas.uptime import api as uptime
 
 TOOLS: dict[str, ModuleType] = {
-    "close": close.api,
-    "intercom": intercom.api,
-    "stripe": stripe.api,
-    "surveys": surveys.api,
-    "uptime": uptime.api,
-    "github": github.api,
+    "close": close,
+    "intercom": intercom,
+    "stripe": stripe,
+    "surveys": surveys,
+    "uptime": uptime,
+    "github": github,
 }
 NO_FAULT = Fault("slow", 0)
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class RateLimit:
-    """At most so many requests within a number of seconds."""
+    """A rate limit: a number of requests within a number of seconds."""
 
     def __init__(self, requests: int, seconds: float) -> None:
         self.requests = requests
@@ -43,7 +48,7 @@ class RateLimit:
         self._times: deque[float] = deque()
 
     def wait(self) -> float:
-        """Seconds until another request is welcome; counts it if that is now."""
+        """Return the seconds until a request is allowed; count the request if it is allowed now."""
         now = time.monotonic()
         while self._times and self._times[0] <= now - self.seconds:
             self._times.popleft()
@@ -54,7 +59,7 @@ class RateLimit:
 
 
 class FaultOrder(BaseModel):
-    """What `sandbox fault` asks for."""
+    """A request of `sandbox fault`."""
 
     kind: Kind
     times: int | None = None
@@ -63,21 +68,21 @@ class FaultOrder(BaseModel):
 def create_app(
     connections: ConnectionPool[Any], request_log: Path, secrets: dict[str, str]
 ) -> FastAPI:
-    """Make the application.
+    """Create the application.
 
     Args:
-        connections: To the product's Postgres.
+        connections: Connections to the product's Postgres.
         request_log: File to which every request is appended as a line of JSON.
-        secrets: The key that each tool takes, by the tool's name.
+        secrets: The key of each tool, by the tool's name.
     """
-    # No OpenAPI: its pages load scripts from elsewhere.
-    app = FastAPI(title="SaaS stand-ins", openapi_url=None)
+    # No OpenAPI: its pages load scripts from other hosts.
+    app = FastAPI(title="Fake SaaS APIs", openapi_url=None)
     app.state.connections = connections
     faults: dict[str, Fault] = {}
     limits = {name: RateLimit(*tool.RATE_LIMIT) for name, tool in TOOLS.items()}
 
     def guard(request: Request, name: str, fault: Fault) -> Response | None:
-        """What a request is answered before the tool's own routes see it, if anything."""
+        """Return the answer to a request that must not reach the tool's own routes, else None."""
         tool = TOOLS[name]
         refusal: Response | None = None
         if not tool.authorised(request, secrets[name]):
@@ -147,14 +152,14 @@ def create_app(
 
 
 async def whole(response: StreamingResponse) -> Response:
-    """A response whose body is at hand."""
+    """Return a response whose body is in memory."""
     content = b"".join([bytes(part) async for part in response.body_iterator])  # type: ignore[arg-type]
     headers = {k: v for k, v in response.headers.items() if k != "content-length"}
     return Response(content, response.status_code, headers)
 
 
 def _log(path: Path, request: Request, name: str, body: bytes, status: int) -> None:
-    """Append a line: what was asked for and how it was answered; headers hold the secret."""
+    """Append a line with the request and its answer, but no headers: they hold the secret."""
     line = {
         "at": time.time(),
         "tool": name,

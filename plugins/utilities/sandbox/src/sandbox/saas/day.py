@@ -1,4 +1,4 @@
-"""One day as the three tools see it: what happened in the product, and the clock."""
+"""A day as the three tools see it: the product's events, and the clock."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,21 +11,21 @@ from sandbox.product.tables import Organisation, User
 
 
 def day_of(moment: datetime) -> date:
-    """The day of the world that a moment belongs to."""
+    """Return the world's day of a time."""
     return moment.astimezone(UTC).date()
 
 
 def epoch(moment: datetime) -> int:
-    """Whole seconds since 1970, as Intercom and Stripe write moments."""
+    """Return epoch seconds, the format of times in Intercom and Stripe."""
     return int(moment.timestamp())
 
 
 @dataclass(frozen=True)
 class Account:
-    """An organisation and its number, counted from 0 in the order of sign-up.
+    """An organisation and its number, from 0 in the order of sign-up.
 
-    The number decides which tools know the organisation, so that each odd case is there at every
-    scale: see the predicates.
+    The number decides which tools know the organisation, so that every special case exists at
+    every scale: see the predicates.
     """
 
     organisation: Organisation
@@ -38,7 +38,7 @@ class Account:
 
     @property
     def has_two_leads(self) -> bool:
-        """Whether somebody entered it into Close twice."""
+        """Whether Close has the organisation twice."""
         return self.number % 10 == 1
 
     @property
@@ -53,7 +53,7 @@ class Account:
 
     @property
     def stops_paying(self) -> bool:
-        """Whether its card is declined from some day on, so that it falls into arrears."""
+        """Whether its card is declined from some day on, so that it gets into arrears."""
         return self.number % 10 == 2
 
     @property
@@ -71,9 +71,8 @@ class Account:
 class Day:
     """A day of the world.
 
-    A day of the world's history is stamped with its own moments. A tick is stamped with the real
-    clock, since extractors remember the real time of their last run: what a tool notes down today
-    lies after it.
+    Events of a day in the world's history have times of that day. Events of a tick have real times,
+    because extractors store the real time of their last run: events of today must be later.
     """
 
     date: date
@@ -99,7 +98,7 @@ class Day:
     _stamps: int = field(default=0, init=False)
 
     def stamp(self, after: datetime | None = None) -> datetime:
-        """When a tool notes something down; later than `after`, and on a tick than all before."""
+        """Return the time of an event: later than `after`, and in a tick later than all before."""
         if self.now is not None:
             self._stamps += 1
             return self.now + timedelta(microseconds=self._stamps)
@@ -109,15 +108,15 @@ class Day:
         return moment
 
     def is_archived(self, account: Account) -> bool:
-        """Whether it is by the end of the day: what an account knows is how its history ended."""
+        """Whether it is archived by the end of the day; the account holds its final state."""
         archived_at = account.organisation.archived_at
         return archived_at is not None and day_of(archived_at) <= self.date
 
     def about(self, expected: float) -> int:
-        """A whole number that is `expected` on average."""
+        """Return a random whole number that is `expected` on average."""
         return int(expected + self.rng.random())
 
     @property
     def noon(self) -> datetime:
-        """The middle of the day, in the world's time: for billing periods."""
+        """Return noon of the day in the world's time, for billing periods."""
         return datetime(self.date.year, self.date.month, self.date.day, 12, tzinfo=UTC)

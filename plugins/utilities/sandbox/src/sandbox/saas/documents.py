@@ -1,7 +1,7 @@
 """The objects that a tool's API serves, as JSON documents.
 
-They are kept in the product's Postgres, in the schema `sandbox`, so that a tick moves the product
-and the tools in one transaction.
+They are in the product's Postgres, in the schema `sandbox`, so that a tick changes the product and
+the tools in one transaction.
 """
 
 import json
@@ -32,7 +32,7 @@ create index on sandbox.documents (tool, kind, created_at, id);
 
 @dataclass
 class Document:
-    """An object of a tool; `body["id"]` is its key within its kind."""
+    """An object of a tool; `body["id"]` is its key among objects of its kind."""
 
     body: Body
     created_at: datetime
@@ -40,7 +40,7 @@ class Document:
 
 
 class Documents:
-    """All documents of one tool in memory, and which of them have changed."""
+    """All documents of one tool in memory, with a record of the changed ones."""
 
     def __init__(self, tool: str) -> None:
         self.tool = tool
@@ -62,20 +62,20 @@ class Documents:
         return documents
 
     def of(self, kind: str) -> list[Body]:
-        """Every object of a kind, in the order in which they came to be."""
+        """Return every object of a kind, in the order of creation."""
         return [document.body for document in self._kinds[kind].values()]
 
     def get(self, kind: str, id_: str) -> Body | None:
-        """An object, or None. Whoever changes it has to `put` it again."""
+        """Return an object, or None. After a change, `put` it again."""
         document = self._kinds[kind].get(id_)
         return document.body if document else None
 
     def changed_at(self, kind: str, id_: str) -> datetime:
-        """When an object was last written."""
+        """Return the time when an object was last written."""
         return self._kinds[kind][id_].updated_at
 
     def put(self, kind: str, body: Body, at: datetime) -> None:
-        """Add an object that came to be at a moment, or write one back that changed then."""
+        """Add an object that was created at a time, or replace one that changed then."""
         id_ = str(body["id"])
         known = self._kinds[kind].get(id_)
         self._kinds[kind][id_] = Document(body, known.created_at if known else at, at)
@@ -89,7 +89,7 @@ class Documents:
         self._deleted.add((kind, id_))
 
     def save(self, connection: Connection[Any]) -> int:
-        """Write what has changed, in the connection's transaction; returns how many objects."""
+        """Write the changed objects, in the connection's transaction; return their number."""
         with connection.cursor() as cursor:
             cursor.executemany(
                 "delete from sandbox.documents where tool = %s and kind = %s and id = %s",

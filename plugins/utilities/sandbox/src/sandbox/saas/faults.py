@@ -1,4 +1,4 @@
-"""Faults that can be switched on: what an API does on a bad day."""
+"""The faults of an API that can be switched on."""
 
 import json
 import urllib.request
@@ -20,13 +20,13 @@ TRUNCATED_FROM_BYTES = 10_000
 
 @dataclass
 class Fault:
-    """A fault and the number of requests that it will still meet; None: until switched off."""
+    """A fault and the number of requests that are left; None: until it is switched off."""
 
     kind: Kind
     remaining: int | None
 
     def meets(self) -> bool:
-        """Whether the fault is on; counts the request that it meets."""
+        """Return whether the fault is on, and count the request."""
         if self.remaining is None:
             return True
         if self.remaining == 0:
@@ -36,10 +36,10 @@ class Fault:
 
 
 def switch(url: str, tool: str, kind: str | None, times: int | None) -> None:
-    """Switch a fault on, or with None off, at the stand-ins that run at an address.
+    """Switch a fault of the fakes at an address on, or off with None.
 
     Raises:
-        OSError: They don't answer.
+        OSError: The fakes don't answer.
     """
     order = None if kind is None else json.dumps({"kind": kind, "times": times}).encode()
     request = urllib.request.Request(  # noqa: S310 - the sandbox's own address

@@ -1,4 +1,4 @@
-"""How a tool's API reads the tool's documents: straight from Postgres."""
+"""How a tool's API reads the tool's documents: directly from Postgres."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, LiteralString
@@ -17,7 +17,7 @@ class Store:
         self._tool = tool
 
     def one(self, kind: str, id_: str) -> Body | None:
-        """An object by its id."""
+        """Return an object by its ID."""
         return next(iter(self.find(kind, "id = %s", [id_])), None)
 
     def find(
@@ -30,7 +30,7 @@ class Store:
         limit: int | None = None,
         offset: int = 0,
     ) -> list[Body]:
-        """Objects of a kind; `where` and `order` may use id, body, created_at and updated_at."""
+        """Find objects of a kind; `where` and `order` may use id, body, created_at, updated_at."""
         statement = sql.SQL(
             "select body from sandbox.documents where tool = %s and kind = %s and ({}) "
             "order by {} limit %s offset %s"
@@ -43,7 +43,7 @@ class Store:
     def count(
         self, kind: str, where: LiteralString = "true", parameters: Iterable[Any] = ()
     ) -> int:
-        """How many objects `find` would find without a limit."""
+        """Return the number of objects that `find` would return without a limit."""
         statement = sql.SQL(
             "select count(*) from sandbox.documents where tool = %s and kind = %s and ({})"
         ).format(sql.SQL(where))

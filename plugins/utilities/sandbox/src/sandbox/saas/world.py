@@ -1,4 +1,4 @@
-"""What happens in the tools: a history that leads up to the product's today, and ticks."""
+"""Events in the tools: a history up to the product's current day, and ticks."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,17 +14,22 @@ from psycopg.types.string import TextLoader
 from sandbox.product.database import Clock
 from sandbox.product.tables import ORGANISATIONS, USERS, Organisation, Table, User
 from sandbox.product.world import HISTORY
-from sandbox.saas import close, github, intercom, stripe, surveys, uptime
+from sandbox.saas.close import world as close
 from sandbox.saas.day import Account, Day, day_of
 from sandbox.saas.documents import SCHEMA, Documents
+from sandbox.saas.github import world as github
+from sandbox.saas.intercom import world as intercom
+from sandbox.saas.stripe import world as stripe
+from sandbox.saas.surveys import world as surveys
+from sandbox.saas.uptime import world as uptime
 
 TOOLS = {
-    "close": close.world,
-    "intercom": intercom.world,
-    "stripe": stripe.world,
-    "surveys": surveys.world,
-    "uptime": uptime.world,
-    "github": github.world,
+    "close": close,
+    "intercom": intercom,
+    "stripe": stripe,
+    "surveys": surveys,
+    "uptime": uptime,
+    "github": github,
 }
 ACCOUNTS = """
 create table sandbox.accounts (
@@ -36,14 +41,14 @@ create table sandbox.accounts (
 
 @dataclass(frozen=True)
 class Product:
-    """The organisations and users that the product holds, in the order in which they came."""
+    """The organisations and users of the product, in the order of creation."""
 
     organisations: dict[UUID, Organisation]
     users: dict[UUID, User]
 
     @classmethod
     def read(cls, connection: Connection[Any]) -> "Product":
-        """Read them from the product's database; their jsonb is text."""
+        """Read the rows from the product's database; jsonb is text."""
         connection.adapters.register_loader("jsonb", TextLoader)
         organisations = _rows(connection, ORGANISATIONS)
         users = _rows(connection, USERS)
@@ -51,7 +56,7 @@ class Product:
 
 
 def make_history(connection: Connection[Any], clock: Clock) -> None:
-    """Let every day of the product's history happen in the tools too."""
+    """Simulate every day of the product's history in the tools."""
     connection.execute(SCHEMA)
     connection.execute(ACCOUNTS)
     product = Product.read(connection)
@@ -67,10 +72,10 @@ def make_history(connection: Connection[Any], clock: Clock) -> None:
 
 
 def pass_by(connection: Connection[Any], clock: Clock, before: Product) -> dict[str, int]:
-    """Let the day that has just passed in the product happen in the tools.
+    """Simulate the product's last day in the tools.
 
     Returns:
-        How many objects each tool added, changed or deleted.
+        The number of objects that each tool added, changed or deleted.
     """
     product = Product.read(connection)
     new = [row for id_, row in product.organisations.items() if id_ not in before.organisations]
@@ -102,7 +107,7 @@ def pass_by(connection: Connection[Any], clock: Clock, before: Product) -> dict[
 
 
 def days(product: Product, accounts: dict[UUID, Account], clock: Clock) -> Iterable[Day]:
-    """The days from the first to the product's today, each with what there was by its end."""
+    """Yield the days from the first to the product's current day, each with its final state."""
     signed_up, set_up, archived = (
         _by_day(accounts.values(), moment)
         for moment in ("created_at", "setup_completed_at", "archived_at")
@@ -130,7 +135,7 @@ def days(product: Product, accounts: dict[UUID, Account], clock: Clock) -> Itera
 
 
 def chance(clock: Clock, tool: str, today: date) -> Random:
-    """What is left to chance in a tool on a day."""
+    """Return the random generator of a tool and a day."""
     return Random(f"{clock.seed}/{tool}/{today}")
 
 

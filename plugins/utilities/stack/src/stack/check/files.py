@@ -317,6 +317,8 @@ class Files:
             yield document.fault(("plugins",), what, fix)
             return
         for path, extractor in extractors[1:]:
+            if extractor.get("inherit_from") == extractors[0][1]["name"]:
+                continue  # the same source, read otherwise
             what = f"has a second extractor, '{extractor['name']}'"
             yield document.fault(path, what, "Give each source a file of its own.")
         path, extractor = extractors[0]

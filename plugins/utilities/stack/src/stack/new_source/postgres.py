@@ -186,11 +186,11 @@ def _way(
     Raises:
         StackError: the tap has no such setting, or a variable isn't set.
     """
-    settings = project.plugins[TAP].settings
-    if unknown := given.keys() - settings.keys():
-        message = (
-            f"{TAP} has no setting {', '.join(sorted(unknown))}. There are: {', '.join(settings)}."
-        )
+    # Meltano declares only some of them; those that are secret are among these.
+    declared = project.plugins[TAP].settings
+    if unknown := given.keys() - (settings := _settings(project)):
+        there = ", ".join(settings)
+        message = f"{TAP} has no setting {', '.join(sorted(unknown))}. There are: {there}."
         raise StackError(message)
     way = Way({}, {}, [])
     for setting, value in {"url": url, **given}.items():
@@ -201,7 +201,7 @@ def _way(
             way.written[setting] = value
         elif setting == "url":
             way.keep(name, setting, value, "database", "url")
-        elif settings[setting].sensitive:
+        elif setting in declared and declared[setting].sensitive:
             # A file of variables has one line for each: the tap takes such a key.
             is_key = value.lstrip().startswith("-----BEGIN ")
             way.keep(name, setting, value.strip().replace("\n", "\\n") if is_key else value)
@@ -317,6 +317,17 @@ def _executable(project: Project) -> str:
         message = f"{TAP} isn't installed. Run `make setup`."
         raise StackError(message)
     return executable
+
+
+def _settings(project: Project) -> list[str]:
+    """Return the names of all settings of the tap, as it lists them itself."""
+    done = subprocess.run(  # noqa: S603
+        [_executable(project), "--about", "--format=json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return list(json.loads(done.stdout)["settings"]["properties"])
 
 
 def _discover(

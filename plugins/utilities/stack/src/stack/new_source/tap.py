@@ -26,6 +26,8 @@ SDK_SETTINGS = (
     *("flattening_max_depth", "flattening_separator", "flattening_max_key_length"),
 )
 """What every tap of the Singer SDK has, and the loader has too."""
+VERSIONS = "emit_activate_version_messages"
+"""The setting of newer ones by which deletes can be seen."""
 CAPABILITIES = ["catalog", "discover", "state"]
 KINDS = {
     "integer": "integer",
@@ -68,7 +70,7 @@ class Setting:
     def definition(self) -> dict[str, Any]:
         """Return how Meltano is told of it."""
         found: dict[str, Any] = {"name": self.name}
-        if self.kind:
+        if self.kind and self.kind != "decimal":  # which Meltano can't hand on
             found["kind"] = self.kind
         if self.options:
             found["options"] = [{"label": str(value), "value": value} for value in self.options]
@@ -291,6 +293,11 @@ def _draft(name: str, tap: Tap) -> Draft:
             "settings": [setting.definition() for setting in tap.settings],
         },
     )
+    if any(setting.name == VERSIONS for setting in tap.settings):
+        found.notes.append(
+            "What the source deletes isn't seen where streams are read incrementally, and in "
+            "full only by proof: plugins/extractors/singer-completed/README.md says how."
+        )
     if not tap.is_described:
         which = (
             "only those that it can't do without"

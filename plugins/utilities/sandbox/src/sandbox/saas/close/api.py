@@ -1,8 +1,8 @@
 """The part of Close's API that extractors use, as Close documents it.
 
-See https://developer.close.com. Two things are no longer documented there, but tap-closeio lives by
-them: `query`, which searches leads, and `custom_fields/lead`, now `custom_field/lead`. What is not
-known here is refused.
+See https://developer.close.com. tap-closeio needs two features that are no longer
+documented there: `query`, which searches leads, and `custom_fields/lead`, now `custom_field/lead`.
+All other requests are refused.
 """
 
 import base64
@@ -35,7 +35,7 @@ Documents = Annotated[Store, Depends(store_of("close"))]
 
 
 def authorised(request: Request, secret: str) -> bool:
-    """Whether the request bears the key: Basic, as the user's name with an empty password."""
+    """Tell whether the request has the key: Basic, as user name with an empty password."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     try:
         given = base64.b64decode(credentials, validate=True)
@@ -45,15 +45,15 @@ def authorised(request: Request, secret: str) -> bool:
 
 
 def unauthorised() -> Response:
-    """The answer to a wrong key."""
+    """Return the answer to a wrong key."""
     headers = {"WWW-Authenticate": 'Basic realm="Close"'}
     return JSONResponse({"error": "Unauthorized: the API key is not valid."}, 401, headers)
 
 
 def rate_limited(seconds: float) -> Response:
-    """The answer to too many requests: how long to wait is in the headers, and there is no body.
+    """Return the answer to too many requests. The headers say how long to wait.
 
-    Close used to say so in the body too, which it has deprecated.
+    Close has deprecated a body with the same information.
     """
     limit = f"limit={RATE_LIMIT[0]}, remaining=0, reset={seconds:.3f}"
     headers = {"RateLimit": limit, "Retry-After": str(math.ceil(seconds))}
@@ -61,13 +61,13 @@ def rate_limited(seconds: float) -> Response:
 
 
 def server_error() -> Response:
-    """The answer when Close itself has failed."""
+    """Return the answer of a failed Close."""
     return JSONResponse({"error": "Internal Server Error"}, 500)
 
 
 def unknown_route(path: str) -> Response:
-    """The answer to a path that Close doesn't have, or the stand-in doesn't know."""
-    logger.error("Close has no %s, or the sandbox's stand-in does not know it", path)
+    """Return the answer to a path that Close or the fake doesn't know."""
+    logger.error("Close has no %s, or the sandbox's fake does not know it", path)
     return JSONResponse({"error": f"The requested URL was not found: /{path}"}, 404)
 
 
@@ -80,7 +80,7 @@ def _refused(refusal: Refusal) -> Response:
 
 
 class Page:
-    """Which part of a list is asked for; further parameters are for the caller to look at."""
+    """The requested part of a list. The caller checks all other parameters."""
 
     def __init__(self, request: Request, *known: str, max_limit: int) -> None:
         self.parameters: Mapping[str, str] = _parameters(request, "_skip", "_limit", *known)
@@ -88,7 +88,7 @@ class Page:
         self.limit = _whole(self.parameters, "_limit", 100, max_limit)
 
     def answer(self, found: list[Any], **more: Any) -> Response:
-        """The page, of one object more than it has room for if there is one."""
+        """Return the page. `found` has one object more than the page if there are more."""
         data = found[: self.limit]
         return JSONResponse({"has_more": len(found) > self.limit, "data": data, **more})
 
@@ -116,7 +116,7 @@ def _whole(parameters: Mapping[str, str], name: str, default: int, maximum: int)
 
 
 def _moment(name: str, text: str) -> datetime:
-    """A moment; UTC unless it says otherwise."""
+    """Parse a time; UTC if it has no zone."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -133,7 +133,7 @@ SORTS: dict[str, LiteralString] = {
 
 @router.get("/lead/")
 def list_leads(request: Request, store: Documents) -> Response:
-    """Leads, with the opportunities and contacts in them; `query` searches and sorts."""
+    """List leads with their opportunities and contacts; `query` searches and sorts."""
     try:
         page = Page(request, "query", max_limit=200)
         where: LiteralString = "true"
@@ -155,7 +155,7 @@ def list_leads(request: Request, store: Documents) -> Response:
 
 @router.get("/activity/")
 def list_activities(request: Request, store: Documents) -> Response:
-    """Activities of every type between two moments, neither of them included; newest first."""
+    """List activities of every type between two times, both excluded; newest first."""
     try:
         page = Page(request, "date_created__gt", "date_created__lt", max_limit=100)
         earliest = _moment(
@@ -177,20 +177,20 @@ def list_activities(request: Request, store: Documents) -> Response:
 
 @router.get("/user/")
 def list_users(request: Request, store: Documents) -> Response:
-    """The people who use Close."""
+    """List the users of Close."""
     return _list_all("user", request, store)
 
 
 @router.get("/custom_field/lead/")
 @router.get("/custom_fields/lead/")
 def list_custom_fields(request: Request, store: Documents) -> Response:
-    """The custom fields that leads have."""
+    """List the custom fields of leads."""
     return _list_all("custom_field", request, store)
 
 
 @router.get("/task/")
 def list_tasks(request: Request, store: Documents) -> Response:
-    """Things to do; this sales team keeps them elsewhere."""
+    """List tasks: none, because this sales team doesn't use them."""
     return _list_all("task", request, store)
 
 
@@ -207,7 +207,7 @@ CURSOR = re.compile(r"(\d{1,17})-(ev_\w+)", re.ASCII)
 
 @router.get("/event/")
 def list_events(request: Request, store: Documents) -> Response:
-    """What has changed in the last thirty days, latest first. The cursor is the last event seen."""
+    """List the changes of the last thirty days, latest first. The cursor is the last event."""
     try:
         parameters = _parameters(request, "_cursor", "_limit", "date_updated__gte")
         limit = _whole(parameters, "_limit", EVENTS_A_PAGE, EVENTS_A_PAGE)

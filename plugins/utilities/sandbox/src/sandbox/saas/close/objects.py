@@ -1,4 +1,4 @@
-"""The objects of Close as its API answers them, and the names that the sales team has given things.
+"""The objects of Close as its API returns them, and the sales team's names.
 
 No object is changed in place: a change makes a new one, so that an event may keep the old.
 """
@@ -18,18 +18,18 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def identifier(rng: Random, prefix: str) -> str:
-    """An identifier such as `lead_…`; the prefix says of what."""
+    """Return an ID such as `lead_…`; the prefix names the kind."""
     return f"{prefix}_" + "".join(rng.choices(ALPHABET, k=43))
 
 
 def moment(at: datetime) -> str:
-    """A moment as Close writes it."""
+    """Return a time in Close's format."""
     return at.isoformat(timespec="microseconds")
 
 
 @cache
 def fixed(prefix: str, name: str) -> str:
-    """The identifier of something that every world has."""
+    """Return the ID of an object that every world has."""
     return identifier(Random(f"close/{prefix}/{name}"), prefix)
 
 
@@ -44,7 +44,7 @@ LEAD_STATUSES = {
 
 @dataclass(frozen=True)
 class Stage:
-    """A status of an opportunity and what confidence the sales team has in one that is there."""
+    """A status of an opportunity, and the sales team's confidence at that status."""
 
     label: str
     type: str
@@ -114,7 +114,7 @@ DESCRIPTIONS = (
 
 
 def make_user(first_name: str, last_name: str, at: datetime) -> Body:
-    """Somebody of the sales team."""
+    """A member of the sales team."""
     name = f"{first_name} {last_name}"
     id_ = fixed("user", name)
     return {
@@ -151,12 +151,12 @@ def make_custom_field(name: str, creator: Body, at: datetime) -> Body:
 
 
 def name_of(user: Body) -> str:
-    """A user's full name, as Close writes it beside the user's id."""
+    """Return a user's full name, as Close writes it beside the user's ID."""
     return f"{user['first_name']} {user['last_name']}"
 
 
 def edited(body: Body, user: Body, at: datetime, **changes: Any) -> Body:
-    """An object as a user changed it."""
+    """Return an object after a user's change."""
     return {
         **body,
         **changes,
@@ -179,7 +179,7 @@ def _created(user: Body, at: datetime) -> Body:
 
 
 def make_lead(rng: Random, name: str, user: Body, at: datetime) -> Body:
-    """A lead as it was entered; its contacts and custom fields follow."""
+    """Return a new lead, without contacts and custom fields."""
     id_ = identifier(rng, "lead")
     return {
         "id": id_,
@@ -201,7 +201,7 @@ def make_lead(rng: Random, name: str, user: Body, at: datetime) -> Body:
 
 
 def with_custom(lead: Body, values: Mapping[str, Any]) -> Body:
-    """A lead with custom fields set by name; None clears one. Close leaves out empty ones."""
+    """Return a lead with custom fields set by name; None removes one, as Close does."""
     lead = {**lead, "custom": dict(lead["custom"])}
     for name, value in values.items():
         key = f"custom.{fixed('cf', name)}"
@@ -213,7 +213,7 @@ def with_custom(lead: Body, values: Mapping[str, Any]) -> Body:
 
 
 def make_contact(rng: Random, lead: Body, person: User | None, creator: Body, at: datetime) -> Body:
-    """A person at a lead: one who uses the product, or somebody whom it doesn't know."""
+    """Return a contact of a lead: a user of the product, or another person."""
     name = (
         person.name if person else f"{rng.choice(words.FIRST_NAMES)} {rng.choice(words.LAST_NAMES)}"
     )
@@ -241,7 +241,7 @@ def make_contact(rng: Random, lead: Body, person: User | None, creator: Body, at
 
 
 def formatted(value: int | None, currency: str) -> str | None:
-    """An amount as Close writes it for people."""
+    """Return an amount in Close's format for people."""
     if value is None:
         return None
     amount = f"{value:,}" if currency == "JPY" else f"{value / 100:,.2f}".removesuffix(".00")
@@ -250,7 +250,7 @@ def formatted(value: int | None, currency: str) -> str | None:
 
 @dataclass(frozen=True)
 class Price:
-    """What an opportunity is worth: in the currency's smallest unit, once or in each period."""
+    """The value of an opportunity: in the currency's smallest unit, once or per period."""
 
     value: int | None
     currency: str
@@ -258,7 +258,7 @@ class Price:
 
 
 def make_opportunity(rng: Random, lead: Body, price: Price, user: Body, at: datetime) -> Body:
-    """An opportunity in its first stage."""
+    """Return an opportunity in its first stage."""
     contact = lead["contacts"][0] if lead["contacts"] and rng.random() < 0.8 else None
     opportunity = {
         "id": identifier(rng, "oppo"),
@@ -281,7 +281,7 @@ def make_opportunity(rng: Random, lead: Body, price: Price, user: Body, at: date
 
 
 def at_stage(opportunity: Body, stage: Stage, at: datetime) -> Body:
-    """An opportunity as it came into a stage."""
+    """Return an opportunity at its entry into a stage."""
     return {
         **opportunity,
         "status_id": stage.id,
@@ -289,14 +289,14 @@ def at_stage(opportunity: Body, stage: Stage, at: datetime) -> Body:
         "status_display_name": stage.label,
         "status_type": stage.type,
         "confidence": stage.confidence,
-        # A day that people may correct, while the other is noted down by Close.
+        # People may correct this day; Close sets the other one.
         "date_won": at.date().isoformat() if stage is WON else None,
         "date_lost": moment(at) if stage is LOST else None,
     }
 
 
 def worth(opportunity: Body, price: Price) -> Body:
-    """An opportunity at a price."""
+    """Return an opportunity with a value."""
     value = price.value
     annualized = value * 12 if value is not None and price.period == "monthly" else value
     confidence = opportunity["confidence"]
@@ -315,7 +315,7 @@ def worth(opportunity: Body, price: Price) -> Body:
 
 
 def make_activity(rng: Random, type_: str, lead: Body, user: Body, at: datetime) -> Body:
-    """What every activity has."""
+    """Return the fields of every activity."""
     return {
         "id": identifier(rng, "acti"),
         "_type": type_,
@@ -330,12 +330,12 @@ def make_activity(rng: Random, type_: str, lead: Body, user: Body, at: datetime)
 
 
 def note(rng: Random) -> Body:
-    """What a Note has."""
+    """Return the fields of a Note."""
     return {"note": rng.choice(NOTES)}
 
 
 def call(rng: Random, contact: Body | None) -> Body:
-    """What a Call has; one in four reaches nobody."""
+    """Return the fields of a Call; one in four reaches nobody."""
     answered = rng.random() < 0.75
     phone = contact["phones"][0]["phone"] if contact and contact["phones"] else "+442079460000"
     return {
@@ -358,7 +358,7 @@ def call(rng: Random, contact: Body | None) -> Body:
 
 
 def meeting(rng: Random, contact: Body | None, at: datetime) -> Body:
-    """What a Meeting has."""
+    """Return the fields of a Meeting."""
     return {
         "title": "Demo",
         "status": "completed",
@@ -371,7 +371,7 @@ def meeting(rng: Random, contact: Body | None, at: datetime) -> Body:
 
 
 def email(rng: Random, contact: Body | None, user: Body, at: datetime) -> Body:
-    """What an Email has: one that we sent, one that came in, or a draft."""
+    """Return the fields of an Email: sent, received, or a draft."""
     status = rng.choices(("sent", "inbox", "draft"), (60, 35, 5))[0]
     ours = {"email": user["email"], "name": name_of(user)}
     theirs = {"email": "somebody@prospect.example", "name": ""}
@@ -423,7 +423,7 @@ def email(rng: Random, contact: Body | None, user: Body, at: datetime) -> Body:
 
 
 def lead_status_change(old: Body, new: Body) -> Body:
-    """What a LeadStatusChange has."""
+    """Return the fields of a LeadStatusChange."""
     return {
         "old_status_id": old["status_id"],
         "old_status_label": old["status_label"],
@@ -433,7 +433,7 @@ def lead_status_change(old: Body, new: Body) -> Body:
 
 
 def opportunity_status_change(old: Body, new: Body) -> Body:
-    """What an OpportunityStatusChange has."""
+    """Return the fields of an OpportunityStatusChange."""
     return {
         **lead_status_change(old, new),
         "old_status_type": old["status_type"],
@@ -459,7 +459,7 @@ METHODS = {"created": "POST", "updated": "PUT", "deleted": "DELETE", "merged": "
 
 
 def event_type(activity: Body) -> str:
-    """What the event log calls an activity."""
+    """Return the event log's name of an activity."""
     return EVENT_TYPES.get(activity["_type"], f"activity.{activity['_type'].lower()}")
 
 
@@ -472,7 +472,7 @@ def make_event(
     old: Body | None,
     new: Body | None,
 ) -> Body:
-    """What the event log says of a change; an object that was deleted has no data any more."""
+    """Return the event log's entry of a change. A deleted object has no data."""
     body = new or old or {}
     lead_id = body["id"] if type_ == "lead" else body["lead_id"]
     changed: Sequence[str] = ()

@@ -1,9 +1,9 @@
 """A day of the sales team in Close.
 
-It enters organisations that sign up, and prospects that never will; it moves leads and their
-opportunities on, writes, calls and meets, and now and then deletes a lead. The kinds `_plan`,
-`_lead` and `_organisation` are the world's own memory: what is due when, which activities belong to
-a lead, and which leads to an organisation.
+The team enters organisations that sign up, and prospects that never do. It advances leads and
+their opportunities, writes, calls and meets, and sometimes deletes a lead. The kinds `_plan`,
+`_lead` and `_organisation` are the world's own memory: future actions, the activities of a lead,
+and the leads of an organisation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ CONTRACT_PERIOD = "annual"
 
 
 def pass_day(documents: Documents, day: Day) -> None:
-    """Let a day happen in Close."""
+    """Simulate a day in Close."""
     _Day(documents, day).pass_by()
 
 
@@ -43,7 +43,7 @@ class _Day:
         self.rng = day.rng
 
     def pass_by(self) -> None:
-        """The product's news first, then what the team does of its own accord."""
+        """Handle the product's events first, then the team's own actions."""
         if not self.documents.of("user"):
             self._open_for_business()
         self.users = {user["id"]: user for user in self.documents.of("user")}
@@ -71,7 +71,7 @@ class _Day:
             self.documents.put("custom_field", field, at)
 
     def _find_first_prospects(self) -> None:
-        """The currencies and periods that are rare, at every scale."""
+        """Add the rare currencies and periods, at every scale."""
         for price, outcome in (
             (Price(1_250_000, "JPY", "annual"), LOST),
             (Price(99_950, "GBP", "monthly"), None),
@@ -104,7 +104,7 @@ class _Day:
             self._follow_contracts()
 
     def _negotiate(self, lead_id: str, organisation: Organisation) -> None:
-        """An opportunity for the contract that the organisation will have, or won't."""
+        """Open an opportunity for a contract that the organisation signs later, or never."""
         if (price := _contract(organisation)) is not None:
             self._open_opportunity(lead_id, price, WON)
             if self.rng.random() < 0.3:
@@ -114,7 +114,7 @@ class _Day:
             self._open_opportunity(lead_id, self._price(), self.rng.choice((LOST, LOST, None)))
 
     def _lose(self, organisation_id: UUID, status: str) -> None:
-        """Nothing more is to be had of an organisation."""
+        """Lose all open opportunities of an organisation."""
         for lead_id in self._leads_of(str(organisation_id)):
             self._set_status(lead_id, status)
             for opportunity in self._lead(lead_id)["opportunities"]:
@@ -123,7 +123,7 @@ class _Day:
                     self._forget(opportunity["id"])
 
     def _follow_contracts(self) -> None:
-        """Bring won contracts in line with what has been agreed since."""
+        """Update won opportunities to the current contracts."""
         for account in self.day.accounts.values():
             price = _contract(account.organisation)
             lead_id = self._lead_of(account.organisation.id)
@@ -143,7 +143,7 @@ class _Day:
     # ------------------------------------------------------------------------- leads
 
     def _enter_lead(self, account: Account | None) -> Body:
-        """A lead for an organisation, or for a prospect that the product doesn't know."""
+        """Enter a lead for an organisation, or for a prospect that the product doesn't know."""
         at = self.day.stamp()
         user = self._somebody()
         people: Sequence[User | None] = [None] * self.rng.randint(1, 2)
@@ -188,7 +188,7 @@ class _Day:
             self._open_opportunity(lead_id, self._price(), outcome)
 
     def _details(self, lead: Body) -> dict[str, Any]:
-        """Custom fields that somebody filled in, each on some leads."""
+        """Return custom fields, each of them on some leads only."""
         contact = lead["contacts"][0]["name"] if lead["contacts"] else "Somebody in IT"
         size = round(self.rng.lognormvariate(5, 1.3)) + 1
         values: dict[str, Any] = {
@@ -213,7 +213,7 @@ class _Day:
         self._record(lead_id, "LeadStatusChange", user, at, change)
 
     def _edit_leads(self) -> None:
-        """Somebody adds what they have found out."""
+        """Edit some leads."""
         leads = self.documents.of("_lead")
         for _ in range(max(self.day.about(EDITS_A_DAY * len(leads)), self._at_least_on_a_tick)):
             old = self._lead(self.rng.choice(leads)["id"])
@@ -226,10 +226,10 @@ class _Day:
             self._write_lead(old, objects.edited(new, user, at), user, at)
 
     def _delete_leads(self) -> None:
-        """Prospects that went quiet; some notes."""
+        """Delete some old prospects and some notes."""
         memories = self.documents.of("_lead")
         prospects = [each["id"] for each in memories if each["organisation_id"] is None]
-        # The first ones stay: they have the rare currencies.
+        # The first ones stay, because they have the rare currencies.
         prospects = prospects[PROSPECTS_AT_LEAST:]
         expected = DELETIONS_A_DAY * len(prospects)
         if self.day.now is not None:
@@ -240,7 +240,7 @@ class _Day:
             self._take_back_a_note(self.rng.choice(self.documents.of("_lead"))["id"])
 
     def _delete_lead(self, lead_id: str) -> None:
-        """A lead and all that belongs to it."""
+        """Delete a lead with everything that belongs to it."""
         lead, memory = self._lead(lead_id), self._there("_lead", lead_id)
         at, user = self._when(lead), self._somebody()
         for activity_id in memory["activity_ids"]:
@@ -262,7 +262,7 @@ class _Day:
             self.documents.put("_organisation", {"id": organisation_id, "lead_ids": lead_ids}, at)
 
     def _find_duplicates(self) -> None:
-        """Now and then somebody sees that an organisation has two leads, and clears that up."""
+        """Sometimes merge the two leads of an organisation."""
         doubled = [each for each in self.documents.of("_organisation") if each["lead_ids"][1:]]
         # One such organisation stays.
         if len(doubled) > 1 and self.rng.random() < DUPLICATES_FOUND_A_DAY:
@@ -273,7 +273,7 @@ class _Day:
                 self._merge(last, first)
 
     def _merge(self, source_id: str, destination_id: str) -> None:
-        """All that belongs to a lead goes over to another, and the lead is deleted."""
+        """Move everything of a lead to another lead, and delete the first."""
         source, old = self._lead(source_id), self._lead(destination_id)
         at, user = max(self._when(source), self._when(old)), self._somebody()
         merge = {"merge_source_lead_id": source_id, "merge_destination_lead_id": destination_id}
@@ -306,7 +306,7 @@ class _Day:
     # ------------------------------------------------------------------------- opportunities
 
     def _open_opportunity(self, lead_id: str, price: Price, outcome: Stage | None) -> None:
-        """An opportunity that will end in a stage, or never, for all that we know."""
+        """Open an opportunity with a planned last stage, or without an end."""
         old = self._lead(lead_id)
         at, user = self._when(old), self._owner_of(old)
         opportunity = objects.make_opportunity(self.rng, old, price, user, at)
@@ -327,7 +327,7 @@ class _Day:
         self._record(lead_id, "OpportunityStatusChange", user, at, change)
 
     def _change_opportunity(self, lead_id: str, new: Body, at: datetime | None = None) -> Body:
-        """Write an opportunity back into its lead; returns who did it."""
+        """Write an opportunity back into its lead; return the user who did it."""
         lead = self._lead(lead_id)
         at, user = at or self._when(lead), self._owner_of(lead)
         new = objects.edited(new, user, at)
@@ -365,7 +365,7 @@ class _Day:
                 self._move_on(plan)
 
     def _move_on(self, plan: Body) -> None:
-        """Bring an opportunity a stage further, at the end into the stage that was planned."""
+        """Move an opportunity to the next stage, and finally to the planned one."""
         opportunity = self._opportunity(plan["lead_id"], plan["id"])
         labels = [stage.label for stage in STAGES]
         reached = labels.index(opportunity["status_label"])
@@ -381,7 +381,7 @@ class _Day:
     # ------------------------------------------------------------------------- activities
 
     def _be_in_touch(self) -> None:
-        """Write, call and meet."""
+        """Add emails, calls and meetings."""
         leads = self.documents.of("_lead")
         expected = ACTIVITIES_A_DAY * len(leads) * rhythm(self.day.date)
         for _ in range(max(self.day.about(expected), self._at_least_on_a_tick)):
@@ -399,7 +399,7 @@ class _Day:
                 case _:
                     details = objects.note(self.rng)
             self._record(lead["id"], type_, user, at, details)
-            # What is added to a lead counts as a change of it, though not in the event log.
+            # An addition to a lead is a change of the lead, but not in the event log.
             self.documents.put("lead", objects.edited(lead, user, at), at)
 
     def _record(
@@ -448,7 +448,7 @@ class _Day:
         self.documents.put("event", event, at)
 
     def _forget_old_events(self) -> None:
-        """The log goes back thirty days."""
+        """Remove events that are older than thirty days."""
         oldest = objects.moment((self.day.now or self.day.noon) - EVENTS_ARE_KEPT)
         for event in self.documents.of("event"):
             if event["date_updated"] < oldest:
@@ -458,7 +458,7 @@ class _Day:
 
     @property
     def _at_least_on_a_tick(self) -> int:
-        """A tick always has something to show."""
+        """Return 1 in a tick, so that each tick has a change; else 0."""
         return 0 if self.day.now is None else 1
 
     def _write_lead(self, old: Body, new: Body, user: Body, at: datetime) -> None:
@@ -480,7 +480,7 @@ class _Day:
         return opportunity
 
     def _leads_of(self, organisation_id: str) -> list[str]:
-        """An organisation's leads, the one that was entered first in front."""
+        """Return an organisation's leads, the oldest first."""
         memory = self.documents.get("_organisation", organisation_id)
         return list(memory["lead_ids"]) if memory else []
 
@@ -488,7 +488,7 @@ class _Day:
         return next(iter(self._leads_of(str(organisation_id))), None)
 
     def _when(self, lead: Body) -> datetime:
-        """When a lead changes: after it last did."""
+        """Return the time of a lead's next change: after its last one."""
         return self.day.stamp(after=datetime.fromisoformat(lead["date_updated"]))
 
     def _somebody(self) -> Body:
@@ -498,7 +498,7 @@ class _Day:
         return self.users.get(lead["custom"].get("Lead Owner"), None) or self._somebody()
 
     def _price(self) -> Price:
-        """What a deal that comes to nothing might have been worth; of some nobody knows."""
+        """Return the value of a deal that is not a contract; for some it is unknown."""
         currency = self.rng.choices(("USD", "EUR", "GBP"), (80, 12, 8))[0]
         period = self.rng.choice(("one_time", "monthly", "annual"))
         value = None if self.rng.random() < 0.05 else self.rng.randrange(50_000, 5_000_000)
@@ -506,7 +506,7 @@ class _Day:
 
 
 def _contract(organisation: Organisation) -> Price | None:
-    """The price that was agreed with an organisation for a year."""
+    """Return the agreed yearly price of an organisation."""
     if organisation.annual_contract_value is None:
         return None
     return Price(int(organisation.annual_contract_value * 100), "USD", CONTRACT_PERIOD)

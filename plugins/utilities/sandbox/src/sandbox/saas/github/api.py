@@ -1,6 +1,6 @@
 """The routes of GitHub's API that tap-github calls for issues and pull requests.
 
-As https://docs.github.com/rest documents them; what the tap doesn't ask for is refused.
+They follow https://docs.github.com/rest. All other requests are refused.
 """
 
 import base64
@@ -20,36 +20,36 @@ from sandbox.saas.github.world import ORGANISATION, REPOSITORY
 from sandbox.saas.simple import refuse_unknown_parameters
 from sandbox.saas.store import Store, store_of
 
-# 5,000 an hour.
+# 5,000 per hour.
 RATE_LIMIT = (5_000, 3_600.0)
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 REPOSITORIES_ASKED_FOR = re.compile(r'(\w+): repository\(name: "([^"]*)", owner: "([^"]*)"\)')
 
 
 def authorised(request: Request, secret: str) -> bool:
-    """Whether the request bears the token."""
+    """Tell whether the request has the token."""
     given = request.headers.get("authorization", "").removeprefix("Bearer ").removeprefix("token ")
     return hmac.compare_digest(given.encode(), secret.encode())
 
 
 def unauthorised() -> Response:
-    """A request without the token, or with another."""
+    """401: a request without the token, or with a wrong one."""
     return JSONResponse({"message": "Bad credentials"}, 401)
 
 
 def rate_limited(seconds: float) -> Response:
-    """More requests than are welcome."""
+    """429: too many requests."""
     headers = {**_allowance(), "X-RateLimit-Remaining": "0", "Retry-After": str(int(seconds) + 1)}
     return JSONResponse({"message": "API rate limit exceeded"}, 403, headers)
 
 
 def server_error() -> Response:
-    """GitHub's own failure."""
+    """500: a failure of GitHub."""
     return JSONResponse({"message": "Server Error"}, 500)
 
 
 def unknown_route(path: str) -> Response:
-    """A route that GitHub doesn't have, or the stand-in doesn't."""
+    """404: a route that GitHub or the fake doesn't have."""
     return JSONResponse({"message": "Not Found", "path": path}, 404)
 
 
@@ -72,24 +72,24 @@ StoreOf = Annotated[Store, Depends(store_of("github"))]
 
 
 class GraphQuery(BaseModel):
-    """A query in GraphQL."""
+    """A GraphQL query."""
 
     query: str
 
 
 @router.get("/rate_limit")
 def show_rate_limit() -> Body:
-    """Show how many requests are left: how the tap finds out whether a token is valid."""
+    """Show how many requests are left. The tap uses this to validate a token."""
     core = {"limit": RATE_LIMIT[0], "remaining": RATE_LIMIT[0] - 1, "used": 1}
     return {"resources": {"core": core}, "rate": core}
 
 
 @router.post("/graphql")
 def find_repositories(order: GraphQuery, store: StoreOf) -> Body:
-    """Answer the one query that the tap sends: what the ids of some repositories are."""
+    """Answer the tap's only query: the IDs of some repositories."""
     asked_for = REPOSITORIES_ASKED_FOR.findall(order.query)
     if not asked_for:
-        return {"errors": [{"message": "The stand-in knows repository(name:, owner:) only."}]}
+        return {"errors": [{"message": "The fake knows repository(name:, owner:) only."}]}
     found: Body = {"rateLimit": {"cost": 1}}
     for alias, name, owner in asked_for:
         repository = store.find("repository", "body->>'full_name' = %s", [f"{owner}/{name}"])
@@ -123,7 +123,7 @@ def list_issues(
     since: datetime = LONG_AGO,
     after: str = "",
 ) -> list[Body]:
-    """List issues and pull requests, which are issues too, by when they last changed."""
+    """List issues, which include pull requests, by the time of their last change."""
     if (owner, name) != (ORGANISATION, REPOSITORY):
         raise HTTPException(404, "Not Found")
     skipped = _skipped(after)
@@ -145,7 +145,7 @@ def list_issues(
 
 
 def _skipped(after: str) -> int:
-    """How many objects lie before a page, by its cursor."""
+    """Return the number of objects before a page, from its cursor."""
     if not after:
         return 0
     try:

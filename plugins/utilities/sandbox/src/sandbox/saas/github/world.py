@@ -1,4 +1,4 @@
-"""What happens on GitHub: the company's engineers open issues and pull requests, and close them."""
+"""Events on GitHub: the company's engineers open and close issues and pull requests."""
 
 from random import Random
 
@@ -65,7 +65,7 @@ def _repository(at: str) -> Body:
 
 
 def _issue(rng: Random, number: int, at: str) -> Body:
-    """An issue as the API lists it; one in two is a pull request."""
+    """Return an issue as the API lists it; every second one is a pull request."""
     kind = rng.choice(("issues", "pull"))
     assignees = [_engineer(login) for login in sorted(rng.sample(ENGINEERS, rng.randrange(3)))]
     body: Body = {

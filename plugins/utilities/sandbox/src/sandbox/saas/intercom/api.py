@@ -1,6 +1,6 @@
 """The routes of Intercom's API that tap-intercom calls, as version 2.12 documents them.
 
-What the tap doesn't use is refused, in Intercom's shape.
+All other requests are refused, in Intercom's format.
 """
 
 import hmac
@@ -31,24 +31,24 @@ from sandbox.saas.store import Store, store_of
 logger = logging.getLogger(__name__)
 
 VERSION = "2.12"
-# 10,000 a minute, shared out evenly over windows of ten seconds.
+# 10,000 per minute, divided evenly over windows of ten seconds.
 RATE_LIMIT = (1_667, 10.0)
 MOST_PARTS = 500
 
 
 def authorised(request: Request, secret: str) -> bool:
-    """Whether the request bears the access token."""
+    """Tell whether the request has the access token."""
     given = request.headers.get("authorization", "")
     return hmac.compare_digest(given.encode(), f"Bearer {secret}".encode())
 
 
 def unauthorised() -> Response:
-    """A request without the access token, or with another."""
+    """401: a request without the access token, or with a wrong one."""
     return errors.ApiError(401, "unauthorized", "Access Token Invalid").response()
 
 
 def rate_limited(seconds: float) -> Response:
-    """More requests than are welcome."""
+    """429: too many requests."""
     requests, window = RATE_LIMIT
     message = f"Exceeded rate limit of {requests} in {window:.0f}_seconds"
     headers = {
@@ -66,7 +66,7 @@ def server_error() -> Response:
 
 
 def unknown_route(path: str) -> Response:
-    """A route that Intercom doesn't have, or the stand-in doesn't."""
+    """404: a route that Intercom or the fake doesn't have."""
     logger.warning("Intercom: there is no route for %s", path)
     return errors.not_found("The requested resource was not found").response()
 
@@ -101,13 +101,13 @@ scrolls = Scrolls()
 
 @router.get("/admins")
 def list_admins(store: StoreOf) -> Body:
-    """List who answers."""
+    """List the admins."""
     return {"type": "admin.list", "admins": store.find("admin")}
 
 
 @router.get("/admins/{id_}")
 def retrieve_admin(id_: str, store: StoreOf) -> Body:
-    """Show one of them."""
+    """Show an admin."""
     admin = store.one("admin", id_)
     if admin is None:
         raise errors.ApiError(404, "admin_not_found", "Admin not found")
@@ -151,7 +151,7 @@ def scroll_over_companies(store: StoreOf, scroll_param: str | None = None) -> Bo
 
 @router.post("/contacts/search")
 def search_contacts(store: StoreOf, body: JsonBody) -> Body:
-    """Find contacts; moments are searched by the day."""
+    """Find contacts; searches by time compare days."""
     return _contact_list(search(store, CONTACTS, body))
 
 
@@ -182,15 +182,15 @@ def _contact_list(page: Page) -> Body:
 
 
 def _listed_contact(contact: Body) -> Body:
-    """A contact with the first ten of its tags and companies."""
+    """Return a contact with the first ten of its tags and companies."""
     return contact | {
         what: contact[what] | {"data": contact[what]["data"][: people.LISTED_IN_FULL]}
         for what in ("tags", "companies")
     }
 
 
-# tap-intercom joins the address that a contact gives with a second slash; Intercom lets it pass.
-# It asks for plain text everywhere, also where there are no messages.
+# tap-intercom writes a second slash when it joins the URL of a contact; Intercom accepts it.
+# The tap asks for plain text everywhere, also where there are no messages.
 @router.get("/contacts/{id_}/tags")
 @router.get("//contacts/{id_}/tags")
 def list_tags_of_contact(
@@ -216,7 +216,7 @@ def list_companies_of_contact(
 
 
 def _attached(store: Store, id_: str, kind: str, what: str, per_page: int) -> Body:
-    """What is attached to a contact, on one page: nobody here has more than fits on it."""
+    """Return the attachments of a contact, on one page: no contact here has more."""
     attached = _contact(store, id_)[what]["data"]
     if len(attached) > per_page:
         raise errors.bad_parameter("per_page")
@@ -243,7 +243,7 @@ def _found(store: Store, kind: str, id_: str) -> Body:
 
 @router.post("/conversations/search")
 def search_conversations(store: StoreOf, body: JsonBody) -> Body:
-    """Find conversations; their parts have to be asked for one by one."""
+    """Find conversations, without their parts."""
     page = search(store, CONVERSATIONS, body)
     return {
         "type": "conversation.list",
@@ -270,6 +270,6 @@ def retrieve_conversation(id_: str, store: StoreOf, display_as: DisplayAs = None
 
 
 def plain_text(html: str) -> str:
-    """The text of a message, a line for each paragraph."""
+    """Return the text of a message, with one line per paragraph."""
     lines = re.sub(r"</(p|pre)>(?=.)|<br>", "\n", html, flags=re.DOTALL)
     return unescape(re.sub(r"<[^>]*>", "", lines))

@@ -1,7 +1,7 @@
-"""What a conversation is, and what each thing that happens in it does to it.
+"""Conversations, and how each event changes them.
 
-A conversation holds its parts; whatever Intercom derives from them (who is waiting, statistics) is
-derived here too.
+A conversation holds its parts. Values that Intercom derives from them (who is waiting, statistics)
+are derived here too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,13 +19,13 @@ SNOOZE = timedelta(days=3)
 
 
 def author(person: Mapping[str, Any]) -> Body:
-    """A contact or an admin as the one who wrote something."""
+    """Return a contact or an admin as an author."""
     type_ = person["role"] if person["type"] == "contact" else person["type"]
     return {"type": type_, "id": person["id"], "name": person["name"], "email": person["email"]}
 
 
 def is_from_customer(part: Mapping[str, Any]) -> bool:
-    """Whether a contact wrote the part, rather than an admin or a bot."""
+    """Tell whether a contact wrote the part, rather than an admin or a bot."""
     return part["author"]["type"] in CUSTOMERS
 
 
@@ -38,16 +38,16 @@ def open_conversation(
     channel: str,
     at: datetime,
 ) -> Body:
-    """A conversation that has just been opened, by its contact or by one of us.
+    """Return a new conversation, opened by its contact or by an admin.
 
     Args:
-        ids: Of the conversation, and of its first message.
-        contact: With whom it is.
+        ids: The IDs of the conversation and of its first message.
+        contact: The contact.
         opener: The contact or an admin.
-        topic: What it is about.
+        topic: The topic.
         body: The first message.
-        channel: `conversation`, which is Intercom's word for the messenger, or `email`.
-        at: When it was opened.
+        channel: `conversation`, Intercom's name of the messenger, or `email`.
+        at: The time of opening.
     """
     by_customer = opener["type"] == "contact"
     return {
@@ -111,7 +111,7 @@ def add_part(
     body: str | None = None,
     assigned_to: Body | None = None,
 ) -> None:
-    """Add what somebody did: a comment, an assignment, a note, closing, opening, snoozing."""
+    """Add a part: a comment, an assignment, a note, closing, opening, snoozing."""
     parts = conversation["conversation_parts"]
     parts["conversation_parts"].append(
         {
@@ -156,7 +156,7 @@ def _note_who(
     body: str | None,
     assigned_to: Body | None,
 ) -> None:
-    """Who waits for whom, who has taken part, and whose it is."""
+    """Derive who is waiting, the participants, and the assignee."""
     if assigned_to:
         conversation[f"{assigned_to['type']}_assignee_id"] = int(assigned_to["id"])
     if body is not None and by["type"] == "contact":
@@ -177,7 +177,7 @@ def _first_reply(at: datetime, channel: str) -> Body:
 
 
 def add_tag(conversation: Body, tag: Body, by: Body, at: datetime) -> None:
-    """Tag it."""
+    """Tag the conversation."""
     conversation["tags"]["tags"].append(
         {
             **{key: tag[key] for key in ("type", "id", "name")},
@@ -189,7 +189,7 @@ def add_tag(conversation: Body, tag: Body, by: Body, at: datetime) -> None:
 
 
 def rate(conversation: Body, rating: int, remark: str | None, at: datetime) -> None:
-    """Let its contact rate who answered."""
+    """Add the contact's rating of the admin who answered."""
     (contact,) = conversation["contacts"]["contacts"]
     assignee = conversation["admin_assignee_id"]
     conversation["conversation_rating"] = {
@@ -203,7 +203,7 @@ def rate(conversation: Body, rating: int, remark: str | None, at: datetime) -> N
 
 
 def statistics(conversation: Body) -> Body:
-    """What Intercom counts and measures, in seconds since the conversation was opened."""
+    """Return Intercom's statistics, in seconds since the conversation was opened."""
     opened_at: int = conversation["created_at"]
     parts: list[Body] = conversation["conversation_parts"]["conversation_parts"]
     assigned = _moments(parts, lambda part: part["assigned_to"] is not None)
@@ -251,7 +251,7 @@ def _is_answer(part: Body) -> bool:
 
 
 def _waits(asked: Sequence[int], answered: Sequence[int]) -> list[int]:
-    """How long the contact waited, each time, from the first message that wasn't answered yet."""
+    """Return each waiting time of the contact, from the first unanswered message."""
     events = sorted([(at, False) for at in asked] + [(at, True) for at in answered])
     waits = []
     since: int | None = None

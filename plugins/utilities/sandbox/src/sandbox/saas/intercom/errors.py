@@ -1,4 +1,4 @@
-"""The refusals of Intercom's API, all in its one shape: a list of errors, each with a code."""
+"""The errors of Intercom's API, all in one format: a list of errors, each with a code."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -20,47 +20,47 @@ class ApiError(Exception):
         self.message = message
 
     def response(self, headers: dict[str, str] | None = None) -> Response:
-        """The answer."""
+        """Return the answer."""
         error = {"code": self.code, "message": self.message}
         body = {"type": "error.list", "request_id": str(uuid4()), "errors": [error]}
         return JSONResponse(body, self.status, headers)
 
 
 def not_found(message: str) -> ApiError:
-    """Something that isn't there."""
+    """A missing object."""
     return ApiError(404, "not_found", message)
 
 
 def bad_parameter(name: str) -> ApiError:
-    """A parameter that isn't known, or not with this value."""
+    """An unknown parameter, or a wrong value of one."""
     return ApiError(400, "bad_request", f"bad '{name}' parameter")
 
 
 def invalid_query(message: str) -> ApiError:
-    """A search that isn't put as searches are."""
+    """A malformed search."""
     return ApiError(400, "invalid_query", message)
 
 
 def invalid_field(name: object) -> ApiError:
-    """A search for, or by, a field that can't be searched."""
+    """A search by a field that can't be searched."""
     return ApiError(400, "invalid_field", f"{name} is not a valid field")
 
 
 def invalid_operator(message: str) -> ApiError:
-    """A search with an operator that isn't there, or not for this field."""
+    """A search with an unknown operator, or one that this field doesn't take."""
     return ApiError(400, "invalid_operator", message)
 
 
 def invalid_value(message: str) -> ApiError:
-    """A search for a value that the field can't have."""
+    """A search for a value of a wrong type."""
     return ApiError(400, "invalid_value", message)
 
 
 class Route(APIRoute):
-    """A route whose refusals are Intercom's."""
+    """A route that answers errors in Intercom's format."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Handle requests, and errors as well."""
+        """Handle requests and errors."""
         handle = super().get_route_handler()
 
         async def handle_with_errors(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""What companies, contacts and the help desk's own people look like in Intercom's API."""
+"""Companies, contacts and admins, in the format of Intercom's API."""
 
 import json
 from datetime import datetime
@@ -15,17 +15,17 @@ LISTED_IN_FULL = 10
 
 
 def company_id(organisation_id: UUID) -> str:
-    """Intercom's own id of a company."""
+    """Return Intercom's own ID of a company."""
     return uuid5(NAMESPACE_URL, f"company/{organisation_id}").hex[:24]
 
 
 def contact_id(user_id: UUID, number: int = 0) -> str:
-    """Intercom's own id of a user's contact, or of the next one after that was deleted."""
+    """Return Intercom's own ID of a user's contact, or of its successor after a deletion."""
     return uuid5(NAMESPACE_URL, f"contact/{user_id}/{number}").hex[:24]
 
 
 def admins() -> list[Body]:
-    """Who answers."""
+    """Return the admins."""
     return [
         {
             "type": "admin",
@@ -45,7 +45,7 @@ def admins() -> list[Body]:
 
 
 def teams() -> list[Body]:
-    """Teams, with those who belong to them."""
+    """Return the teams with their members."""
     return [
         {
             "type": "team",
@@ -65,7 +65,7 @@ def _team_id(number: int) -> int:
 
 
 def tags() -> list[Body]:
-    """All tags of the workspace."""
+    """Return all tags of the workspace."""
     return [
         {"type": "tag", "id": str(8_300_001 + number), "name": name}
         for number, name in enumerate(words.TAGS)
@@ -73,12 +73,12 @@ def tags() -> list[Body]:
 
 
 def bot() -> Body:
-    """Intercom's own bot."""
+    """Return Intercom's own bot."""
     return {"type": "bot", "id": "5900000", "name": "Operator", "email": "operator@intercom.io"}
 
 
 def company(organisation: Organisation, at: datetime) -> Body:
-    """The company of an organisation that has just signed up."""
+    """Return the company of a new organisation."""
     return {
         "type": "company",
         "id": company_id(organisation.id),
@@ -103,7 +103,7 @@ def company(organisation: Organisation, at: datetime) -> Body:
 
 
 def set_plan(company: Body, organisation: Organisation) -> None:
-    """Note what the organisation has agreed to pay."""
+    """Set the organisation's agreed price."""
     value = organisation.annual_contract_value
     spend = round(value / 12) if value else 0
     name = "Enterprise" if spend >= 2_000 else "Pro" if spend else "Free"
@@ -112,7 +112,7 @@ def set_plan(company: Body, organisation: Organisation) -> None:
 
 
 def user_contact(rng: Random, user: User, number: int, at: datetime) -> Body:
-    """The contact of a user of the product."""
+    """Return the contact of a user of the product."""
     contact = _contact(rng, contact_id(user.id, number), "user", at)
     return contact | {
         "external_id": str(user.id),
@@ -129,12 +129,12 @@ def user_contact(rng: Random, user: User, number: int, at: datetime) -> Body:
 
 
 def visitor_contact(rng: Random, at: datetime) -> Body:
-    """Somebody who wrote from the website; few say who they are."""
+    """Return a contact who wrote from the website; few give a name."""
     name = rng.choice(words.LEAD_NAMES)
     contact = _contact(rng, f"{rng.getrandbits(96):024x}", "lead", at)
     email = f"visitor{rng.randrange(10_000)}@mail.example" if rng.random() < 0.4 else None
     return contact | {
-        # Intercom's messenger makes one up for the leads that come through it.
+        # Intercom's messenger generates one for its leads.
         "external_id": str(UUID(int=rng.getrandbits(128), version=4))
         if rng.random() < 0.5
         else None,
@@ -212,7 +212,7 @@ def _listed(id_: str, what: str) -> Body:
 def attach(contact: Body, what: str, object_: Body) -> None:
     """Give a contact a tag or a company.
 
-    The list keeps all of them; the API shows the first ten.
+    The list has all of them; the API shows the first ten.
     """
     listed = contact[what]
     url = f"/{what}/{object_['id']}"

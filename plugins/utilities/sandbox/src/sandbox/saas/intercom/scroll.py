@@ -1,4 +1,4 @@
-"""The scroll over all companies: one at a time, and gone when nobody asks for a minute."""
+"""The scroll over all companies: one at a time, and it expires after a minute without a request."""
 
 import threading
 import time
@@ -24,8 +24,8 @@ class _Scroll:
 class Scrolls:
     """The one scroll that may be open.
 
-    Each answer names the parameter for the next page. A page can't be had twice: a client that lost
-    an answer has to start again, "it is not possible to continue from a specific point".
+    Each answer names the parameter for the next page. A page can't be requested twice: a client
+    that lost an answer must start again, "it is not possible to continue from a specific point".
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Scrolls:
                 )
 
     def open(self, companies: list[Body]) -> tuple[list[Body], str]:
-        """Open a scroll; returns its first page and the parameter for the next.
+        """Open a scroll; return its first page and the parameter for the next.
 
         Raises:
             ApiError: 400 if one is open.
@@ -57,10 +57,10 @@ class Scrolls:
             return self._next(self._scroll)
 
     def go_on(self, parameter: str) -> tuple[list[Body], str]:
-        """The next page; after the last one comes an empty one, and that is the end of the scroll.
+        """Return the next page. An empty page after the last one ends the scroll.
 
         Raises:
-            ApiError: 404 if there is no such scroll, 500 if its page has been asked for before.
+            ApiError: 404 if there is no such scroll, 500 if its page was requested before.
         """
         with self._lock:
             self._expire()

@@ -40,7 +40,7 @@ class Searchable:
     """How many a page holds unless the request says."""
 
     def expression(self, field: str) -> str:
-        """The field in SQL."""
+        """Return the field in SQL."""
         match self.fields[field]:
             case "number":
                 return f"({field})::bigint"
@@ -71,7 +71,7 @@ CONTACTS = Searchable(
 CONVERSATIONS = Searchable(
     kind="conversation",
     fields={
-        # Documented as text, but compared as the numbers that they are.
+        # Documented as text, but compared as numbers.
         "id": "number",
         **dict.fromkeys(("created_at", "updated_at", "waiting_since", "snoozed_until"), "date"),
         **dict.fromkeys(("state", "priority"), "string"),
@@ -84,7 +84,7 @@ CONVERSATIONS = Searchable(
 
 @dataclass(frozen=True)
 class Page:
-    """A page of what was found."""
+    """A page of search results."""
 
     objects: list[Body]
     total_count: int
@@ -95,7 +95,7 @@ def search(store: Store, searchable: Searchable, request: Any) -> Page:
     """Answer a search request.
 
     Raises:
-        ApiError: 400 if it isn't put right.
+        ApiError: 400 if the request is malformed.
     """
     if not isinstance(request, dict):
         raise errors.invalid_query("Invalid query.")
@@ -124,13 +124,13 @@ def find_page(
     per_page: int,
     starting_after: str | None,
 ) -> Page:
-    """The page after a cursor.
+    """Return the page after a cursor.
 
-    A cursor is where the last page ended, so that what is changed meanwhile makes no gap.
+    A cursor holds the position of the last object, so that changes between two pages make no gap.
     """
     field, direction = sort
     id_ = searchable.expression("id")
-    # Objects that don't have the field come first.
+    # Objects without the field come first.
     value = id_ if field == "id" else f"coalesce({searchable.expression(field)}, 0)"
     number = 1
     after, cursor_values = "true", []
@@ -178,7 +178,7 @@ def _per_page(searchable: Searchable, value: Any) -> int:
 
 
 def _sort(searchable: Searchable, sort: Any) -> tuple[str, str]:
-    """The field and the direction; what was changed last comes first unless the request says."""
+    """Return the field and the direction; by default, the last change comes first."""
     _check_keys(sort, {"field", "order"})
     field, order = sort.get("field", "updated_at"), sort.get("order", "descending")
     if field != "id" and searchable.fields.get(field) != "date":
@@ -193,10 +193,10 @@ def _encode(values: list[Any]) -> str:
 
 
 def _decode(cursor: Any, searchable: Searchable, field: str) -> list[Any]:
-    """What `_encode` was given for a page of the same search.
+    """Decode a cursor of the same search.
 
     Raises:
-        ApiError: It was another, or none.
+        ApiError: The cursor is malformed, or of another search.
     """
     try:
         values = json.loads(base64.b64decode(cursor, validate=True))
@@ -210,7 +210,7 @@ def _decode(cursor: Any, searchable: Searchable, field: str) -> list[Any]:
 
 
 def _condition(searchable: Searchable, query: Any, level: int) -> tuple[str, list[Any]]:
-    """A filter, or a group of filters, in SQL."""
+    """Return a filter, or a group of filters, in SQL."""
     match query:
         case {"operator": _, "value": _, "field": _} if len(query) == 3:
             return _single(searchable, query["field"], query["operator"], query["value"])
@@ -255,22 +255,22 @@ def _single(searchable: Searchable, field: Any, operator: Any, value: Any) -> tu
 
 
 def _value(type_: Type, value: Any, by_day: bool) -> Any:
-    """The value in the field's type.
+    """Return the value in the field's type.
 
     Raises:
-        ApiError: It has another.
+        ApiError: The value has another type.
     """
     match type_, value:
         case "boolean", bool():
             return value
         case "string", str():
             return value
-        # tap-intercom begins at the id "", which all others are greater than.
+        # tap-intercom starts at the ID "", which is smaller than all others.
         case "number", "":
             return 0
         case (("date" | "number"), str()) if value.isdecimal():
             return _value(type_, int(value), by_day)
         case (("date" | "number"), (int() | float())) if not isinstance(value, bool):
-            # A moment that isn't a whole second lies after all that is stamped with that second.
+            # A time with a fraction is later than every time stamp of the same second.
             return floor(value / SECONDS_OF_A_DAY) if by_day else value
     raise errors.invalid_value(f"{json.dumps(value)} is not a valid {type_}")

@@ -1,4 +1,4 @@
-"""The words of the help desk: who answers, how conversations are sorted, and what is said."""
+"""The words of the help desk: admins, teams, tags and messages."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ COMPANY_TAGS = ("VIP", "Reference", "Partner")
 
 @dataclass(frozen=True)
 class Topic:
-    """What a customer asks about: the tag that it gets, the team that answers, the words."""
+    """The topic of a conversation: its tag, the team that answers, and the messages."""
 
     tag: str
     team: str

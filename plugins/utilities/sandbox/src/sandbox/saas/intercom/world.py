@@ -1,4 +1,4 @@
-"""What happens in Intercom day by day: who gets to know it, who asks, and who answers."""
+"""Events in Intercom, day by day: new contacts, their conversations, and the answers."""
 
 from datetime import UTC, date, datetime, timedelta
 from html import escape
@@ -28,7 +28,7 @@ ALL_TAGS = 0.003
 
 
 def pass_day(documents: Documents, day: Day) -> None:
-    """Let a day happen: people come and go, then conversations go on, then new ones are opened."""
+    """Simulate a day: first contacts change, then open conversations, then new ones start."""
     desk = _Desk(documents, day)
     desk.delete()
     desk.welcome()
@@ -74,9 +74,9 @@ class _Desk:
     # --- Companies and contacts
 
     def delete(self) -> None:
-        """Delete whoever the product has deleted: Intercom is told, and forgets them.
+        """Delete the contacts and companies that the product has deleted.
 
-        Conversations stay, with the id of a contact that is no longer there.
+        Conversations stay, with the ID of a missing contact.
         """
         for organisation_id in sorted(self.day.purged):
             if company := self._company(organisation_id):
@@ -100,7 +100,7 @@ class _Desk:
         self.documents.delete("contact", contact["id"])
 
     def welcome(self) -> None:
-        """Companies that signed up, users who joined, visitors who wrote for the first time."""
+        """Add new companies, new users, and visitors who wrote for the first time."""
         for account in self.day.signed_up:
             if account.has_company:
                 at = self.day.stamp(after=account.organisation.created_at)
@@ -129,7 +129,7 @@ class _Desk:
             people.attach(contact, "tags", self.tags[self.rng.choice(words.CONTACT_TAGS)])
         self.documents.put("contact", contact, at)
         if self.day.now is None:
-            # The rows of the history tell how it ended: note down on which days that was.
+            # The rows of the history hold the final state: store the days of the changes.
             self._expect(user.last_seen_at, user)
             self._expect(user.archived_at, user)
 
@@ -146,7 +146,7 @@ class _Desk:
             self.documents.put("_expected", expected, self.day.stamp())
 
     def follow_the_product(self) -> None:
-        """Let what the product says of organisations and users reach Intercom."""
+        """Copy changes of organisations and users from the product to Intercom."""
         for account in self.day.set_up:
             if company := self._company(account.organisation.id):
                 company["custom_attributes"]["has_completed_setup"] = True
@@ -199,7 +199,7 @@ class _Desk:
             self._change_contact(contact, self.day.stamp())
 
     def _mistakes(self) -> None:
-        """What goes on by hand: people who work for two companies, contacts deleted in error."""
+        """Make manual changes: contacts of two companies, contacts deleted in error."""
         for account in self._some_companies(0.0008):
             other = self.rng.choice(self.companies).organisation.id
             contact, company = self._somebody(account), self._company(other)
@@ -210,7 +210,7 @@ class _Desk:
             user = self.rng.choice(users) if users else None
             contact = user and self._contact(user.id)
             if user and contact and contact["id"] == people.contact_id(user.id):
-                # Intercom makes another contact as soon as the user signs in again.
+                # Intercom creates another contact as soon as the user signs in again.
                 self._forget(contact)
                 self._welcome_user(user, number=1)
 
@@ -227,14 +227,14 @@ class _Desk:
     # --- Conversations
 
     def go_on(self) -> None:
-        """Let conversations that aren't done with go on."""
+        """Continue open conversations."""
         for ongoing in list(self.documents.of("_ongoing")):
             conversation = self.documents.get("conversation", ongoing["id"])
             if conversation is None or not self._move_on(conversation, ongoing):
                 self.documents.delete("_ongoing", ongoing["id"])
 
     def _move_on(self, conversation: Body, ongoing: Body) -> bool:
-        """What happens today; returns whether anything may happen later."""
+        """Simulate the events of today; return whether more may follow later."""
         chance = self.rng.random()
         match conversation["state"]:
             case "snoozed":
@@ -250,7 +250,7 @@ class _Desk:
         return True
 
     def _wait_for_customer(self, conversation: Body, ongoing: Body, chance: float) -> None:
-        """We have answered: the customer writes again, or we close, snooze or take a note."""
+        """After an answer: the customer writes, or an admin closes, snoozes or takes a note."""
         closes = 0.2 if ongoing["is_stubborn"] else 0.45
         if chance < closes:
             body = self.rng.choice(words.CLOSING_REPLIES) if self.rng.random() < 0.6 else None
@@ -264,7 +264,7 @@ class _Desk:
             self._add(conversation, "note", admin, self.rng.choice(words.NOTES))
 
     def _look_back(self, conversation: Body, chance: float) -> bool:
-        """It is closed: the customer rates it, opens it again, or that was it."""
+        """After closing: the customer rates or reopens the conversation, or nothing follows."""
         if chance < 0.3 and conversation["conversation_rating"] is None:
             if self._customer(conversation):
                 at = self._after(conversation)
@@ -276,7 +276,7 @@ class _Desk:
         return chance < 0.7
 
     def open_conversations(self) -> None:
-        """Let customers ask, those in arrears above all; sometimes it is us who begin."""
+        """Open conversations: mostly by customers in arrears, sometimes by an admin."""
         busy = rhythm(self.day.date)
         for account in self._some_companies(QUESTIONS * busy):
             if contact := self._somebody(account):
@@ -314,7 +314,7 @@ class _Desk:
         *,
         is_stubborn: bool = False,
     ) -> None:
-        """Open a conversation, and let the first day of it happen."""
+        """Open a conversation, and simulate its first day."""
         created_at = self._moment(contact["created_at"])
         at = at or self.day.stamp(after=created_at)
         conversation = conversations.open_conversation(
@@ -344,7 +344,7 @@ class _Desk:
             self._move_on(conversation, ongoing)
 
     def _triage(self, conversation: Body, topic: words.Topic) -> None:
-        """Assign it to a team, mostly to somebody of that team too, and tag it."""
+        """Assign a conversation to a team, mostly also to a member, and tag it."""
         team = self.teams[topic.team]
         members = [admin for admin in self.admins if int(admin["id"]) in team["admin_ids"]]
         admin = self.rng.choice(members)
@@ -361,7 +361,7 @@ class _Desk:
         self._add(conversation, "comment", admin, self.rng.choice(words.ADMIN_REPLIES))
 
     def _customer_replies(self, conversation: Body, part_type: str) -> None:
-        """Let its contact write; one who has been deleted can't."""
+        """Add a message of the contact, unless it was deleted."""
         if contact := self._customer(conversation):
             self._add(conversation, part_type, contact, self.rng.choice(words.CUSTOMER_REPLIES))
 
@@ -392,7 +392,7 @@ class _Desk:
         contact["last_replied_at" if by_customer else "last_contacted_at"] = epoch(at)
         self._change_contact(contact, at)
 
-    # --- What all of them need
+    # --- Helpers
 
     def _change_company(self, company: Body, at: datetime) -> None:
         self._change("company", company, at)
@@ -418,7 +418,7 @@ class _Desk:
         return None
 
     def _somebody(self, account: Account) -> Body | None:
-        """The contact of one of the organisation's users who may still sign in."""
+        """Return the contact of one of the organisation's active users."""
         users = [
             user
             for user in self.day.users.get(account.organisation.id, ())
@@ -435,13 +435,13 @@ class _Desk:
         return self.documents.get("contact", contact["id"])
 
     def _assignee(self, conversation: Body) -> Body:
-        """Whoever it is assigned to, or anybody."""
+        """Return the assignee, or any admin."""
         assignee = conversation["admin_assignee_id"]
         found = self.documents.get("admin", str(assignee)) if assignee else None
         return found or self.rng.choice(self.admins)
 
     def _memory(self, organisation_id: UUID) -> Body:
-        """What is remembered of a company: when it last asked, who else is attached to it."""
+        """Return the memory of a company: its last question, and attached other contacts."""
         id_ = str(organisation_id)
         known = self.documents.get("_company", id_)
         return known or {"id": id_, "last_asked_on": None, "guests": []}
@@ -451,7 +451,7 @@ class _Desk:
         self.documents.put("_company", memory, self.day.stamp())
 
     def _next(self, what: str) -> str:
-        """The next id; they grow, with gaps."""
+        """Return the next ID; IDs grow, with gaps."""
         self.counters[what] += self.rng.randrange(1, 50)
         return str(self.counters[what])
 
@@ -459,5 +459,5 @@ class _Desk:
         return self.day.stamp(after=self._moment(conversation["updated_at"]))
 
     def close_the_day(self) -> None:
-        """Keep the counters, and which day was the first."""
+        """Store the counters and the first day."""
         self.documents.put("_counters", self.counters, self.day.stamp())

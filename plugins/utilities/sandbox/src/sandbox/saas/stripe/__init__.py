@@ -1,4 +1,1 @@
-"""Stripe: the stand-in for its API, and what happens in it day by day."""
-
-from sandbox.saas.stripe import api as api
-from sandbox.saas.stripe import world as world
+"""Stripe: the fake of its API, and what happens in it day by day."""

@@ -1,7 +1,7 @@
-"""A stand-in for Stripe's API, version 2022-11-15: the lists that an extractor reads.
+"""A fake of Stripe's API, version 2022-11-15: the lists that an extractor reads.
 
-It answers as https://docs.stripe.com/api documents: newest first, a page at a time, within ranges
-of `created`, with some attributes only if they are asked for. Whatever it doesn't know it refuses.
+It answers as https://docs.stripe.com/api documents: newest first, in pages, within ranges of
+`created`, with some attributes only on request. It refuses all other requests.
 """
 
 import base64
@@ -69,7 +69,7 @@ def _answer(body: Any, status: int = 200, headers: dict[str, str] | None = None)
 
 
 def authorised(request: Request, secret: str) -> bool:
-    """Whether the request bears the key: as a bearer token, or as the user of basic auth."""
+    """Tell whether the request has the key: as a bearer token, or as the user of basic auth."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "basic":
         try:
@@ -81,7 +81,7 @@ def authorised(request: Request, secret: str) -> bool:
 
 
 def unauthorised() -> Response:
-    """401; the key is shown as Stripe shows it, most of it masked."""
+    """401: a wrong key. Like Stripe, the answer masks most of it."""
     key = _key.get()
     if key is None:
         message = (
@@ -98,7 +98,7 @@ def unauthorised() -> Response:
 
 
 def rate_limited(seconds: float) -> Response:
-    """429."""
+    """429: too many requests."""
     return _error(
         429,
         "Request rate limit exceeded. Learn more about rate limits here "
@@ -112,14 +112,14 @@ def rate_limited(seconds: float) -> Response:
 
 
 def server_error() -> Response:
-    """500."""
+    """500: a failure of Stripe."""
     message = "An unknown error occurred. Please contact support if this persists."
     return _error(500, message, type_="api_error")
 
 
 def unknown_route(request: Request, path: str) -> Response:
-    """404, for what Stripe doesn't have or the stand-in doesn't know."""
-    logger.warning("Stripe: the stand-in has no route %s /%s", request.method, path)
+    """404: a route that Stripe or the fake doesn't have."""
+    logger.warning("Stripe: the fake has no route %s /%s", request.method, path)
     message = (
         f"Unrecognized request URL ({request.method}: /{path}). Please see "
         "https://stripe.com/docs or we can help at https://support.stripe.com/."
@@ -127,7 +127,7 @@ def unknown_route(request: Request, path: str) -> Response:
     return _error(404, message)
 
 
-# --- What a list may be asked for
+# --- Parameters of lists
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def parse(
     """Read the parameters of a list.
 
     Raises:
-        StripeError: One isn't known, or doesn't hold what it should.
+        StripeError: A parameter is unknown, or has a wrong value.
     """
     query = Query()
     for key, value in parameters:
@@ -219,7 +219,7 @@ def _page_size(value: str) -> int:
 
 
 def check_request(request: Request) -> None:
-    """Refuse another version of the API, or another account than the company's own."""
+    """Refuse other versions of the API, and accounts other than the company's."""
     version = request.headers.get("Stripe-Version", API_VERSION)
     if version != API_VERSION:
         raise StripeError(400, f"Invalid Stripe API version: {version}")
@@ -242,7 +242,7 @@ router = APIRouter()
 
 
 def _list(request: Request, store: Store, listing: Listing) -> Response:
-    """One page, or what is wrong with the request."""
+    """Return one page, or the error of the request."""
     try:
         check_request(request)
         query = parse(
@@ -258,11 +258,11 @@ def _list(request: Request, store: Store, listing: Listing) -> Response:
 
 
 def _page(store: Store, listing: Listing, query: Query) -> tuple[list[Body], bool]:
-    """The newest objects first; those before a cursor are the next newer ones."""
+    """Return objects, newest first; before a cursor are the next newer ones."""
     conditions: list[LiteralString] = ["true"]
     values: list[Any] = []
     for operator, seconds in query.created.items():
-        # Stripe has whole seconds, documents have microseconds.
+        # Stripe's times are whole seconds; the documents have microseconds.
         condition, later = _CREATED[operator]
         conditions.append(condition)
         values += [datetime.fromtimestamp(seconds + extra, UTC) for extra in later]
@@ -327,7 +327,7 @@ def _by_status(value: str) -> tuple[LiteralString, list[Any]]:
 
 
 def _by_type(value: str) -> tuple[LiteralString, list[Any]]:
-    """An event's type; a star stands for anything."""
+    """Match an event's type; a star matches anything."""
     if not re.fullmatch(r"[a-z_.]*\*?", value) or not value:
         raise StripeError(400, f"Invalid event type: {value}", param="type")
     return "body ->> 'type' like %s", [value.replace("_", r"\_").replace("*", "%")]
@@ -415,7 +415,7 @@ def parse_none(request: Request) -> None:
 
 
 def _route(listing: Listing) -> Callable[[Request, Store], Response]:
-    """A route that lists the objects of a kind."""
+    """Return a route that lists the objects of a kind."""
 
     def list_objects(request: Request, store: StoreOf) -> Response:
         return _list(request, store, listing)
@@ -446,7 +446,7 @@ def list_lines(invoice_id: str, request: Request, store: StoreOf) -> Response:
         check_request(request)
         query = parse(request.query_params.multi_items(), has_created=False)
         invoice = _known(store, "invoice", invoice_id, param="invoice", status=404)
-        # A line that came of an invoice item goes by the item's name here.
+        # A line of an invoice item has the item's ID here.
         answer = _part(invoice["lines"], query, "invoice item")
     except StripeError as error:
         return error.response
@@ -486,7 +486,7 @@ def _known(store: Store, kind: str, id_: str, *, param: str, status: int) -> Bod
 
 
 def _part(whole: Body, query: Query, name: str) -> Body:
-    """A page of a list, in the list's own order."""
+    """Return a page of a list, in the list's own order."""
     entries = whole["data"]
     positions = {entry["id"]: number for number, entry in enumerate(entries)}
     cursor = query.starting_after or query.ending_before

@@ -1,4 +1,4 @@
-"""Invoices, how they are paid or not, and what that does to the subscription and the customer."""
+"""Invoices, payments, and their effects on the subscription and the customer."""
 
 from datetime import timedelta
 
@@ -27,7 +27,7 @@ HAS_A_LINE_TOO_MANY = 0.5
 
 
 class Billing(Ledger):
-    """What Stripe does by itself once there is something to bill."""
+    """Stripe's own actions when something is due."""
 
     # --- From a draft to an open invoice
 
@@ -40,19 +40,19 @@ class Billing(Ledger):
         may_wait: bool = False,
         declined: bool | None = None,
     ) -> None:
-        """Bill some of a subscription's items for its period, and all that is pending.
+        """Bill some of a subscription's items for its period, and all pending items.
 
         Args:
             subscription_id: The subscription.
-            items: Its items whose period begins.
-            reason: Why, in Stripe's words.
-            may_wait: Whether the draft may be finalised tomorrow, as it is late in the day.
-            declined: Whether the card is declined; left to chance and habit if None.
+            items: Its items whose period starts.
+            reason: Stripe's billing reason.
+            may_wait: Whether the draft may be finalised tomorrow, because it is late in the day.
+            declined: Whether the card is declined; random, by the customer's habits, if None.
         """
         subscription = self.get("subscription", subscription_id)
         customer = self.get("customer", subscription["customer"])
         at = self.stamp()
-        # Stripe shows what was pending first, the newest before the oldest.
+        # Stripe shows pending items first, newest first.
         pending = self.get("_pending", subscription_id)
         waiting = [self.get("invoiceitem", id_) for id_ in reversed(pending["invoice_items"])]
         lines = [line_of_invoice_item(self.rng, item) for item in waiting]
@@ -67,7 +67,7 @@ class Billing(Ledger):
         payer["open"].append(invoice["id"])
         self.remember("_payer", payer)
         if may_wait and self.rng.random() < WAITS_AS_DRAFT:
-            # Of a longer invoice, nobody could tell that it lost a line: see FIRST_LINES.
+            # On a longer invoice, a removed line would not show: see FIRST_LINES.
             if len(lines) < FIRST_LINES and self.rng.random() < HAS_A_LINE_TOO_MANY:
                 self._add_by_mistake(invoice["id"])
             self.later("finalise", invoice["id"], 1)
@@ -88,7 +88,7 @@ class Billing(Ledger):
         return line_of_item(self.rng, subscription, item, amount, text, period)
 
     def _add_by_mistake(self, invoice_id: str) -> None:
-        """Somebody adds a fee to the draft; it is taken off again before the draft is finalised."""
+        """Add a fee to the draft, and remove it before the draft is finalised."""
         invoice = self.get("invoice", invoice_id)
         customer = self.get("customer", invoice["customer"])
         at = self.stamp()
@@ -101,7 +101,7 @@ class Billing(Ledger):
         self.change("invoice", invoice_id, **with_lines(invoice, lines))
 
     def finalise(self, invoice_id: str, *, declined: bool | None = None) -> None:
-        """Number the invoice, and ask for its money; what the customer has in credit counts."""
+        """Number the invoice, apply the customer's credit, and request payment."""
         invoice = self.get("invoice", invoice_id)
         if invoice["status"] != "draft":
             return
@@ -149,7 +149,7 @@ class Billing(Ledger):
             self._attempt(invoice_id, declined=declined)
 
     def now(self) -> int:
-        """The present moment, as Stripe has it."""
+        """Return the current time in Stripe's format."""
         return epoch(self.stamp())
 
     # --- Payment
@@ -200,17 +200,17 @@ class Billing(Ledger):
         return self.rng.random() < chance
 
     def retry(self, invoice_id: str) -> None:
-        """Try the card once more."""
+        """Try the card again."""
         if self.get("invoice", invoice_id)["status"] == "open":
             self._attempt(invoice_id, declined=None)
 
     def settle(self, invoice_id: str) -> None:
-        """An invoice that was sent is paid by bank transfer."""
+        """Pay a sent invoice by bank transfer."""
         if self.get("invoice", invoice_id)["status"] == "open":
             self._paid(invoice_id, paid_out_of_band=True)
 
     def overdue(self, invoice_id: str) -> None:
-        """An invoice that was sent has not been paid in time."""
+        """Put the customer into arrears if a sent invoice is still open."""
         if self.get("invoice", invoice_id)["status"] == "open":
             self._fall_into_arrears(invoice_id)
 
@@ -243,7 +243,7 @@ class Billing(Ledger):
             self.change("customer", payer["id"], delinquent=True)
 
     def _give_up(self, invoice_id: str) -> None:
-        """The card has been tried often enough: a late payer pays an older one, others leave."""
+        """End the retries of the card: a late payer pays an older invoice, others leave."""
         invoice = self.get("invoice", invoice_id)
         payer = self.get("_payer", invoice["customer"])
         if payer["habit"] != "late":
@@ -252,11 +252,11 @@ class Billing(Ledger):
             self._paid(payer["overdue"][0], paid_out_of_band=True)
 
     def void(self, invoice_id: str) -> None:
-        """The invoice was a mistake."""
+        """Void an invoice that was a mistake."""
         self._close_unpaid(invoice_id, "voided", "void", "voided_at")
 
     def write_off(self, invoice_id: str) -> None:
-        """Nobody expects the money of a customer who has left any more."""
+        """Write off an open invoice of a customer who has left."""
         if self.get("invoice", invoice_id)["status"] == "open":
             name = "marked_uncollectible"
             self._close_unpaid(invoice_id, name, "uncollectible", f"{name}_at")
@@ -274,7 +274,7 @@ class Billing(Ledger):
         self._close(invoice_id)
 
     def _close(self, invoice_id: str) -> None:
-        """An invoice is no longer open; without others in arrears, all is well again."""
+        """Close an invoice; if no other is past due, the subscription is active again."""
         invoice = self.get("invoice", invoice_id)
         payer = self.get("_payer", invoice["customer"])
         for list_ in (payer["open"], payer["overdue"]):
@@ -289,7 +289,7 @@ class Billing(Ledger):
             self.change("customer", payer["id"], delinquent=False)
 
     def refund(self, charge_id: str) -> None:
-        """Give some or all of a payment back."""
+        """Refund some or all of a payment."""
         charge = self.get("charge", charge_id)
         share = self.rng.choice((1, 1, 2, 4))
         at = self.stamp()
@@ -306,7 +306,7 @@ class Billing(Ledger):
     # --- The end of a subscription
 
     def end(self, subscription_id: str, *, bill_pending: bool) -> None:
-        """Cancel now. What has not been billed yet may go onto a last invoice."""
+        """Cancel now. Unbilled amounts may go onto a last invoice."""
         if bill_pending and self.get("_pending", subscription_id)["invoice_items"]:
             self.bill(subscription_id, [], "subscription_update", declined=False)
         subscription = self.get("subscription", subscription_id)

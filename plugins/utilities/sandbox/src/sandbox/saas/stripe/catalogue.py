@@ -1,4 +1,4 @@
-"""What the company sells: products, and what each costs a month or a year in each currency."""
+"""The company's products, and the price of each per month or year in each currency."""
 
 from datetime import datetime
 
@@ -23,12 +23,12 @@ MONTHS = {"month": 1, "year": 12}
 
 
 def product_id(product: str) -> str:
-    """How Stripe calls a product."""
+    """Return Stripe's ID of a product."""
     return f"prod_{product.replace('-', '_')}"
 
 
 def products(at: datetime) -> list[Body]:
-    """Everything that is for sale."""
+    """Return all products."""
     return [
         make_product(product_id(product), name, description, unit, at)
         for product, (name, description, unit) in PRODUCTS.items()
@@ -36,7 +36,7 @@ def products(at: datetime) -> list[Body]:
 
 
 def plans(at: datetime) -> list[Body]:
-    """Every price there is on the first day."""
+    """Return all prices of the first day."""
     return [
         make_plan(
             plan_key(product, interval, currency),
@@ -54,22 +54,22 @@ def plans(at: datetime) -> list[Body]:
 
 
 def plan_key(product: str, interval: str, currency: str) -> str:
-    """What a plan is for; its id, until it is succeeded by a dearer one."""
+    """Return a plan's key, which is its ID until a more expensive plan replaces it."""
     return f"{product}-{interval}ly-{currency}"
 
 
 def key_of(plan: Body) -> str:
-    """What a plan is for, whichever of its successors it is."""
+    """Return the key of a plan or of its successor."""
     return str(plan["id"]).split(".")[0]
 
 
 def product_of(plan: Body) -> str:
-    """The product that a plan is for."""
+    """Return the product of a plan."""
     return next(product for product in PRODUCTS if product_id(product) == plan["product"])
 
 
 def successor(plan: Body, number: int, at: datetime) -> Body:
-    """The plan for new subscriptions once prices have gone up."""
+    """Return the plan for new subscriptions after the price rise."""
     return make_plan(
         f"{key_of(plan)}.{number}",
         plan["nickname"],

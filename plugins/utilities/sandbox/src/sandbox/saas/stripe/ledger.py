@@ -1,8 +1,8 @@
-"""Objects of Stripe that come to be and change, each with an event; and what the world remembers.
+"""Creates and changes Stripe's objects, each time with an event; and the world's own memory.
 
-A kind that begins with `_` is the world's own memory: `_due` holds what is to happen on a day,
-`_payer` how a customer pays, `_pending` what a subscription has not been billed for yet, and
-`_subscription_change` what a subscription brings in a month from a day on.
+A kind that begins with `_` is the world's own memory: `_due` holds the actions of a future day,
+`_payer` how a customer pays, `_pending` the unbilled items of a subscription, and
+`_subscription_change` a subscription's monthly revenue from a day on.
 """
 
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ NOT_SHOWN = {"charge": "refunds"}
 
 
 class Ledger:
-    """Stripe's objects on one day. Whatever it notes down is later than all before."""
+    """Stripe's objects on one day. Every change has a later time than all before."""
 
     def __init__(self, documents: Documents, day: Day) -> None:
         self.documents = documents
@@ -32,7 +32,7 @@ class Ledger:
         self._moment: datetime | None = None
 
     def stamp(self) -> datetime:
-        """The next moment of the day."""
+        """Return the next time of the day."""
         if self.day.now is not None:
             return self.day.stamp()
         moment = self._moment or self.day.stamp(after=self.day.noon)
@@ -42,7 +42,7 @@ class Ledger:
     # --- Objects
 
     def get(self, kind: str, id_: str) -> Body:
-        """An object that is known to be there."""
+        """Return an object that exists."""
         body = self.documents.get(kind, id_)
         if body is None:
             raise KeyError(f"{kind} {id_}")
@@ -55,7 +55,7 @@ class Ledger:
         return body
 
     def change(self, kind: str, id_: str, event: str = "updated", **changes: Any) -> Body:
-        """Change attributes of an object. An update that changes nothing isn't one."""
+        """Change attributes of an object, with an event only if any differs."""
         old = self.get(kind, id_)
         previous = {key: old[key] for key, value in changes.items() if old[key] != value}
         if not previous and event == "updated":
@@ -73,7 +73,7 @@ class Ledger:
         self._tell(kind, "deleted", body, None, self.stamp())
 
     def repeat(self, kind: str, id_: str, event: str) -> None:
-        """Say the same of an object under another event's name."""
+        """Add another event for the same change of an object."""
         self._tell(kind, event, self.get(kind, id_), None, self.stamp())
 
     def _tell(self, kind: str, event: str, body: Body, previous: Body | None, at: datetime) -> None:
@@ -87,7 +87,7 @@ class Ledger:
         self.documents.put("event", make_event(self.rng, name, shown, previous, at), at)
 
     def forget_old_events(self) -> None:
-        """Stripe shows events for thirty days."""
+        """Remove events after thirty days, as Stripe does."""
         oldest = epoch(self.day.noon - EVENTS_KEPT)
         for event in self.documents.of("event"):
             if event["created"] >= oldest:
@@ -97,18 +97,18 @@ class Ledger:
     # --- The world's own memory
 
     def remember(self, kind: str, body: Body) -> None:
-        """Write a document of the world's own."""
+        """Write a document of the world's memory."""
         self.documents.put(kind, body, self.day.noon)
 
     def later(self, action: str, id_: str, days: int) -> None:
-        """Do something to an object some days from now, tomorrow at the earliest."""
+        """Schedule an action on an object some days from now, tomorrow at the earliest."""
         on = (self.day.date + timedelta(days=max(days, 1))).isoformat()
         due = self.documents.get("_due", on) or {"id": on, "tasks": []}
         due["tasks"].append([action, id_])
         self.remember("_due", due)
 
     def due_today(self) -> list[tuple[str, str]]:
-        """What is to be done today."""
+        """Return today's actions."""
         due = self.documents.get("_due", self.day.date.isoformat())
         if due is None:
             return []
@@ -116,7 +116,7 @@ class Ledger:
         return [(action, id_) for action, id_ in due["tasks"]]
 
     def note_change(self, id_: str) -> None:
-        """Keep what a subscription brings in a month from today on, to the last fraction."""
+        """Store a subscription's exact monthly revenue from today on."""
         subscription = self.get("subscription", id_)
         payer = self.get("_payer", subscription["customer"])
         payer["changes"] += 1
@@ -137,5 +137,5 @@ class Ledger:
 
 
 def monthly_amount(item: Body) -> Fraction:
-    """What an item of a subscription costs a month, in the currency's smallest unit."""
+    """Return the monthly price of a subscription's item, in the currency's smallest unit."""
     return Fraction(item["plan"]["amount"] * item["quantity"], MONTHS[item["plan"]["interval"]])

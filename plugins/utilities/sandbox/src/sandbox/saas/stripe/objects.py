@@ -1,7 +1,7 @@
-"""The objects of Stripe's API version 2022-11-15, as far as this company uses them.
+"""The objects of Stripe's API version 2022-11-15 that this company uses.
 
-A body is never changed in place: whoever changes an object makes a new body of it. So an event can
-hold the object as it was.
+A body is never changed in place: a change makes a new body. So an event can hold the object as it
+was.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,17 +21,17 @@ ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz0123456789"
 
 
 def make_id(rng: Random, prefix: str, length: int = 24) -> str:
-    """An identifier such as `in_1MtHbELkdIwHu7ixl4OzzPMv`; the prefix says of what."""
+    """Return an ID such as `in_1MtHbELkdIwHu7ixl4OzzPMv`; the prefix names the kind."""
     return f"{prefix}_" + "".join(rng.choices(ALPHABET, k=length))
 
 
 def list_of(url: str, data: Sequence[Body], *, has_more: bool = False) -> Body:
-    """A list as Stripe answers it, or holds it within an object."""
+    """Return a list in Stripe's format, as an answer or within an object."""
     return {"object": "list", "data": list(data), "has_more": has_more, "url": url}
 
 
 def shortened(invoice: Body) -> Body:
-    """An invoice as it is shown: with the first of its lines."""
+    """Return an invoice as the API shows it: with its first lines."""
     lines = invoice["lines"]
     data = lines["data"]
     shown = {**lines, "data": data[:FIRST_LINES], "has_more": len(data) > FIRST_LINES}
@@ -39,7 +39,7 @@ def shortened(invoice: Body) -> Body:
 
 
 def make_account(created: datetime) -> Body:
-    """The company's own account."""
+    """Return the company's own account."""
     return {
         "id": ACCOUNT_ID,
         "object": "account",
@@ -57,7 +57,7 @@ def make_account(created: datetime) -> Body:
 
 
 def make_product(id_: str, name: str, description: str, unit: str | None, at: datetime) -> Body:
-    """Something to subscribe to."""
+    """Return a product."""
     return {
         "id": id_,
         "object": "product",
@@ -84,7 +84,7 @@ def make_product(id_: str, name: str, description: str, unit: str | None, at: da
 def make_plan(
     id_: str, nickname: str, product: str, amount: int, currency: str, interval: str, at: datetime
 ) -> Body:
-    """What a product costs, in the currency's smallest unit, for each seat and month or year."""
+    """Return a plan: the price per seat and month or year, in the currency's smallest unit."""
     return {
         "id": id_,
         "object": "plan",
@@ -109,7 +109,7 @@ def make_plan(
 
 
 def price_of(plan: Body) -> Body:
-    """The plan under its newer name."""
+    """Return the price of a plan, its newer name."""
     return {
         "id": plan["id"],
         "object": "price",
@@ -142,7 +142,7 @@ def price_of(plan: Body) -> Body:
 def make_customer(
     rng: Random, name: str, email: str | None, currency: str, metadata: dict[str, str], at: datetime
 ) -> Body:
-    """Somebody who pays."""
+    """Return a customer."""
     return {
         "id": make_id(rng, "cus", 14),
         "object": "customer",
@@ -185,7 +185,7 @@ def make_subscription(
     days_until_due: int | None,
     at: datetime,
 ) -> Body:
-    """A subscription to some plans, each for a number of seats, in its first period or trial."""
+    """Return a subscription to plans with numbers of seats, in its first period or trial."""
     id_ = make_id(rng, "sub")
     trial = status == "trialing"
     subscription = {
@@ -234,7 +234,7 @@ def make_subscription(
 
 
 def make_item(rng: Random, subscription: str, plan: Body, quantity: int, at: datetime) -> Body:
-    """One plan of a subscription."""
+    """Return an item of a subscription: one plan."""
     item: Body = {
         "id": make_id(rng, "si", 14),
         "object": "subscription_item",
@@ -248,7 +248,7 @@ def make_item(rng: Random, subscription: str, plan: Body, quantity: int, at: dat
 
 
 def with_items(subscription: Body, items: Sequence[Body]) -> Body:
-    """The subscription with these items; its own plan and quantity are null if they are several."""
+    """Return the subscription with these items; with several, its own plan is null."""
     (first, *others) = items
     url = f"/v1/subscription_items?subscription={subscription['id']}"
     return {
@@ -270,7 +270,7 @@ def make_invoice_item(
     item: Body | None = None,
     invoice: str | None = None,
 ) -> Body:
-    """Something to go onto an invoice: onto a draft, or onto the next one.
+    """Return an item for a draft invoice, or for the next invoice.
 
     With an item of a subscription it is a credit or a charge for the rest of a period.
     """
@@ -302,7 +302,7 @@ def make_invoice_item(
 
 
 def line_of_invoice_item(rng: Random, invoice_item: Body) -> Body:
-    """The line that an invoice item becomes."""
+    """Return the line of an invoice item."""
     credited: Body | None = None
     if invoice_item["proration"] and invoice_item["amount"] < 0:
         credited = {"invoice": None, "invoice_line_items": []}
@@ -332,7 +332,7 @@ def line_of_item(
     description: str,
     period: dict[str, int],
 ) -> Body:
-    """The line that bills a subscription's item for a period."""
+    """Return the line that bills a subscription's item for a period."""
     return {
         "id": make_id(rng, "il"),
         "object": "line_item",
@@ -366,7 +366,7 @@ def make_invoice(
     billing_reason: str,
     at: datetime,
 ) -> Body:
-    """A draft, with all of its lines."""
+    """Return a draft invoice with all of its lines."""
     id_ = make_id(rng, "in")
     invoice = {
         "id": id_,
@@ -445,7 +445,7 @@ def make_invoice(
 
 
 def with_lines(invoice: Body, lines: Sequence[Body]) -> Body:
-    """The draft with these lines, and what they add up to; what is owed from before counts too."""
+    """Return the draft with these lines and their total, with earlier balances."""
     total = sum(line["amount"] for line in lines)
     due = max(total + invoice["starting_balance"], 0)
     held = {**list_of(f"/v1/invoices/{invoice['id']}/lines", lines), "total_count": len(lines)}
@@ -462,7 +462,7 @@ def with_lines(invoice: Body, lines: Sequence[Body]) -> Body:
 def make_charge(
     rng: Random, invoice: Body, amount: int, payment_intent: str, failure: str | None, at: datetime
 ) -> Body:
-    """An attempt to take money from a card; a failure says why there was none."""
+    """Return a charge: an attempt to debit a card. A failure has a reason."""
     declined = failure is not None
     return {
         "id": make_id(rng, "ch"),
@@ -545,7 +545,7 @@ def make_charge(
 
 
 def make_refund(rng: Random, charge: Body, amount: int, at: datetime) -> Body:
-    """Money given back."""
+    """Return a refund."""
     return {
         "id": make_id(rng, "re"),
         "object": "refund",
@@ -565,7 +565,7 @@ def make_refund(rng: Random, charge: Body, amount: int, at: datetime) -> Body:
 def make_event(
     rng: Random, type_: str, snapshot: Body, previous: dict[str, Any] | None, at: datetime
 ) -> Body:
-    """What happened to an object, with the object as it was then."""
+    """Return an event, with the object as it was then."""
     data: dict[str, Any] = {"object": snapshot}
     if previous is not None:
         data["previous_attributes"] = previous

@@ -1,8 +1,8 @@
-"""What happens in Stripe day by day: who subscribes, to what, and what becomes of it.
+"""Events in Stripe, day by day: new subscriptions, their changes and their ends.
 
-Whatever is to happen on a later day is noted in that day's `_due` document, so that a day costs
-only what happens on it. Periods, due dates and ends of subscriptions lie at noon of the world's
-days; what Stripe stamps itself lies after that.
+Actions of a later day are stored in that day's `_due` document, so that a day reads only its own
+actions. Periods, due dates and ends of subscriptions are at noon of the world's days. Times that
+Stripe sets itself are later.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ SEATS_AT_MOST = 400
 
 
 def pass_day(documents: Documents, day: Day) -> None:
-    """Let one day happen."""
+    """Simulate one day."""
     _World(documents, day).pass_by()
 
 
@@ -42,7 +42,7 @@ class _World(Billing):
         if self.documents.get("_state", "stripe") is None:
             self._begin()
         self.forget_old_events()
-        # In this order: what Stripe does at noon comes before what people do.
+        # Stripe's actions at noon come before people's actions.
         actions: dict[str, Callable[[str], None]] = {
             "expire": self._expire,
             "finalise": self.finalise,
@@ -85,12 +85,12 @@ class _World(Billing):
             self.later("walk_in", "", days)
 
     def _plan(self, product: str, interval: str, currency: str) -> Body:
-        """The plan that new subscriptions get."""
+        """Return the plan for new subscriptions."""
         key = catalogue.plan_key(product, interval, currency)
         return self.get("plan", self.get("_state", "stripe")["plans"].get(key, key))
 
     def _raise_a_price(self) -> None:
-        """A dearer plan for new subscriptions; those who have the old one keep it."""
+        """Raise a price for new subscriptions; old ones keep their plan."""
         state = self.get("_state", "stripe")
         id_ = self.rng.choice([plan["id"] for plan in self.documents.of("plan") if plan["active"]])
         old = self.change("plan", id_, active=False)
@@ -103,7 +103,7 @@ class _World(Billing):
     # --- Customers
 
     def _meet_new_customers(self) -> None:
-        """Organisations become customers days after their set-up, once they have a contract."""
+        """Make organisations with a contract customers, some days after their set-up."""
         for account in self.day.accounts.values():
             organisation = account.organisation
             if (
@@ -170,7 +170,7 @@ class _World(Billing):
         return str(customer["id"])
 
     def _add_department(self, organisation_id: str) -> None:
-        """Another department of an organisation pays for itself."""
+        """Add a second customer for an organisation: a department that pays for itself."""
         for account in self.day.accounts.values():
             if str(account.organisation.id) == organisation_id and not self.day.is_archived(
                 account
@@ -179,7 +179,7 @@ class _World(Billing):
                 return
 
     def _walk_in(self, _: str) -> None:
-        """Somebody subscribes who is no organisation of the product; the second one in yen."""
+        """Add a customer that is no organisation of the product; the second one pays in yen."""
         state = self.get("_state", "stripe")
         state["walk_ins"] += 1
         self.remember("_state", state)
@@ -197,7 +197,7 @@ class _World(Billing):
         self._subscribe(id_)
 
     def _archive(self, account: Account) -> None:
-        """An organisation that stops using the product cancels, at once or for the period's end."""
+        """Cancel for an organisation that has left, at once or at the end of the period."""
         known = self.documents.get("_organisation", str(account.organisation.id))
         for customer_id in known["customers"] if known else ():
             for subscription in self._running(customer_id):
@@ -210,10 +210,10 @@ class _World(Billing):
             self.remember("_payer", payer)
 
     def _delete_a_customer(self) -> None:
-        """Delete one who owes nothing: who is no organisation, or has left.
+        """Delete a customer without debts that is no organisation, or that has left.
 
-        With a customer goes the organisation that it was. Stripe says so for thirty days, so in
-        the history, which nobody was there to read, no organisation's customer is deleted.
+        Stripe shows a deletion for thirty days only, and nobody read the history in time. So the
+        history deletes no organisation's customer.
         """
         candidates = [
             payer["id"]
@@ -229,7 +229,7 @@ class _World(Billing):
 
     def _may_be_deleted(self, payer: Body) -> bool:
         customer = self.documents.get("customer", payer["id"])
-        # Yen have no smaller unit: somebody stays who pays in them.
+        # One customer stays who pays in yen, which has no smaller unit.
         if customer is None or customer["currency"] == "jpy":
             return False
         running = [subscription["id"] for subscription in self._running(payer["id"])]
@@ -239,17 +239,17 @@ class _World(Billing):
         return self.day.now is not None and not running
 
     def _running(self, customer_id: str) -> list[Body]:
-        """The customer's subscriptions that haven't ended; none once the customer is deleted."""
+        """Return the customer's active subscriptions; none if the customer is deleted."""
         if self.documents.get("customer", customer_id) is None:
             return []
         ids = self.get("_payer", customer_id)["subscriptions"]
         subscriptions = (self.get("subscription", id_) for id_ in ids)
         return [body for body in subscriptions if body["status"] in RUNNING]
 
-    # --- The life of a subscription
+    # --- Subscriptions
 
     def _subscribe(self, customer_id: str) -> None:
-        """Start a subscription: with a trial, with a first payment, or with one that fails."""
+        """Start a subscription: with a trial, with a first payment, or with a failed one."""
         customer = self.documents.get("customer", customer_id)
         if customer is None or self._running(customer_id):
             return
@@ -301,14 +301,14 @@ class _World(Billing):
         return plans
 
     def _expire(self, id_: str) -> None:
-        """Stripe gives up on a subscription whose first payment failed."""
+        """Expire a subscription whose first payment failed."""
         self.void(self.get("subscription", id_)["latest_invoice"])
         self.change("subscription", id_, status="incomplete_expired", ended_at=self.noon)
 
     def _renew(self, id_: str) -> None:
-        """A period, or the trial, is over."""
+        """End a period, or the trial."""
         subscription = self.get("subscription", id_)
-        # A change of the interval has put another period in the place of some.
+        # A change of the interval has replaced some periods.
         if subscription["current_period_end"] != self.noon or subscription["status"] not in RUNNING:
             return
         if subscription["cancel_at_period_end"]:
@@ -326,7 +326,7 @@ class _World(Billing):
             self.later("leave", id_, self.rng.randrange(1, 25))
 
     def _start_period(self, id_: str, **changes: Any) -> None:
-        """Let a period begin today, and see to its end."""
+        """Start a period today, and schedule its end."""
         subscription = self.get("subscription", id_) | changes
         interval = subscription["items"]["data"][0]["plan"]["interval"]
         anchor = datetime.fromtimestamp(subscription["billing_cycle_anchor"], UTC)
@@ -336,7 +336,7 @@ class _World(Billing):
         self.later("renew", id_, (end - self.day.noon).days)
 
     def _leave(self, id_: str) -> None:
-        """Cancel for the end of the period."""
+        """Cancel at the end of the period."""
         subscription = self.get("subscription", id_)
         if subscription["status"] in RUNNING and not subscription["cancel_at_period_end"]:
             self.change(
@@ -355,13 +355,13 @@ class _World(Billing):
         return 5 + int(self.rng.expovariate(1 / 60))
 
     def _change_something(self, id_: str) -> None:
-        """More seats or fewer, another product, or a year at once."""
+        """Change the seats, the product, or the interval to yearly."""
         subscription = self.get("subscription", id_)
         if subscription["ended_at"] is not None:
             return
         payer = self.get("_payer", subscription["customer"])
         self.later("change", id_, self._days_to_next_change(payer))
-        # A customer who owes something changes nothing, and on the day of a renewal nobody does.
+        # Customers with debts change nothing; nobody does on the day of a renewal.
         starts_today = subscription["current_period_start"] == self.noon
         ends_today = subscription["current_period_end"] == self.noon
         if subscription["status"] not in ("active", "trialing") or starts_today or ends_today:
@@ -403,7 +403,7 @@ class _World(Billing):
         return {**item, "plan": plan, "price": price_of(plan)}
 
     def _prorate(self, subscription: Body, items: list[Body]) -> None:
-        """Change the items; unused time is credited, and the time that remains is charged.
+        """Change the items, credit unused time, and charge the remaining time.
 
         In a monthly subscription both wait for the next invoice, in a yearly one they are billed
         at once. A month that becomes a year starts a new period. A trial costs nothing either way.
@@ -454,7 +454,7 @@ class _World(Billing):
 
 
 def _habit(account: Account) -> str:
-    """How an organisation pays, and whether it stays."""
+    """Return how an organisation pays, and whether it stays."""
     if account.stops_paying:
         return "late"
     if account.churns:
@@ -463,7 +463,7 @@ def _habit(account: Account) -> str:
 
 
 def period_end(anchor: datetime, start: datetime, months: int) -> datetime:
-    """When a period that starts ends: on the anchor's day of the month, or the month's last day."""
+    """Return the end of a new period: on the anchor's day of the month, or the month's last day."""
     passed = (start.year - anchor.year) * 12 + start.month - anchor.month
     year, month = divmod(anchor.year * 12 + anchor.month - 1 + passed + months, 12)
     first = anchor.replace(year=year, month=month + 1, day=1)

@@ -1,4 +1,1 @@
 """A tool that asks users how they like the product; nobody's API, with pages by a cursor."""
-
-from sandbox.saas.surveys import api as api
-from sandbox.saas.surveys import world as world

@@ -1,4 +1,4 @@
-"""The survey tool's API: a bearer token, pages by a cursor, and what has changed since a moment."""
+"""The survey tool's API: a bearer token, pages by a cursor, and a filter by time of change."""
 
 import base64
 import hmac
@@ -22,7 +22,7 @@ unknown_route = simple.unknown_route
 
 
 def authorised(request: Request, secret: str) -> bool:
-    """Whether the request bears the token."""
+    """Tell whether the request has the token."""
     given = request.headers.get("authorization", "")
     return hmac.compare_digest(given.encode(), f"Bearer {secret}".encode())
 
@@ -34,7 +34,7 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 
 @router.get("/v1/surveys")
 def list_surveys(store: StoreOf, limit: Limit = 25, cursor: str | None = None) -> Body:
-    """List the surveys that are being run."""
+    """List the active surveys."""
     return _page(store, "survey", LONG_AGO, limit, cursor)
 
 
@@ -45,14 +45,14 @@ def list_responses(
     cursor: str | None = None,
     updated_since: datetime = LONG_AGO,
 ) -> Body:
-    """List the answers, those that changed last at the end; a moment without a zone is in UTC."""
+    """List the answers, the last changed at the end; a time without a zone is in UTC."""
     if updated_since.tzinfo is None:
         updated_since = updated_since.replace(tzinfo=UTC)
     return _page(store, "response", updated_since, limit, cursor)
 
 
 def _page(store: Store, kind: str, since: datetime, limit: int, cursor: str | None) -> Body:
-    """A page, and the cursor of the next one: null on the last."""
+    """Return a page and the cursor of the next one, which is null on the last page."""
     after, id_ = _position(cursor) if cursor else ("-infinity", "")
     found = store.find(
         kind,
@@ -67,7 +67,7 @@ def _page(store: Store, kind: str, since: datetime, limit: int, cursor: str | No
 
 
 def _cursor(last: Body) -> str:
-    """An object's position in its list, as text that means nothing to a client."""
+    """Return an object's position in its list, as opaque text."""
     return base64.urlsafe_b64encode(json.dumps([last["updated_at"], last["id"]]).encode()).decode()
 
 

@@ -1,4 +1,4 @@
-"""What happens in the survey tool: users say how they like the product, and are thanked for it."""
+"""Events in the survey tool: users rate the product, and get an answer."""
 
 from datetime import timedelta
 

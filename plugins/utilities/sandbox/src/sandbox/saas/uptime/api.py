@@ -1,4 +1,4 @@
-"""The monitoring tool's API: a key in a header, numbered pages, and moments in epoch seconds."""
+"""The monitoring tool's API: a key in a header, numbered pages, and times in epoch seconds."""
 
 import hmac
 from math import ceil
@@ -19,7 +19,7 @@ unknown_route = simple.unknown_route
 
 
 def authorised(request: Request, secret: str) -> bool:
-    """Whether the request bears the key."""
+    """Tell whether the request has the key."""
     return hmac.compare_digest(request.headers.get("x-api-key", "").encode(), secret.encode())
 
 
@@ -31,7 +31,7 @@ PerPage = Annotated[int, Query(ge=1, le=100)]
 
 @router.get("/v1/checks")
 def list_checks(store: StoreOf, page: PageNumber = 1, per_page: PerPage = 20) -> Body:
-    """List what is watched."""
+    """List the checks."""
     return _page(store, "check", page, per_page)
 
 
@@ -42,7 +42,7 @@ def list_outages(
     per_page: PerPage = 20,
     updated_after: Annotated[int, Query(ge=0)] = 0,
 ) -> Body:
-    """List outages by their beginning: a change moves none of them to another page."""
+    """List outages by their start, so that a change moves none to another page."""
     return _page(store, "outage", page, per_page, updated_after)
 
 

@@ -1,4 +1,4 @@
-"""What happens in the monitoring tool: checks fail, and are well again once somebody has looked."""
+"""Events in the monitoring tool: checks fail, and recover later."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ RESOLVED_AT_ONCE = 0.8
 
 
 def pass_day(documents: Documents, day: Day) -> None:
-    """Let a day pass: what was still open is resolved, and something else fails."""
+    """Let a day pass: open outages are resolved, and new ones start."""
     if not documents.of("check"):
         _set_up(documents, day)
     for body in documents.of("outage"):

@@ -1,0 +1,1 @@
+"""Local Postgres and BigQuery servers, which tests, benches and the sandbox share."""

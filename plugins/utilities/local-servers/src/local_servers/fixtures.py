@@ -1,0 +1,41 @@
+"""Fixtures that the tests of several packages share; each conftest.py imports what it needs."""
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local_servers.emulator import Emulator, running_emulator
+
+if TYPE_CHECKING:
+    from local_servers.googlesql import GoogleSQL
+
+
+@pytest.fixture(scope="session", name="emulator")
+def emulator_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """One emulator for all tests of the session."""
+    with running_emulator(tmp_path_factory.mktemp("emulator")) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session", name="googlesql")
+def googlesql_of_the_session(pytestconfig: pytest.Config) -> "GoogleSQL":
+    """Google's analyser for all tests of the session; it stays compiled in pytest's cache."""
+    from local_servers.googlesql import GoogleSQL  # of the extra `analyser`
+
+    assert pytestconfig.cache  # noqa: S101
+    return GoogleSQL(pytestconfig.cache.mkdir("zetasql"))
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was() -> Iterator[None]:
+    """Undo what the Singer SDK changes: signal handlers, logging, the hook for exceptions."""
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    log_handlers, hook = list(logging.root.handlers), sys.excepthook
+    yield
+    for number, handler in signals.items():
+        signal.signal(number, handler)
+    logging.root.handlers, sys.excepthook = log_handlers, hook

@@ -1,0 +1,3 @@
+from local_servers.fixtures import googlesql_of_the_session
+
+__all__ = ["googlesql_of_the_session"]

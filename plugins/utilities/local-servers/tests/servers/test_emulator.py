@@ -1,0 +1,181 @@
+"""The BigQuery emulator: what it lets nobody do, and what becomes of it when it is killed."""
+
+import http.client
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from google.api_core.exceptions import GoogleAPICallError, PermissionDenied
+from google.cloud import bigquery, bigquery_storage
+from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
+    BigQueryReadGrpcTransport,
+)
+from google.cloud.bigquery_storage_v1.types import DataFormat, ReadSession
+from local_servers.emulator import PROJECT, Emulator, running_emulator
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with running_emulator(tmp_path_factory.mktemp("a folder")) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def client(emulator: Emulator) -> bigquery.Client:
+    client = emulator.client()
+    client.create_dataset("notes")
+    return client
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A file that is none of the emulator's."""
+    file = tmp_path / "outside.csv"
+    file.write_text("secret\n")
+    return file
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select * from read_text('{file}')",
+        "select * from read_csv('{file}')",
+        "select * from read_blob('{data}/../../../../../../../../{file}')",
+        "select * from glob('{file}')",
+        "select * from '{file}'",
+        "create table notes.copy as select * from read_csv('{file}')",
+        "copy (select 1) to '{file}'",
+        "copy notes.copy from '{file}'",
+        "export data options(uri='{file}', format='csv', overwrite=true) as select 1 as one",
+        "export data options(uri='gs://../../../{file}', format='csv') as select 1 as one",
+        "export database '{file}.database'",
+        "attach '{file}.duckdb' as other",
+        "create schema `..`.`{file}`",
+        "create schema `x' as y (data_path ''); copy (select 1) to '{file}'; --`.z",
+        "install httpfs",
+        "load httpfs",
+        "select * from read_csv('http://127.0.0.1:1/x.csv')",
+        "set enable_external_access = true",
+        "set global allowed_directories = ['/']",
+        "set lock_configuration = false",
+        "set log_query_path = '{file}'",
+    ],
+)
+def test_a_query_reaches_no_file_outside_and_no_network(
+    emulator: Emulator, client: bigquery.Client, outside: Path, statement: str
+) -> None:
+    sql = statement.format(file=outside, data=emulator.directory / "data")
+    with pytest.raises(GoogleAPICallError) as refused:
+        client.query_and_wait(sql, job_retry=None)
+    assert "secret" not in str(refused.value)
+    assert outside.read_text() == "secret\n"
+    assert list(outside.parent.iterdir()) == [outside]
+
+
+@pytest.mark.parametrize("uri", ["{file}", "file://{file}", "gs://../../../../../../../{file}"])
+def test_load_and_extract_jobs_reach_no_file_outside(
+    client: bigquery.Client, outside: Path, uri: str
+) -> None:
+    client.query_and_wait("create or replace table notes.extracted as select 1 as one")
+    uri = uri.format(file=outside)
+    for start in (
+        lambda: client.load_table_from_uri(uri, "notes.loaded"),
+        lambda: client.extract_table("local.notes.extracted", uri),
+    ):
+        with pytest.raises(GoogleAPICallError):
+            start().result()
+    assert outside.read_text() == "secret\n"
+
+
+def test_its_clients_load_query_and_read_as_before(
+    emulator: Emulator, client: bigquery.Client
+) -> None:
+    parquet = io.BytesIO()
+    pyarrow.parquet.write_table(pa.table({"id": list(range(1_000))}), parquet)
+    table = f"{PROJECT}.notes.numbers"
+    config = bigquery.LoadJobConfig(source_format="PARQUET")
+    # Resumable in chunks, and in one request.
+    client.load_table_from_file(parquet, table, rewind=True, job_config=config).result()
+    client.load_table_from_json([{"id": 1_000}], table).result()
+    client.query_and_wait(
+        f"merge `{table}` as t using (select 1000 as id) as s on t.id = s.id "
+        "when matched then delete"
+    )
+    storage = bigquery_storage.BigQueryReadClient(
+        transport=BigQueryReadGrpcTransport(
+            channel=grpc.insecure_channel(f"127.0.0.1:{emulator.grpc_port}")
+        )
+    )
+    rows = client.query_and_wait(f"select sum(id) as sum from `{table}`")
+    assert [row["sum"] for row in rows] == [499_500]
+    assert client.list_rows(table).to_arrow(bqstorage_client=storage).num_rows == 1_000
+    # A project is a file of its own, made when it is first named.
+    client.query_and_wait("create schema other.notes")
+    client.query_and_wait("create table other.notes.numbers as select 1 as one")
+    # Uploads are gone once they are loaded.
+    assert list((emulator.directory / "data" / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
+def test_requests_to_another_name_are_refused(emulator: Emulator, host: str) -> None:
+    assert status(emulator, f"127.0.0.1:{emulator.port}") == 200
+    assert status(emulator, "localhost") == 200
+    assert status(emulator, host) == 400
+
+
+def status(emulator: Emulator, host: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=30)
+    connection.request("GET", f"/bigquery/v2/projects/{PROJECT}/datasets", headers={"Host": host})
+    return connection.getresponse().status
+
+
+def test_calls_of_grpc_to_another_name_are_refused(
+    emulator: Emulator, client: bigquery.Client
+) -> None:
+    client.query_and_wait("create or replace table notes.called as select 1 as one")
+    session = ReadSession(
+        table=f"projects/{PROJECT}/datasets/notes/tables/called", data_format=DataFormat.ARROW
+    )
+
+    def call(authority: str | None) -> ReadSession:
+        options = [("grpc.default_authority", authority)] if authority else []
+        channel = grpc.insecure_channel(f"127.0.0.1:{emulator.grpc_port}", options)
+        reader = bigquery_storage.BigQueryReadClient(
+            transport=BigQueryReadGrpcTransport(channel=channel)
+        )
+        return reader.create_read_session(
+            parent=f"projects/{PROJECT}", read_session=session, max_stream_count=1
+        )
+
+    assert len(call(None).streams) == 1
+    with pytest.raises(PermissionDenied):
+        call("evil.example")
+
+
+def test_jobs_that_ran_when_it_was_killed_have_failed_when_it_starts_again(tmp_path: Path) -> None:
+    with running_emulator(tmp_path) as emulator:
+        client = emulator.client()
+        client.query_and_wait("create schema notes")
+        client.query_and_wait("create table notes.done as select 1 as one")
+        endless = client.query(
+            "create table notes.endless as select count(*) as n from "
+            "unnest(generate_array(1, 1000000)) as a, unnest(generate_array(1, 1000000)) as b"
+        )
+        assert client.get_job(endless.job_id).state == "RUNNING"
+        upload = emulator.directory / "data" / "uploads" / "half"
+        upload.parent.mkdir(exist_ok=True)
+        upload.write_text("half")
+        emulator.stop()
+
+        emulator.start()
+        with pytest.raises(GoogleAPICallError, match="the emulator was killed"):
+            client.get_job(endless.job_id).result(timeout=30)
+        assert not upload.exists()
+        states = {job.job_id: (job.state, job.error_result) for job in client.list_jobs()}
+        assert sum(error is not None for _, error in states.values()) == 1
+        assert {state for state, _ in states.values()} == {"DONE"}
+        assert [row["one"] for row in client.query_and_wait("select one from notes.done")] == [1]

@@ -1,0 +1,141 @@
+"""A whole stack for the tests: the project's own jobs, on a small sandbox of their own."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any
+
+import pytest
+from local_servers.fixtures import googlesql_of_the_session
+from local_servers.loopback import free_ports
+from sandbox.settings import TOOLS
+
+from .stack import EXTRACT_LOAD, TABLES, Keyed, Row, Stack, copy_of_the_project
+from .world import Contacts, World
+
+__all__ = ["googlesql_of_the_session"]
+
+SCALE = "0.05"
+SECRETS = {
+    "SANDBOX_CLOSE_SECRET": "TAP_CLOSEIO_API_KEY",
+    "SANDBOX_INTERCOM_SECRET": "TAP_INTERCOM_ACCESS_TOKEN",
+    "SANDBOX_STRIPE_SECRET": "TAP_STRIPE_CLIENT_SECRET",
+    "METABASE_API_KEY": "DBT_METABASE_API_KEY",
+    # Nobody reads the first: the sandbox's Postgres is told by `first_run`.
+    "POSTGRES_PASSWORD": "TAP_PRODUCT_PASSWORD",
+}
+"""The variables that set a secret at a fake, and at the plugin that uses it."""
+
+
+@pytest.fixture(scope="session")
+def secrets() -> frozenset[str]:
+    """Secrets that look like nothing else; every plugin has one of its own."""
+    return frozenset(f"secret-{token_hex(12)}" for _ in SECRETS)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, secrets: frozenset[str]) -> Iterator[Stack]:
+    """Start a sandbox beside the one that a developer may have running; nothing is shared."""
+    directory = tmp_path_factory.mktemp("stack")
+    ports = map(str, free_ports(5))
+    environment = os.environ | {
+        "SANDBOX_DIRECTORY": str(directory / "sandbox"),
+        "SANDBOX_SCALE": SCALE,
+        "SANDBOX_POSTGRES_PORT": next(ports),
+        "SANDBOX_BIGQUERY_PORT": next(ports),
+        "SANDBOX_BIGQUERY_GRPC_PORT": next(ports),
+        "SANDBOX_SAAS_PORT": next(ports),
+        "SANDBOX_METABASE_PORT": next(ports),
+        "MELTANO_DATABASE_URI": f"sqlite:///{directory}/meltano.db",
+        "DBT_TARGET_PATH": str(directory / "dbt"),
+        "DBT_LOG_PATH": str(directory / "dbt"),
+        "NO_COLOR": "1",
+    }
+    for secret, (stand_in, plugin) in zip(secrets, SECRETS.items(), strict=True):
+        environment[stand_in] = environment[plugin] = secret
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    # In a folder of its own: Meltano can't run one tap twice at once in one project.
+    stack = Stack(copy_of_the_project(directory / "project"), environment)
+    try:
+        stack.meltano("--log-level=warning", "invoke", "sandbox", "up")
+        yield stack
+    finally:
+        stack.sandbox("reset")
+
+
+@pytest.fixture(scope="session")
+def first_run(stack: Stack) -> str:
+    """The log of `meltano run product-daily` on a fresh world, at its most talkative."""
+    password = stack.environment["TAP_PRODUCT_PASSWORD"]
+    with stack.postgres() as connection:
+        connection.execute(f"alter role sandbox password '{password}'")
+    try:
+        return stack.meltano("--log-level=debug", "run", "product-daily")
+    finally:
+        with stack.postgres(password=password) as connection:
+            connection.execute("alter role sandbox password 'sandbox'")
+        # For whatever comes later, the sandbox's own.
+        stack.environment["TAP_PRODUCT_PASSWORD"] = "sandbox"
+
+
+@pytest.fixture(scope="session")
+def contacts() -> Contacts:
+    """The contacts that there ever were: the warehouse keeps those that Intercom has deleted."""
+    return {}
+
+
+@dataclass
+class EverySource:
+    """What came of the jobs of all sources, one after the other on a fresh world."""
+
+    log: str
+    organisations: dict[tuple[str, ...], list[Row]]
+    """`dim_organisations` after each job, by the tools that were loaded by then."""
+
+
+@pytest.fixture(scope="session")
+def every_source(stack: Stack, first_run: str) -> EverySource:
+    """Run every other source's job after the product's."""
+    found = EverySource(first_run, {(): stack.organisations()})
+    for tool in TOOLS:
+        found.log += stack.meltano("--log-level=debug", "run", f"{tool}-daily")
+        before = max(found.organisations, key=len)
+        found.organisations[*before, tool] = stack.organisations()
+    return found
+
+
+@dataclass
+class SecondDay:
+    """What there was before a day passed and `product-daily` ran again."""
+
+    raw: dict[str, Keyed]
+    deleted: dict[str, Keyed]
+    metabase: dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def second_day(stack: Stack, first_run: str) -> SecondDay:
+    """Let a day pass, and run `product-daily` again."""
+    assert first_run
+    before = SecondDay(
+        raw={table: stack.raw_rows(table) for table in TABLES},
+        deleted={table: stack.raw_rows(table, deleted=True) for table in TABLES},
+        metabase=stack.metabase_tables(),
+    )
+    stack.sandbox("tick")
+    stack.meltano("run", "product-daily")
+    return before
+
+
+@pytest.fixture(scope="session")
+def requests_before(stack: Stack, every_source: EverySource, contacts: Contacts) -> int:
+    """Let a day pass, and load and build everything again; return the number of requests before."""
+    assert every_source
+    before = len(stack.requests())
+    contacts |= World.read(stack.status["postgres"]["dsn"]).contacts()
+    stack.sandbox("tick")
+    stack.meltano("run", "tap-product", "target-bigquery", *EXTRACT_LOAD)
+    # What the four jobs would build, once instead of up to four times.
+    stack.meltano("invoke", "dbt-bigquery", "build", "--exclude-resource-type", "unit_test")
+    return before

@@ -1,0 +1,99 @@
+"""What an API's bad day leaves behind: the same tables once it is over, and no source harmed."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+import requests
+from sandbox.settings import TOOLS
+
+from ..conftest import EverySource
+from ..stack import EXTRACT_LOAD, Stack
+from ..world import Contacts, World
+from .test_every_source import check
+
+pytestmark = pytest.mark.usefixtures("every_source")
+
+KINDS = ("429", "500", "slow")
+
+
+@pytest.fixture(autouse=True)
+def all_is_well_afterwards(stack: Stack, contacts: Contacts) -> Iterator[None]:
+    yield
+    for tool in TOOLS:
+        stack.sandbox("fault", tool, "off")
+    contacts |= World.read(stack.status["postgres"]["dsn"]).contacts()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def discovered(stack: Stack, every_source: EverySource) -> None:  # noqa: ARG001
+    """Let tap-closeio know its catalog, which it doesn't ask for a second time."""
+    stack.meltano("run", *EXTRACT_LOAD[:2])
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_a_fault_that_passes_is_waited_for(stack: Stack, turn: int) -> None:
+    # Each tool meets each of the faults in one of the runs.
+    kinds = {tool: KINDS[(turn + number) % 3] for number, tool in enumerate(TOOLS)}
+    before = len(stack.requests())
+    stack.sandbox("tick")
+    for tool, kind in kinds.items():
+        stack.sandbox("fault", tool, kind, "--times", "2")
+    stack.meltano("run", *EXTRACT_LOAD)
+
+    met = [(r["tool"], r["status"]) for r in stack.requests(since=before) if r["status"] >= 429]
+    expected = [(tool, int(kind)) for tool, kind in kinds.items() if kind.isdigit()] * 2
+    assert sorted(met) == sorted(expected)
+
+
+def test_answers_that_break_off_are_asked_for_again(stack: Stack) -> None:
+    stack.sandbox("tick")
+    for tool in ("close", "intercom"):
+        stack.sandbox("fault", tool, "truncated", "--times", "2")
+    stack.meltano("run", *EXTRACT_LOAD[:4])
+    faults = requests.get(f"{stack.status['saas']['url']}/faults", timeout=5).json()
+    assert {tool: faults[tool]["remaining"] for tool in ("close", "intercom")} == {
+        "close": 0,
+        "intercom": 0,
+    }
+
+
+def test_stripe_gives_up_when_an_answer_breaks_off_and_the_next_run_mends_it(stack: Stack) -> None:
+    stack.sandbox("tick")
+    stack.sandbox("fault", "stripe", "truncated")
+    output = stack.meltano("run", "tap-stripe", "target-bigquery", fails=True)
+    assert "Invalid response body from API" in output
+
+    stack.sandbox("fault", "stripe", "off")
+    stack.meltano("run", "tap-stripe", "target-bigquery")
+
+
+def test_an_api_that_stays_down_is_a_clear_error_and_other_sources_go_on(stack: Stack) -> None:
+    stack.sandbox("tick")
+    stack.sandbox("fault", "close", "500")
+    output = stack.meltano("run", "tap-closeio", "target-close", fails=True)
+    assert "500 Server Error: Internal Server Error for url" in output
+
+    stack.meltano("run", *EXTRACT_LOAD[2:])
+
+
+@pytest.mark.parametrize(
+    ("blocks", "variable", "error"),
+    [
+        (EXTRACT_LOAD[0:2], "TAP_CLOSEIO_API_KEY", r"401 Client Error: Unauthorized for url"),
+        (EXTRACT_LOAD[2:4], "TAP_INTERCOM_ACCESS_TOKEN", r"HTTP-error-code: 401"),
+        (EXTRACT_LOAD[4:6], "TAP_STRIPE_CLIENT_SECRET", r"Invalid API Key provided"),
+    ],
+)
+def test_a_wrong_key_is_a_clear_error(
+    stack: Stack, blocks: tuple[str, ...], variable: str, error: str
+) -> None:
+    output = stack.meltano("run", *blocks, fails=True, **{variable: "not-the-key-of-anybody"})
+    assert re.search(error, output)
+    assert "not-the-key-of-anybody" not in output
+
+
+def test_after_all_of_this_the_marts_equal_the_world(stack: Stack, contacts: Contacts) -> None:
+    stack.meltano("run", "tap-product", "target-bigquery", *EXTRACT_LOAD)
+    stack.meltano("invoke", "dbt-bigquery", "run")
+    check(stack, contacts)

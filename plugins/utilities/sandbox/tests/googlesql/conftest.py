@@ -1,3 +1,0 @@
-from sandbox.testing.fixtures import googlesql_of_the_session
-
-__all__ = ["googlesql_of_the_session"]
