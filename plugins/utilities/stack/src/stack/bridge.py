@@ -131,9 +131,14 @@ def state_facts(project: Project) -> Iterator[tuple[str, Any]]:
 
 
 def streams(project: Project, request: dict[str, Any]) -> dict[str, Any]:
-    """Return the streams of a catalog, with the extractor's `select` and the like applied."""
-    plugin = extractor(project, request["extractor"])
-    return {"streams": catalog_streams(project, plugin, request["catalog"])}
+    """Return each extractor's streams by its catalog, or an error that the others don't share."""
+    found: dict[str, Any] = {}
+    for name, catalog in request["catalogs"].items():
+        try:
+            found[name] = {"streams": catalog_streams(project, extractor(project, name), catalog)}
+        except Exception as error:
+            found[name] = {"error": in_words(error)}
+    return found
 
 
 def history(project: Project, request: dict[str, Any]) -> dict[str, Any]:
@@ -226,6 +231,13 @@ def last_runs(project: Project, environment: str) -> Iterator[tuple[str, dict[st
             )
 
 
+def in_words(error: Exception) -> str:
+    """Return an error as one line."""
+    if isinstance(error, EnvironmentVariableNotSetError):
+        return f"the variable {error.env_var} isn't set. Put it into .env."
+    return f"{type(error).__name__}: {error}"
+
+
 OPERATIONS = {"project": project_facts, "streams": streams, "history": history}
 
 if __name__ == "__main__":
@@ -234,5 +246,5 @@ if __name__ == "__main__":
         try:
             found = main(json.load(sys.stdin))
         except EnvironmentVariableNotSetError as error:
-            sys.exit(f"the variable {error.env_var} isn't set. Put it into .env.")
+            sys.exit(in_words(error))
     json.dump(found, sys.stdout, default=str)

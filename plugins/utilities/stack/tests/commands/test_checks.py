@@ -1,5 +1,6 @@
 """The single checks: what each finds, what it takes as right, and what it keeps to itself."""
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from stack.check.report import Context, Result
 from stack.check.taps import Tap, TapError, last_words
 from stack.project import Plugin, Project, Setting, Source
 from stack.streams.catalog import Stream
+from stack.terminal import StackError
 
 MAP = "include_paths: [extract/*.meltano.yml]\n"
 SOURCE = """
@@ -305,6 +307,37 @@ def test_a_pattern_in_vain_is_named_with_the_nearest(pattern: str, near: str | N
     ]
     patterns = ["*.*", r"public\.users.id", "note*.body", "!notes.other", pattern]
     assert list(source.in_vain(patterns, streams)) == [(pattern, near)]
+
+
+def test_meltano_applies_its_selection_to_all_catalogs_in_one_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = []
+
+    def ask(request: Any, **_: Any) -> Any:
+        requests.append(request)
+        return {
+            "tap-a": {"streams": [vars(Stream("a", None, None, [], True, {}, []))]},
+            "tap-b": {"error": "KeyError: 'schema'"},
+        }
+
+    monkeypatch.setattr(source.meltano, "ask", ask)
+    (one,) = context(tmp_path, plugin("tap-a")).sources
+    a, b, c = (
+        dataclasses.replace(one, name=name, extractor=plugin(f"tap-{name}")) for name in "abc"
+    )
+    catalogs = source.Catalogs([a, b, c])
+    catalogs.put(a, {"streams": []})
+    catalogs.put(a)
+    catalogs.put(b, CATALOG)
+    assert not requests
+    catalogs.put(c)
+    assert [request["catalogs"] for request in requests] == [
+        {"tap-a": {"streams": []}, "tap-b": CATALOG}
+    ]
+    assert [stream.name for stream in catalogs.streams(a)] == ["a"]
+    with pytest.raises(StackError, match="'schema'"):
+        catalogs.streams(b)
 
 
 @pytest.mark.parametrize(

@@ -124,9 +124,10 @@ def run(context: Context, first: list[Result]) -> Report:
     """Run all groups at once."""
     from stack.check import bigquery, dbt, installation, source, taps
 
+    check_source = partial(source.check, context, source.Catalogs(context.sources))
     groups = [
         Group(FIRST, partial(_project, context, first)),
-        *(Group(one.name, partial(source.check, context, one)) for one in context.sources),
+        *(Group(one.name, partial(check_source, one)) for one in context.sources),
         Group("BigQuery", partial(bigquery.check, context)),
         Group("dbt", partial(dbt.check, context)),
         Group("Metabase", partial(dbt.metabase, context)),

@@ -71,7 +71,7 @@ class Context:
     project: Project
     sources: Sequence[Source]
     processes = BoundedSemaphore(max(4, 2 * (os.cpu_count() or 1)))
-    """How many taps, and processes of Meltano beside them, may run at once."""
+    """How many taps may run at once."""
 
     @property
     def root(self) -> Path:

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from stack import meltano, postgres, scratch
@@ -15,24 +17,57 @@ from stack.check.taps import Tap, TapError
 from stack.postgres import TAP, Connection, RefusedError
 from stack.project import Plugin, Source
 from stack.streams.catalog import Stream
+from stack.terminal import StackError
 
 DOT = re.compile(r"(?<!\\)\.")
 EVERYTHING = ("*.*",)
+UNAPPLIED = "Meltano can't apply `schema`, `select` and `metadata`"
 
 
-def known_streams(source: Source, catalog: Mapping[str, Any]) -> list[Stream]:
-    """Return the streams of a tap's catalog, as Meltano selects them.
+class Catalogs:
+    """The catalogs of all sources, to which Meltano applies its selection rules in one call.
 
-    Raises:
-        StackError: Meltano can't apply the extractor's `select` or `metadata`.
+    Meltano takes more than a second of CPU time to start. Each source is looked at in a thread of
+    its own; the last one to bring its catalog asks for all.
+
+    Args:
+        sources: those that will each be `put`.
     """
-    request = {
-        "operation": "streams",
-        "extractor": source.extractor.name,
-        "catalog": catalog,
-    }
-    failing = f"Meltano can't apply `select` and `metadata` of {source.extractor.name}"
-    return [Stream(**facts) for facts in meltano.ask(request, failing=failing)["streams"]]
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        """Wait for all of them."""
+        self._awaited = {source.name for source in sources}
+        self._catalogs: dict[str, Mapping[str, Any]] = {}
+        self._lock = Lock()
+        self._answer: Future[Mapping[str, Any]] = Future()
+
+    def put(self, source: Source, catalog: Mapping[str, Any] | None = None) -> None:
+        """Take a source's catalog, None if it has none to give; the first time counts."""
+        with self._lock:
+            if source.name not in self._awaited:
+                return
+            self._awaited.remove(source.name)
+            if catalog is not None:
+                self._catalogs[source.extractor.name] = catalog
+            if self._awaited or not self._catalogs:
+                return
+        request = {"operation": "streams", "catalogs": self._catalogs}
+        try:
+            self._answer.set_result(meltano.ask(request, failing=UNAPPLIED))
+        except Exception as error:  # for all that wait
+            self._answer.set_exception(error)
+
+    def streams(self, source: Source) -> list[Stream]:
+        """Return a source's streams as Meltano selects them, once all sources have been `put`.
+
+        Raises:
+            StackError: Meltano can't apply the extractor's `schema`, `select` and `metadata`.
+        """
+        found = self._answer.result()[source.extractor.name]
+        if "error" in found:
+            message = f"{UNAPPLIED}: {found['error']}"
+            raise StackError(message)
+        return [Stream(**facts) for facts in found["streams"]]
 
 
 def in_vain(patterns: Sequence[str], streams: Sequence[Stream]) -> Iterator[tuple[str, str | None]]:
@@ -188,8 +223,15 @@ def _placed(extractor: Plugin, fix: str) -> str:
 XMIN = "xmin"
 
 
-def check(context: Context, source: Source) -> Iterator[Result]:
+def check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Result]:
     """Yield what there is to say of a source; what rests on a fault isn't looked at."""
+    try:
+        yield from _check(context, catalogs, source)
+    finally:
+        catalogs.put(source)  # however it ends, the other sources wait for it
+
+
+def _check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Result]:
     settings = list(report.settings(context, [source.extractor]))
     yield from settings
     extractor = source.extractor
@@ -201,12 +243,15 @@ def check(context: Context, source: Source) -> Iterator[Result]:
         yield skipped("streams", "not asked: requests would go to the vendor")
     else:
         with scratch.folder("stack-check") as folder:
-            yield from _streams(context, source, folder)
+            yield from _streams(context, catalogs, source, folder)
 
 
-def _streams(context: Context, source: Source, folder: Path) -> Iterator[Result]:
+def _streams(
+    context: Context, catalogs: Catalogs, source: Source, folder: Path
+) -> Iterator[Result]:
+    tap = Tap(context, source, folder)
     if not is_postgres(source.extractor):
-        yield from _read(context, source, folder)
+        yield from _read(catalogs, source, tap)
         return
     if missing := list(missing_settings(source)):
         yield from missing
@@ -215,26 +260,30 @@ def _streams(context: Context, source: Source, folder: Path) -> Iterator[Result]
         with connected(context, source) as (connection, at):
             version = connection.info.server_version // 10000
             yield passed("connection", f"Postgres {version} at {at}")
-            yield from _read(context, source, folder, connection)
+            yield from _read(catalogs, source, tap, connection)
     except RefusedError as error:
         yield failed("connection", error.problem, error.fix)
 
 
 def _read(
-    context: Context, source: Source, folder: Path, connection: Connection | None = None
+    catalogs: Catalogs, source: Source, tap: Tap, connection: Connection | None = None
 ) -> Iterator[Result]:
     """Yield what there is to say of what a tap sees, and of what the database lets it read."""
     if connection and (wrong := list(schemas(source, connection))):
         yield from wrong
         return
-    tap = Tap(context, source, folder)
     try:
         catalog = tap.discover()
     except TapError as error:
         yield failed("discovery", error.reason, error.fix)
         return
-    with context.processes:
-        streams = known_streams(source, catalog)
+    catalogs.put(source, catalog)
+    try:
+        streams = catalogs.streams(source)
+    except StackError as error:
+        fix = f"Correct them in extract/{source.file.name}, or the catalog of the tap."
+        yield failed("select", error.message, fix)
+        return
     selected = [stream for stream in streams if stream.is_selected]
     yield from selection(source, streams, selected)
     yield from keys(source, selected)
