@@ -2,7 +2,7 @@
 
 Meltano's command line shows the settings of one plugin at a time, a second each, and stops at the
 first variable that isn't set. This asks the same services as the command line does, once. It reads
-a request from standard input.
+requests from standard input, each a line, and answers each with a line.
 """
 
 import contextlib
@@ -242,9 +242,11 @@ OPERATIONS = {"project": project_facts, "streams": streams, "history": history}
 
 if __name__ == "__main__":
     # Meltano logs to standard output unless its command line has told it otherwise.
+    answers = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
-        try:
-            found = main(json.load(sys.stdin))
-        except EnvironmentVariableNotSetError as error:
-            sys.exit(in_words(error))
-    json.dump(found, sys.stdout, default=str)
+        for line in sys.stdin:
+            try:
+                found = main(json.loads(line))
+            except EnvironmentVariableNotSetError as error:
+                sys.exit(in_words(error))
+            print(json.dumps(found, default=str), file=answers, flush=True)

@@ -1,11 +1,13 @@
 """Meltano's command line, in the environment that this command was invoked in."""
 
+import contextlib
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from stack.terminal import StackError
 
@@ -69,6 +71,56 @@ def output(*arguments: str, **variables: str) -> str:
         message = f"`meltano {' '.join(arguments)}` failed:\n{last}"
         raise StackError(message)
     return done.stdout
+
+
+class Session:
+    """Our bridge on Meltano's own Python, started once for several requests.
+
+    Meltano takes more than a second of CPU time to start.
+    """
+
+    def __init__(self) -> None:
+        """Start it."""
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `__exit__` closes it
+        self._process = subprocess.Popen(  # noqa: S603
+            [python(), "-P", BRIDGE],
+            cwd=root(),
+            env={**os.environ, "MELTANO_PROJECT_ROOT": str(root())},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        with self._process, self._log:
+            self._process.kill()
+
+    def ask(self, request: Mapping[str, Any], *, failing: str) -> dict[str, Any]:
+        """Return the answer to a request, as `ask` does.
+
+        Raises:
+            StackError: it failed, with the last line that it printed.
+        """
+        line = json.dumps({"environment": environment(), **request})
+        answer = ""
+        if self._process.stdin and self._process.stdout:
+            with contextlib.suppress(BrokenPipeError):
+                print(line, file=self._process.stdin, flush=True)
+                answer = self._process.stdout.readline()
+        if not answer:
+            self._process.wait()
+            self._log.seek(0)
+            last = " ".join(self._log.read().strip().splitlines()[-1:])
+            message = f"{failing}: {last}"
+            raise StackError(message)
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
 
 def ask(

@@ -94,7 +94,8 @@ class Source:
 class Project:
     """What Meltano knows, asked once."""
 
-    def __init__(self, *, states: bool = False) -> None:
+    def __init__(self, *, states: bool = False, session: meltano.Session | None = None) -> None:
+        self.session = session
         self.root = meltano.root()
         self.environment = meltano.environment()
         self._states = states
@@ -108,7 +109,8 @@ class Project:
         """
         request = {"operation": "project", "states": self._states}
         failing = f"Meltano can't read {self.root / 'meltano.yml'}"
-        return meltano.ask({"environment": self.environment, **request}, failing=failing)
+        request["environment"] = self.environment
+        return (self.session.ask if self.session else meltano.ask)(request, failing=failing)
 
     @cached_property
     def plugins(self) -> Mapping[str, Plugin]:

@@ -326,7 +326,7 @@ def test_meltano_applies_its_selection_to_all_catalogs_in_one_call(
     a, b, c = (
         dataclasses.replace(one, name=name, extractor=plugin(f"tap-{name}")) for name in "abc"
     )
-    catalogs = source.Catalogs([a, b, c])
+    catalogs = source.Catalogs(Context(Project(), [a, b, c]))
     catalogs.put(a, {"streams": []})
     catalogs.put(a)
     catalogs.put(b, CATALOG)

@@ -89,12 +89,13 @@ def report(names: Sequence[str]) -> Report:
     if any(fault.is_fatal for fault in faults):
         yield FIRST, first
         return
-    try:
-        context = make_context(names)
-    except StackError as error:
-        yield FIRST, [*first, failed("Meltano", error.message, _fix(error.message))]
-        return
-    yield from run(context, first)
+    with meltano.Session() as session:
+        try:
+            context = make_context(names, session)
+        except StackError as error:
+            yield FIRST, [*first, failed("Meltano", error.message, _fix(error.message))]
+            return
+        yield from run(context, first)
 
 
 def _fix(said: str) -> str:
@@ -108,13 +109,13 @@ def _fix(said: str) -> str:
     return "Correct it; `meltano --log-level=debug job list` says more."
 
 
-def make_context(names: Sequence[str]) -> Context:
+def make_context(names: Sequence[str], session: meltano.Session) -> Context:
     """Ask Meltano what it knows.
 
     Raises:
         StackError: it can't read the project, or there is no such source.
     """
-    project = Project()
+    project = Project(session=session)
     every = list(project.sources.values())
     sources = [project.source(name) for name in dict.fromkeys(names)] or every
     return Context(project, sources)
@@ -124,7 +125,7 @@ def run(context: Context, first: list[Result]) -> Report:
     """Run all groups at once."""
     from stack.check import bigquery, dbt, installation, source, taps
 
-    check_source = partial(source.check, context, source.Catalogs(context.sources))
+    check_source = partial(source.check, context, source.Catalogs(context))
     groups = [
         Group(FIRST, partial(_project, context, first)),
         *(Group(one.name, partial(check_source, one)) for one in context.sources),

@@ -27,16 +27,17 @@ UNAPPLIED = "Meltano can't apply `schema`, `select` and `metadata`"
 class Catalogs:
     """The catalogs of all sources, to which Meltano applies its selection rules in one call.
 
-    Meltano takes more than a second of CPU time to start. Each source is looked at in a thread of
-    its own; the last one to bring its catalog asks for all.
+    Each source is looked at in a thread of its own; the last one to bring its catalog asks for all.
 
     Args:
-        sources: those that will each be `put`.
+        context: the project, and the sources that will each be `put`.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, context: Context) -> None:
         """Wait for all of them."""
-        self._awaited = {source.name for source in sources}
+        session = context.project.session
+        self._ask = session.ask if session else meltano.ask
+        self._awaited = {source.name for source in context.sources}
         self._catalogs: dict[str, Mapping[str, Any]] = {}
         self._lock = Lock()
         self._answer: Future[Mapping[str, Any]] = Future()
@@ -53,7 +54,7 @@ class Catalogs:
                 return
         request = {"operation": "streams", "catalogs": self._catalogs}
         try:
-            self._answer.set_result(meltano.ask(request, failing=UNAPPLIED))
+            self._answer.set_result(self._ask(request, failing=UNAPPLIED))
         except Exception as error:  # for all that wait
             self._answer.set_exception(error)
 
