@@ -5,7 +5,6 @@ transform/models/staging/, its raw tables are all that people can ask about.
 """
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,8 +13,11 @@ from typing import Any
 
 import yaml
 from dbtmetabase.metabase import Metabase
+from target_bigquery_arrow.names import table_name
+from target_bigquery_arrow.settings import SETTINGS
 
 SYNC_PERIOD = 1
+DROP_PREFIXES = SETTINGS["properties"]["drop_stream_prefixes"]["default"]
 LOADER_COLUMNS = {
     "_sdc_extracted_at": "When the row was read from the source.",
     "_sdc_received_at": "When the loader received the row.",
@@ -43,20 +45,22 @@ def sources_without_staging(root: Path) -> Iterator[RawSource]:
         source = file.name.removesuffix(".meltano.yml")
         if (root / "transform" / "models" / "staging" / source).exists():
             continue
-        for tap in (yaml.safe_load(file.read_text()).get("plugins") or {}).get("extractors") or []:
+        plugins = yaml.safe_load(file.read_text()).get("plugins") or {}
+        loader: Mapping[str, Any] = next(iter(plugins.get("loaders") or []), {})
+        prefixes = (loader.get("config") or {}).get("drop_stream_prefixes", DROP_PREFIXES)
+        for tap in plugins.get("extractors") or []:
             catalog = root / ".meltano" / "run" / tap["name"] / "tap.properties.json"
             if "load_schema" in tap and catalog.exists():
                 streams = json.loads(catalog.read_text())["streams"]
                 yield RawSource(
                     label=tap.get("label") or source,
                     dataset=tap["load_schema"],
-                    streams={table_name(s["tap_stream_id"]): s for s in streams if selected(s)},
+                    streams={
+                        table_name(stream["tap_stream_id"], prefixes): stream
+                        for stream in streams
+                        if selected(stream)
+                    },
                 )
-
-
-def table_name(stream: str) -> str:
-    """Return the table that the loader puts a stream into."""
-    return re.sub(r"[^A-Za-z0-9_]", "_", stream.removeprefix("public-"))
 
 
 def selected(stream: Mapping[str, Any]) -> bool:

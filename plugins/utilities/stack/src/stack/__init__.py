@@ -5,7 +5,7 @@ from types import TracebackType
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Show what nobody has caught; Ctrl-C while modules are imported, in a line."""
+    """Show an uncaught error; Ctrl-C while modules are imported is shown as one line."""
     if issubclass(kind, KeyboardInterrupt):
         if sys.stderr:
             sys.stderr.write("Interrupted.\n")

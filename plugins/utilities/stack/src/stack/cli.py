@@ -11,7 +11,7 @@ from typing import Any, NoReturn, override
 
 import click
 
-from stack.errors import Interrupted, StackError
+from stack.terminal import Interrupted, StackError
 
 TRACEBACK = "STACK_TRACEBACK"
 COMMANDS: dict[str, str] = {
@@ -19,7 +19,7 @@ COMMANDS: dict[str, str] = {
     "new-staging": "stack.new_staging.command:new_staging",
     "check": "stack.check.command:check",
     "guard": "stack.guard:guard",
-    "run": "stack.run:run",
+    "run": "stack.guard:run",
     "streams": "stack.streams.command:streams",
     "resync": "stack.streams.command:resync",
     "backfill": "stack.streams.command:backfill",
@@ -30,7 +30,7 @@ COMMANDS: dict[str, str] = {
 class Commands(click.Group):
     """A group that imports a command when it is asked for: start-up counts in every job.
 
-    However a command ends, it says why in a line: a traceback helps nobody who uses it.
+    However a command ends, it says why in one line: users can't do anything with a traceback.
     """
 
     @override
@@ -77,7 +77,7 @@ class Commands(click.Group):
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # whoever read the output has left: click ends quietly
+                raise  # the reader of the output is gone: click ends quietly
             said = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
             raise _told(said, error) from error
 

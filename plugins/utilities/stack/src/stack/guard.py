@@ -1,12 +1,9 @@
 """Production runs what `main` holds: a checkout that is dirty, or elsewhere, is asked about.
 
-And a run that was killed doesn't keep the next one waiting (`stack.killed_runs`).
-
-First task of each job, as `stack:guard`. A job can't ask: whoever means it says so to `stack run`,
-which passes the word on in a variable. The word is for this checkout as it is, no other.
+`stack:guard` is the first task of each job. A job can't ask. Who means it says so to `stack run`,
+which passes what it was shown on in a variable: it is valid for these findings only.
 """
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -18,8 +15,7 @@ from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import developer_name
 
 from stack import killed_runs, meltano
-from stack.errors import StackError
-from stack.terminal import echo
+from stack.terminal import StackError, echo
 
 MAIN = "main"
 CONFIRMED = "STACK_CONFIRMED"
@@ -35,7 +31,7 @@ def guard() -> None:
     match meltano.environment():
         case "prod":
             findings = look(meltano.root())
-            if findings and os.environ.get(CONFIRMED) != word(meltano.root(), findings):
+            if findings and os.environ.get(CONFIRMED) != described(findings):
                 raise StackError(refusal(findings))
         case "dev":
             check_sources(meltano.root())
@@ -66,7 +62,7 @@ def confirm(yes: bool) -> None:
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             message = "Nothing was run."
             raise StackError(message)
-    os.environ[CONFIRMED] = word(meltano.root(), findings)
+    os.environ[CONFIRMED] = described(findings)
 
 
 def look(root: Path) -> list[str]:
@@ -119,15 +115,6 @@ def git(root: Path, *arguments: str) -> str:
     ).stdout
 
 
-def word(root: Path, findings: Sequence[str]) -> str:
-    """Return what the variable holds once this checkout, as it is, has been confirmed."""
-    try:
-        state = git(root, "rev-parse", "HEAD") + git(root, "status", "--porcelain")
-    except (OSError, subprocess.CalledProcessError):
-        state = ""
-    return hashlib.sha256("\n".join([state, *findings]).encode()).hexdigest()[:16]
-
-
 def described(findings: Sequence[str]) -> str:
     """Return the findings, a line each."""
     lines = "\n".join(f"  {finding}" for finding in findings)
@@ -135,7 +122,7 @@ def described(findings: Sequence[str]) -> str:
 
 
 def refusal(findings: Sequence[str]) -> str:
-    """Return the error, with its mend."""
+    """Return the error, with its fix."""
     return (
         f"{described(findings)}\n"
         f"Nothing was run in production. Commit it and merge it into '{MAIN}'; or say that it is "
@@ -148,7 +135,7 @@ def check_sources(root: Path) -> None:
 
     Raises:
         StackError: the developer `a` would load the source `b` into production's dataset `a_b`.
-            Or nobody is named.
+            Or DBT_DATASET holds no name.
     """
     try:
         prefix = f"{developer_name(os.environ.get('DBT_DATASET', ''))}_"
@@ -161,3 +148,12 @@ def check_sources(root: Path) -> None:
             f"Give DBT_DATASET in .env another name."
         )
         raise StackError(message)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("jobs", nargs=-1, required=True, type=click.UNPROCESSED, metavar="JOB…")
+@click.option("--yes", is_flag=True, help="Run in `prod` from any checkout, without asking.")
+def run(jobs: tuple[str, ...], yes: bool) -> None:
+    """Run jobs like `meltano run`; in `prod`, ask if the checkout isn't `main` as committed."""
+    confirm(yes)
+    meltano.run("run", *jobs)

@@ -1,11 +1,11 @@
 """Runs that were killed, which Meltano would take for running for another five minutes.
 
-`meltano run` writes a heartbeat into its system database each second. Whoever kills it with
-SIGKILL, or pulls the plug, leaves its run RUNNING there, and Meltano refuses the next one until the
-last heartbeat is five minutes old. Here such a run is recorded as failed as soon as it is known to
-be dead: no heartbeat for ten seconds, and no process on this machine that is Meltano, a tap or a
-loader of this project. Only where the database is a file: one that machines share says nothing
-about processes on the others.
+`meltano run` writes a heartbeat into its system database each second. If it is killed with
+SIGKILL, or the machine stops, its run stays RUNNING there, and Meltano refuses the next one until
+the last heartbeat is five minutes old. Here such a run is recorded as failed once it is known to be
+dead: no heartbeat for ten seconds, and no process on this machine that is Meltano, a tap or a
+loader of this project. This is done only if the database is a file: one that machines share says
+nothing about processes on the others.
 
 Run as a script, on Meltano's own Python, this file looks, waits and records.
 """
@@ -45,7 +45,9 @@ def forget(root: Path, environment: str) -> list[str]:
 
     echo("Another run has not ended: looking whether it was killed, and waiting for its loader.")
     found = meltano.ask(
-        Path(__file__), environment, failing="Whether a run was killed can't be told"
+        {"environment": environment},
+        script=Path(__file__),
+        failing="Whether a run was killed can't be told",
     )
     return [
         f"The run of {name} that began at {began} was killed: recorded as failed."
@@ -137,5 +139,5 @@ def at_work(root: Path, *, plugins: bool = True) -> Iterator[int]:
 if __name__ == "__main__":
     # Meltano logs to standard output unless its command line has told it otherwise.
     with contextlib.redirect_stdout(sys.stderr):
-        found = record(sys.argv[1])
+        found = record(json.load(sys.stdin)["environment"])
     json.dump(found, sys.stdout)

@@ -1,13 +1,18 @@
 """Meltano's command line, in the environment that this command was invoked in."""
 
+import contextlib
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from stack.errors import StackError
+from stack.terminal import StackError
+
+# Not to be imported: it runs on Meltano's own Python.
+BRIDGE = Path(__file__).with_name("bridge.py")
 
 
 def root() -> Path:
@@ -68,21 +73,70 @@ def output(*arguments: str, **variables: str) -> str:
     return done.stdout
 
 
+class Session:
+    """Our bridge on Meltano's own Python, started once for several requests.
+
+    Meltano takes more than a second of CPU time to start.
+    """
+
+    def __init__(self) -> None:
+        """Start it."""
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `__exit__` closes it
+        self._process = subprocess.Popen(  # noqa: S603
+            [python(), "-P", BRIDGE],
+            cwd=root(),
+            env={**os.environ, "MELTANO_PROJECT_ROOT": str(root())},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        with self._process, self._log:
+            self._process.kill()
+
+    def ask(self, request: Mapping[str, Any], *, failing: str) -> dict[str, Any]:
+        """Return the answer to a request, as `ask` does.
+
+        Raises:
+            StackError: it failed, with the last line that it printed.
+        """
+        line = json.dumps({"environment": environment(), **request})
+        answer = ""
+        if self._process.stdin and self._process.stdout:
+            with contextlib.suppress(BrokenPipeError):
+                print(line, file=self._process.stdin, flush=True)
+                answer = self._process.stdout.readline()
+        if not answer:
+            self._process.wait()
+            self._log.seek(0)
+            last = " ".join(self._log.read().strip().splitlines()[-1:])
+            message = f"{failing}: {last}"
+            raise StackError(message)
+        found: dict[str, Any] = json.loads(answer)
+        return found
+
+
 def ask(
-    script: Path,
-    *arguments: str,
+    request: Mapping[str, Any],
+    *,
+    script: Path = BRIDGE,
     project: Path | None = None,
-    request: Mapping[str, Any] | None = None,
     failing: str,
     refusals: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Return what a script of ours, run on Meltano's own Python, answers in JSON.
+    """Return the JSON answer of a script of ours that runs on Meltano's own Python.
 
     Args:
+        request: What the script reads from standard input, as JSON, beside the environment.
         script: The script.
-        arguments: Its arguments.
         project: The project that it looks at, if it isn't this one.
-        request: What it reads from standard input, as JSON.
         failing: What can't be done if it fails, for the error.
         refusals: What its own exit codes mean.
 
@@ -92,10 +146,10 @@ def ask(
     folder = project or root()
     done = subprocess.run(  # noqa: S603
         # -P: not with the folder of the script in front, where another `meltano` lies.
-        [python(), "-P", script, *arguments],
+        [python(), "-P", script],
         cwd=folder,
         env={**os.environ, "MELTANO_PROJECT_ROOT": str(folder)},
-        input=json.dumps(request),
+        input=json.dumps({"environment": environment(), **request}),
         capture_output=True,
         text=True,
     )

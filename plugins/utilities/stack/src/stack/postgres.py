@@ -50,7 +50,7 @@ def connected(
         name: who we are, for the database's administrators.
 
     Raises:
-        RefusedError: the database can't be reached, or lets nobody in.
+        RefusedError: the database can't be reached, lets nobody in, or breaks off.
     """
     # Its settings go through a pipe: there are passwords in them.
     with subprocess.Popen(  # noqa: S603
@@ -73,12 +73,17 @@ def connected(
         way = json.loads(lent)
         if "problem" in way:
             raise RefusedError(way["problem"], way["fix"])
-        with psycopg.connect(
-            way["conninfo"],
-            application_name=name,
-            autocommit=True,
-            # Behind a pooler, a statement that is prepared belongs to somebody else's session.
-            prepare_threshold=None,
-            row_factory=dict_row,
-        ) as connection:
-            yield connection, way["at"]
+        try:
+            with psycopg.connect(
+                way["conninfo"],
+                application_name=name,
+                autocommit=True,
+                # Behind a pooler, a statement that is prepared belongs to somebody else's session.
+                prepare_threshold=None,
+                row_factory=dict_row,
+            ) as connection:
+                yield connection, way["at"]
+        except psycopg.Error as error:
+            problem = " ".join(str(error).split())
+            fix = "Run it again; the server's log may say more."
+            raise RefusedError(problem, fix) from None

@@ -16,11 +16,11 @@ from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import dataset_name
 
 from stack import meltano
-from stack.errors import StackError
+from stack.terminal import StackError
 
 SUFFIX = ".meltano.yml"
-# Not to be imported here: it runs on Meltano's own Python.
-BRIDGE = Path(__file__).with_name("bridge.py")
+# As Meltano finds them: no other `$` means a variable, nor one behind a backslash.
+REFERENCE = re.compile(r"(?<!\\)\$(?:\{(\w+)\}|([A-Z][A-Z0-9_]*))")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,6 @@ class Plugin:
     pip_url: str | None
     executable: str
     """Its path; it is there once the plugin is installed."""
-    annotations: Mapping[str, Any]
     extras: Mapping[str, Any]
     """`select`, `metadata`, `load_schema` and the like."""
     settings: Mapping[str, Setting] = field(default_factory=dict)
@@ -70,6 +69,12 @@ class Plugin:
                 _nest(found, setting.name, setting.value)
         return found
 
+    def where(self, name: str) -> str:
+        """Return where the value of a setting is to be corrected, in words."""
+        setting = self.settings.get(name)
+        found = list(references(setting.written)) if setting else []
+        return f"`{found[0]}` in .env" if found else f"`{name}` of {self.name}"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -85,17 +90,12 @@ class Source:
     job: str | None
     interval: str | None
 
-    @property
-    def annotations(self) -> Mapping[str, Any]:
-        """What the source's file says to `stack`, under the extractor's `annotations: stack:`."""
-        found: Mapping[str, Any] = self.extractor.annotations.get("stack") or {}
-        return found
-
 
 class Project:
     """What Meltano knows, asked once."""
 
-    def __init__(self, *, states: bool = False) -> None:
+    def __init__(self, *, states: bool = False, session: meltano.Session | None = None) -> None:
+        self.session = session
         self.root = meltano.root()
         self.environment = meltano.environment()
         self._states = states
@@ -107,9 +107,10 @@ class Project:
         Raises:
             StackError: Meltano can't read the project.
         """
-        arguments = [self.environment, *(["--states"] if self._states else [])]
+        request = {"operation": "project", "states": self._states}
         failing = f"Meltano can't read {self.root / 'meltano.yml'}"
-        return meltano.ask(BRIDGE, *arguments, failing=failing)
+        request["environment"] = self.environment
+        return (self.session.ask if self.session else meltano.ask)(request, failing=failing)
 
     @cached_property
     def plugins(self) -> Mapping[str, Plugin]:
@@ -179,6 +180,19 @@ class Project:
         suffix = self.facts["state_id_suffix"]
         name = f"{self.environment}:{extractor.name}-to-{loader.name}"
         return f"{name}:{suffix}" if suffix else name
+
+
+def references(written: Any) -> Iterator[str]:
+    """Yield the variables that a setting refers to, as it is written."""
+    match written:
+        case str():
+            yield from (found[1] or found[2] for found in REFERENCE.finditer(written))
+        case dict():
+            for value in written.values():
+                yield from references(value)
+        case list():
+            for value in written:
+                yield from references(value)
 
 
 def raw_dataset(extractor: Plugin, loader: Plugin) -> str:

@@ -42,3 +42,17 @@ def style(text: str, **looks: Any) -> str:
 def secho(text: str, *, nl: bool = True, **looks: Any) -> None:
     """Print a text, made plain, with colours and the like (see `click.style`)."""
     click.echo(style(text, **looks), nl=nl)
+
+
+class StackError(click.ClickException):
+    """Names the thing, the place and the fix; ends the command with exit code 1."""
+
+    def __init__(self, message: str) -> None:
+        """Keep the message, made plain: it may quote what others have said."""
+        super().__init__(plain(message))
+
+
+class Interrupted(StackError):  # noqa: N818 - no error
+    """Ctrl-C; ends the command as a shell expects: with 128 and the signal's number."""
+
+    exit_code = 130

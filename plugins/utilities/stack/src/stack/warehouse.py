@@ -1,11 +1,41 @@
-"""BigQuery as the loader's settings say it."""
+"""BigQuery, as the loader's settings say it: what it holds of the sources, and what it refuses.
+
+A dataset takes two small queries: its columns by name, then the two columns of each table that
+tell its rows, the deleted ones and the newest. (16 bytes a row at the most; BigQuery bills 10 MB a
+table at the least.)
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import (
+    Forbidden,
+    GoogleAPIError,
+    NotFound,
+    RetryError,
+    ServerError,
+    TooManyRequests,
+)
+from google.api_core.retry import Retry
 from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import bigquery
+from google.cloud.bigquery import DEFAULT_RETRY
 from google.oauth2 import service_account
+from requests.exceptions import RequestException
+from target_bigquery_arrow.column_types import ColumnType, Kind
+from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.layout import DELETED_AT, EXTRACTED_AT, METADATA
+from target_bigquery_arrow.names import developer_name
+from target_bigquery_arrow.table import STAGING_PREFIX
 
-from stack.project import Plugin
+from stack import meltano
+from stack.project import Plugin, Project
+from stack.terminal import StackError
 
 
 def connect(loader: Plugin) -> bigquery.Client:
@@ -31,3 +61,296 @@ def connect(loader: Plugin) -> bigquery.Client:
         default_query_job_config=query_options,
         client_options=ClientOptions(api_endpoint=config.get("api_endpoint")),
     )
+
+
+def explain(error: BaseException, what: str, loader: Plugin) -> tuple[str, str]:
+    """Return what an error of BigQuery, or on the way there, means, and its fix.
+
+    Args:
+        error: one of `ERRORS`.
+        what: what was asked for.
+        loader: whose settings were used.
+    """
+    error = getattr(error, "cause", None) or error
+    if isinstance(error, UNREACHABLE):
+        while error.__context__:
+            error = error.__context__
+        address = loader.config().get("api_endpoint") or "https://bigquery.googleapis.com"
+        fix = "Check the network, and `api_endpoint`."
+        if meltano.environment() == "local":
+            fix = "Start the sandbox: `meltano invoke sandbox up`."
+        return f"{address} did not answer: {error}", fix
+    said = str(getattr(error, "message", None) or error).strip().partition("\n")[0]
+    match error:
+        case GoogleAuthError():
+            fix = (
+                "Run `gcloud auth application-default login`; on a machine without you, name a "
+                "service account's key file in GOOGLE_APPLICATION_CREDENTIALS."
+            )
+            return f"no usable credentials: {said}", fix
+        case Forbidden():
+            roles = "BigQuery Job User on the project, and BigQuery Data Editor on the dataset"
+            fix = f"Grant this account {roles}; or correct {loader.where('project')}."
+            return f"{what}: {said}", fix
+        case ServerError() | TooManyRequests():
+            return f"{what}: {said}", "Try again in a minute."
+        case OSError() | ValueError():
+            fix = "Name a service account's key file in `credentials_path`, or leave it out."
+            return f"the credentials can't be read: {said}", fix
+    is_elsewhere = "location" in said.lower() and not isinstance(error, NotFound)
+    setting = loader.where("location" if is_elsewhere else "project")
+    return f"{what}: {said}", f"Correct {setting}."
+
+
+REQUEST_SECONDS = 20
+ANSWER_SECONDS = 60
+RETRY: Retry = DEFAULT_RETRY.with_timeout(5)
+PARALLEL_QUERIES = 8
+UNREACHABLE = (RequestException, TransportError, RetryError, TimeoutError)
+ERRORS = (GoogleAPIError, GoogleAuthError, *UNREACHABLE, OSError, ValueError)
+"""What comes of asking BigQuery, of its credentials and of the network."""
+
+COLUMNS = """
+select table_name, column_name, data_type
+from `{dataset}`.INFORMATION_SCHEMA.COLUMNS
+order by table_name, ordinal_position
+"""
+ROWS = f"""
+select
+    '{{name}}' as name,
+    countif(`{DELETED_AT}` is null) as live,
+    countif(`{DELETED_AT}` is not null) as deleted,
+    max(`{EXTRACTED_AT}`) as newest
+from `{{dataset}}.{{name}}`
+"""
+COUNTS = f"""
+select
+    countif(`{DELETED_AT}` is null) as live,
+    countif(`{DELETED_AT}` is not null) as deleted,
+    countif(`{EXTRACTED_AT}` >= timestamp '{{since}}') as read_again
+from `{{table}}`
+"""
+
+
+class UnreachableError(StackError):
+    """BigQuery doesn't answer, or refuses."""
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table in a raw dataset.
+
+    Attributes:
+        columns: the types by name; None for a type that the loader never writes.
+        live: how many rows there are, without those that are marked as deleted.
+        deleted: how many rows are marked as deleted.
+        newest: when the newest row was extracted.
+    """
+
+    columns: Mapping[str, ColumnType | None]
+    live: int | None = None
+    deleted: int | None = None
+    newest: datetime | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it bears the columns that the loader gives to each of its tables."""
+        return METADATA.keys() <= self.columns.keys()
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The rows of a table: live ones, those that are marked as deleted, those of a re-read."""
+
+    live: int
+    deleted: int
+    read_again: int
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A raw dataset that no source's file names."""
+
+    dataset: str
+    tables: int
+    removal: str
+    """The command that removes it."""
+
+
+class Warehouse:
+    """BigQuery, as the loader that all sources' loaders inherit from says it."""
+
+    def __init__(self, loader: Plugin) -> None:
+        """Prepare a client. Nothing is sent yet.
+
+        Raises:
+            UnreachableError: a variable isn't set, or there are no credentials.
+        """
+        self._loader = loader
+        project = loader.settings["project"]
+        if not project.value:
+            missing = f": {project.variable} isn't set" if project.variable else ""
+            message = f"The loader has no `project`{missing}."
+            raise UnreachableError(message)
+        self.project = str(project.value)
+        self._client = self._asking(lambda: connect(loader))
+
+    def tables(self, dataset: str, *, rows: bool = True) -> dict[str, RawTable]:
+        """Return the tables of a dataset by name, the loader's staging tables left out.
+
+        Args:
+            dataset: its name; it needn't be there.
+            rows: whether to count rows too.
+
+        Raises:
+            UnreachableError: BigQuery doesn't answer, or refuses.
+        """
+        columns: dict[str, dict[str, ColumnType | None]] = {}
+        try:
+            for row in self._query(COLUMNS.format(dataset=f"{self.project}.{dataset}")):
+                table = columns.setdefault(row["table_name"], {})
+                table[row["column_name"]] = _column_type(row["data_type"])
+        except NotFound:
+            return {}
+        tables = {
+            name: RawTable(types)
+            for name, types in columns.items()
+            if not name.startswith(STAGING_PREFIX)
+        }
+        loaded = [name for name, table in tables.items() if table.is_loaded]
+        if rows and loaded:
+            for row in self._rows(dataset, loaded):
+                name = row["name"]
+                tables[name] = RawTable(
+                    tables[name].columns, row["live"], row["deleted"], row["newest"]
+                )
+        return tables
+
+    def counts(self, dataset: str, table: str, since: datetime) -> Counts | None:
+        """Count the rows of a table; None where there is no such table.
+
+        Args:
+            dataset: its dataset.
+            table: its name.
+            since: from when on rows count as read again.
+
+        Raises:
+            UnreachableError: BigQuery doesn't answer, or refuses.
+        """
+        place = f"{self.project}.{dataset}.{table}"
+        try:
+            (row,) = self._query(COUNTS.format(table=place, since=since.isoformat()))
+        except NotFound:
+            return None
+        return Counts(row["live"], row["deleted"], row["read_again"])
+
+    def _rows(self, dataset: str, tables: Iterable[str]) -> list[Mapping[str, Any]]:
+        place = f"{self.project}.{dataset}"
+        return self._query("union all".join(ROWS.format(dataset=place, name=n) for n in tables))
+
+    def all_tables(
+        self, datasets: Iterable[str], *, rows: bool = True
+    ) -> dict[str, dict[str, RawTable]]:
+        """Return the tables of several datasets, asked for at once."""
+        names = list(dict.fromkeys(datasets))
+        with ThreadPoolExecutor(PARALLEL_QUERIES) as pool:
+            return dict(
+                zip(names, pool.map(lambda name: self.tables(name, rows=rows), names), strict=True)
+            )
+
+    def datasets(self) -> list[str]:
+        """Return the names of all datasets."""
+        found = self._asking(
+            lambda: list(self._client.list_datasets(retry=RETRY, timeout=REQUEST_SECONDS))
+        )
+        return [dataset.dataset_id for dataset in found]
+
+    def orphans(self, project: Project) -> list[Orphan]:
+        """Return the raw datasets of this environment that no source's file names.
+
+        Raises:
+            UnreachableError: BigQuery doesn't answer, or refuses.
+        """
+        developer = self._loader.config().get("developer")
+        named = {source.dataset for source in project.sources.values()}
+        candidates = unclaimed(self.datasets(), named, developer)
+        found = []
+        for dataset, tables in self.all_tables(candidates, rows=False).items():
+            loaded = [name for name, table in tables.items() if table.is_loaded]
+            if loaded:
+                found.append(Orphan(dataset, len(loaded), self._removal(dataset)))
+        return found
+
+    def _removal(self, dataset: str) -> str:
+        endpoint = self._loader.config().get("api_endpoint")
+        api = f" --api={endpoint}" if endpoint else ""
+        return f"bq{api} rm -r -d {self.project}:{dataset}"
+
+    def _query(self, sql: str) -> list[Mapping[str, Any]]:
+        return self._asking(
+            lambda: [
+                dict(row)
+                for row in self._client.query(
+                    sql, retry=RETRY, job_retry=None, timeout=REQUEST_SECONDS
+                ).result(retry=RETRY, timeout=ANSWER_SECONDS)
+            ]
+        )
+
+    def _asking[T](self, ask: Callable[[], T]) -> T:
+        """Say in a line why BigQuery doesn't answer.
+
+        Raises:
+            NotFound: there is no such dataset or table.
+            UnreachableError: it doesn't answer, or refuses.
+        """
+        try:
+            return ask()
+        except ERRORS as error:
+            if isinstance(error, NotFound) and "Project" not in error.message:
+                raise
+            problem, fix = explain(error, f"project {self.project}", self._loader)
+            raise UnreachableError(f"BigQuery: {problem}. {fix}") from error
+
+
+def unclaimed(
+    datasets: Iterable[str], named: Iterable[str], developer: str | None = None
+) -> list[str]:
+    """Return the datasets that may be of a source whose file has gone.
+
+    Developers' own loads are called `<developer>_<dataset>` and lie beside production's; each has a
+    dataset `dbt_<developer>` too, by which they are told. One developer's command speaks of that
+    developer's datasets only, production's of those that are no developer's.
+
+    Args:
+        datasets: all that there are.
+        named: those that sources load into here.
+        developer: the loader's `developer`, in an environment where loads are a developer's own.
+    """
+    there, claimed = list(datasets), set(named)
+    developers = {
+        name.removeprefix("dbt_") for name in there if name.startswith("dbt_") and name != "dbt_"
+    }
+    own = None
+    if developer is not None:
+        try:
+            own = developer_name(developer)
+        except LoadError as error:
+            raise StackError(str(error)) from error
+    found = []
+    for dataset in there:
+        if dataset in claimed:
+            continue
+        fitting = [name for name in (*developers, own) if name and dataset.startswith(f"{name}_")]
+        if max(fitting, key=len, default=None) != own:
+            continue
+        if own is None and any(dataset.endswith(f"_{name}") for name in claimed):
+            continue
+        found.append(dataset)
+    return sorted(found)
+
+
+def _column_type(name: str) -> ColumnType | None:
+    """Read a type as INFORMATION_SCHEMA writes it."""
+    repeated = name.startswith("ARRAY<")
+    kind = name.removeprefix("ARRAY<").removesuffix(">") if repeated else name
+    return ColumnType(Kind(kind), repeated) if kind in Kind else None

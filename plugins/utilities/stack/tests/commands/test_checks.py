@@ -1,5 +1,6 @@
 """The single checks: what each finds, what it takes as right, and what it keeps to itself."""
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,18 +12,12 @@ import psutil
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery as api
-from meltano.core.plugin.singer.catalog import (
-    ListSelectedExecutor,
-    MetadataExecutor,
-    select_metadata_rules,
-    visit,
-)
-from stack.check import bigquery, cron, files, machine, metabase, pins, postgres, state, variables
-from stack.check.context import Context
-from stack.check.result import Result
-from stack.check.selection import Selection
+from stack.check import bigquery, dbt, files, installation, report, source
+from stack.check.report import Context, Result
 from stack.check.taps import Tap, TapError, last_words
 from stack.project import Plugin, Project, Setting, Source
+from stack.streams.catalog import Stream
+from stack.terminal import StackError
 
 MAP = "include_paths: [extract/*.meltano.yml]\n"
 SOURCE = """
@@ -48,7 +43,6 @@ def plugin(name: str, *settings: Setting, **changed: Any) -> Plugin:
         "label": name,
         "pip_url": None,
         "executable": f"/nowhere/{name}/venv/bin/{name}",
-        "annotations": {},
         "extras": {"load_schema": "notes"},
     }
     return Plugin(name=name, settings={one.name: one for one in settings}, **(facts | changed))
@@ -72,21 +66,21 @@ def context(
         "sources": {"notes": source},
         "facts": facts,
     }
-    return Context(project, [source], is_whole=True)
+    return Context(project, [source])
 
 
 # --- Files
 
 
 def check_files(root: Path, **written: str) -> list[tuple[str, str, bool]]:
-    """Return what is found in files: where, what and its mend; whether Meltano can't start."""
+    """Return what is found in files: where, what and its fix; whether Meltano can't start."""
     (root / "meltano.yml").write_text(MAP)
     (root / "extract").mkdir()
-    (root / ".venv").symlink_to(Path(pins.__file__).resolve().parents[6] / ".venv")
+    (root / ".venv").symlink_to(Path(installation.__file__).resolve().parents[6] / ".venv")
     for name, text in written.items():
         (root / "extract" / f"{name}.meltano.yml").write_text(text)
     _, faults = files.check(root)
-    return [(f"{one.file}:{one.line}", f"{one.what} {one.mend}", one.is_fatal) for one in faults]
+    return [(f"{one.file}:{one.line}", f"{one.what} {one.fix}", one.is_fatal) for one in faults]
 
 
 def test_a_source_in_one_file_is_enough(tmp_path: Path) -> None:
@@ -96,7 +90,7 @@ def test_a_source_in_one_file_is_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "mend"),
+    ("text", "line", "fix"),
     [
         ("plugins:\n\textractors: []\n", 2, "Indent with spaces"),
         ("plugins:\n  extractors:\n  - name: a: b\n", 3, "holds `: ` into quotes"),
@@ -112,26 +106,22 @@ def test_a_source_in_one_file_is_enough(tmp_path: Path) -> None:
         ("jobs: []\nx: &a\n  b: [*a]\n", None, "holds itself"),
         (f"jobs: []\nx:\n  y: {'9' * 5000}\n", 3, "Put the value into quotes"),
         ("jobs: []\nx: 2024-13-45\n", 2, "Put the value into quotes"),
-        ("jobs: {name: a}\n", 1, "Make it a list"),
-        ("plugins:\n", 1, "Make it a mapping"),
-        ("jobs:\n- name: a\n  task: []\n", 2, "Add `tasks:`"),
     ],
 )
 def test_what_meltano_cannot_read_is_named_with_its_line(
-    tmp_path: Path, text: str, line: int | None, mend: str
+    tmp_path: Path, text: str, line: int | None, fix: str
 ) -> None:
     found = check_files(tmp_path, notes=text)
     assert [where for where, _, is_fatal in found if is_fatal] == [
         f"extract/notes.meltano.yml:{line}"
     ]
-    assert any(mend in what for _, what, is_fatal in found if is_fatal)
+    assert any(fix in what for _, what, is_fatal in found if is_fatal)
 
 
 @pytest.mark.parametrize(
     ("changed", "line", "says"),
     [
         (("tap-notes, load", "tap-notes, inherit_from: tap-n, load"), 4, "isn't in the project"),
-        (("tap-notes, load", "tap-notes, selct: [a], load"), 4, "Write `select`."),
         (("target-bigquery]", "target-bigquery, target-bigquery:biuld]"), 8, "no command 'biuld'"),
         (("  loaders:", "  - {name: tap-other}\n  loaders:"), 5, "has a second extractor"),
         (("jobs:", "schedules:\n- {name: n, interval: '@daily'}\njobs:"), 8, "names no job"),
@@ -145,21 +135,6 @@ def test_what_does_not_fit_together_is_named_with_its_line(
     ((where, what, _),) = check_files(tmp_path, notes=SOURCE.replace(*changed))
     assert where == f"extract/notes.meltano.yml:{line}"
     assert says in what
-
-
-@pytest.mark.parametrize(
-    "interval", ["@daily", "0 6 * * *", "*/15 0-5,22 1 jan-mar sun", "5 4 * * 7"]
-)
-def test_intervals_that_cron_takes(interval: str) -> None:
-    assert cron.complaint(interval) is None
-
-
-@pytest.mark.parametrize(
-    "interval",
-    ["", "@dayly", "0 6 * *", "60 6 * * *", "0 6 0 * *", "0 6 * * 8", "*/0 * * * *", "9-5 * * * *"],
-)
-def test_intervals_that_cron_does_not_take(interval: str) -> None:
-    assert cron.complaint(interval)
 
 
 # --- Settings
@@ -182,7 +157,7 @@ def test_a_variable_without_a_value_is_named(
     if value is not None:
         monkeypatch.setenv("NOTES_KEY", value)
     extractor = plugin("tap-notes", setting("keys", [value], ["${NOTES_KEY}"]))
-    (found,) = variables.check(context(tmp_path, extractor), [extractor])
+    (found,) = report.settings(context(tmp_path, extractor), [extractor])
     assert (found.name, found.ok) == ("NOTES_KEY", False)
     assert says in found.detail
     assert "`keys` of tap-notes" in found.detail
@@ -192,24 +167,24 @@ def test_a_variable_without_a_value_is_named(
 def test_a_variable_in_dotenv_counts(tmp_path: Path, value: str) -> None:
     (tmp_path / ".env").write_text(f"NOTES_KEY={value}-real\n")
     extractor = plugin("tap-notes", setting("key", value, "${NOTES_KEY}"))
-    (found,) = variables.check(context(tmp_path, extractor), [extractor])
+    (found,) = report.settings(context(tmp_path, extractor), [extractor])
     assert found.ok
 
 
 def test_what_meltano_takes_for_a_variable_counts_as_one() -> None:
     written = {"a": ["${A_b}x", "$B"], "c": "$last_run_date, $.data[*], \\${D}, $5"}
-    assert list(variables.references(written)) == ["A_b", "B"]
+    assert list(report.references(written)) == ["A_b", "B"]
 
 
 def test_a_secret_in_yaml_is_named_without_its_value(tmp_path: Path) -> None:
     written = Setting("token", "s3cret", "s3cret", "meltano_yml", True, None)
     extractor = plugin("tap-notes", written, namespace="notes")
-    (found,) = variables.check(context(tmp_path, extractor, "prod"), [extractor])
+    (found,) = report.settings(context(tmp_path, extractor, "prod"), [extractor])
     assert (
-        found.mend == "Put its value into .env as `NOTES_TOKEN`, and write `token: ${NOTES_TOKEN}`."
+        found.fix == "Put its value into .env as `NOTES_TOKEN`, and write `token: ${NOTES_TOKEN}`."
     )
     assert "s3cret" not in found.detail
-    assert all(one.ok for one in variables.check(context(tmp_path, extractor), [extractor]))
+    assert all(one.ok for one in report.settings(context(tmp_path, extractor), [extractor]))
 
 
 # --- Versions
@@ -229,12 +204,12 @@ def test_a_secret_in_yaml_is_named_without_its_value(tmp_path: Path) -> None:
     ],
 )
 def test_a_version_is_pinned_by_number_or_commit(requirement: str, pinned: bool) -> None:
-    assert pins.is_pinned(requirement) is pinned
+    assert installation.is_pinned(requirement) is pinned
 
 
 def test_a_lock_pins_what_a_pip_url_leaves_open() -> None:
-    assert pins.is_pinned("setuptools<81", {"setuptools": "80.9.0"})
-    assert not pins.is_pinned("setuptools<81", {"requests": "2.0"})
+    assert installation.is_pinned("setuptools<81", {"setuptools": "80.9.0"})
+    assert not installation.is_pinned("setuptools<81", {"requests": "2.0"})
 
 
 LOCK = """# made by hand
@@ -278,7 +253,7 @@ def test_what_is_installed_is_what_the_lock_says(
     tmp_path: Path, names: list[str], says: str | None
 ) -> None:
     extractor = installed(tmp_path, *names, own="sandbox_redirect-0.1.0")
-    found = list(pins.of_plugin(context(tmp_path, extractor), extractor))
+    found = list(installation.of_plugin(context(tmp_path, extractor), extractor))
     assert [bool(says and says in one.detail) for one in found] == [True] * bool(says)
 
 
@@ -296,8 +271,10 @@ def test_no_tap_runs_in_local_without_the_redirect_into_the_sandbox(
 ) -> None:
     extractor = installed(tmp_path, "requests-2.0", own=own)
     here = context(tmp_path, extractor, environment)
-    assert [one.ok for one in pins.of_plugin(here, extractor)] == ([] if ok is None else [ok])
-    assert pins.is_redirected(here, extractor) is (ok is not False)
+    assert [one.ok for one in installation.of_plugin(here, extractor)] == (
+        [] if ok is None else [ok]
+    )
+    assert installation.is_redirected(here, extractor) is (ok is not False)
 
 
 # --- Taps
@@ -320,41 +297,47 @@ CATALOG = {
 
 
 @pytest.mark.parametrize(
-    "patterns",
-    [
-        ["*.*"],
-        ["notes.*"],
-        ["notes"],
-        ["!notes.*"],
-        ["*.*", "!notes.*"],
-        ["!notes", "*.*"],
-        ["note*.*", "!notes.body"],
-        ["notes.id", "users.body"],
-        [r"public\\.users.*"],
-        ["*.body", "!note_tags.body"],
-        ["*.*", "!*.other"],
-    ],
-)
-def test_what_is_selected_is_what_meltano_selects(patterns: list[str]) -> None:
-    patterns = [pattern.replace("\\\\", "\\") for pattern in patterns]
-    selection = Selection.of(CATALOG, {"select": patterns})
-    ours = {one.name: set(selection.properties(one)) for one in selection.selected}
-    rules = [*select_metadata_rules(["!*.*"]), *select_metadata_rules(patterns)]
-    visit(CATALOG, MetadataExecutor(rules))
-    theirs = ListSelectedExecutor()
-    visit(CATALOG, theirs)
-    assert ours == {
-        stream: set(properties) for stream, properties in theirs.selected_properties.items()
-    }
-
-
-@pytest.mark.parametrize(
     ("pattern", "near"),
     [("note.*", "notes"), ("notes.bdy", "notes.body"), ("!usrs.*", "users"), ("zebra.*", None)],
 )
 def test_a_pattern_in_vain_is_named_with_the_nearest(pattern: str, near: str | None) -> None:
-    selection = Selection.of(CATALOG, {"select": ["*.*", pattern]})
-    assert [(one.text, found) for one, found in selection.in_vain()] == [(pattern, near)]
+    streams = [
+        Stream(name, None, None, [], True, {"id": {}, "body": {}, "other": {}}, [])
+        for name in ("notes", "note_tags", "public.users", "users")
+    ]
+    patterns = ["*.*", r"public\.users.id", "note*.body", "!notes.other", pattern]
+    assert list(source.in_vain(patterns, streams)) == [(pattern, near)]
+
+
+def test_meltano_applies_its_selection_to_all_catalogs_in_one_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = []
+
+    def ask(request: Any, **_: Any) -> Any:
+        requests.append(request)
+        return {
+            "tap-a": {"streams": [vars(Stream("a", None, None, [], True, {}, []))]},
+            "tap-b": {"error": "KeyError: 'schema'"},
+        }
+
+    monkeypatch.setattr(source.meltano, "ask", ask)
+    (one,) = context(tmp_path, plugin("tap-a")).sources
+    a, b, c = (
+        dataclasses.replace(one, name=name, extractor=plugin(f"tap-{name}")) for name in "abc"
+    )
+    catalogs = source.Catalogs(Context(Project(), [a, b, c]))
+    catalogs.put(a, {"streams": []})
+    catalogs.put(a)
+    catalogs.put(b, CATALOG)
+    assert not requests
+    catalogs.put(c)
+    assert [request["catalogs"] for request in requests] == [
+        {"tap-a": {"streams": []}, "tap-b": CATALOG}
+    ]
+    assert [stream.name for stream in catalogs.streams(a)] == ["a"]
+    with pytest.raises(StackError, match="'schema'"):
+        catalogs.streams(b)
 
 
 @pytest.mark.parametrize(
@@ -403,7 +386,7 @@ def test_what_a_tap_says_is_shown_without_its_secrets(tmp_path: Path) -> None:
     with pytest.raises(TapError) as caught:
         tap(tmp_path, script).discover()
     assert caught.value.reason == "HTTPError: 401 for /x?key=•••, •••"
-    assert caught.value.mend == "The key is wrong, or was revoked: correct `NOTES_KEY` in .env."
+    assert caught.value.fix == "The key is wrong, or was revoked: correct `NOTES_KEY` in .env."
 
 
 def test_a_tap_is_ended_at_its_first_record(tmp_path: Path) -> None:
@@ -434,7 +417,7 @@ def is_over(process: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("said", "mend"),
+    ("said", "fix"),
     [
         ("Config is missing required keys: ['user']", "Set `user` under `config` of tap-notes"),
         ("Config validation failed: 'site' is a required property", "Set `site` under `config`"),
@@ -443,16 +426,16 @@ def is_over(process: int) -> bool:
         ("what?", "invoke tap-notes --discover"),
     ],
 )
-def test_each_refusal_of_a_tap_has_its_mend(tmp_path: Path, said: str, mend: str) -> None:
+def test_each_refusal_of_a_tap_has_its_fix(tmp_path: Path, said: str, fix: str) -> None:
     with pytest.raises(TapError) as caught:
         tap(tmp_path, f'echo "{said}" >&2; exit 1').discover()
-    assert mend in caught.value.mend
+    assert fix in caught.value.fix
 
 
 def test_a_refusal_of_postgres_names_settings_where_their_values_stand() -> None:
     url = setting("url", "postgres://…", written="${SHOP_URL}", sensitive=True)
     fix = "Correct `url` or `ssl_mode`; write `ssl_mode: disable`."
-    placed = postgres._placed(plugin("tap-notes", url), fix)
+    placed = source._placed(plugin("tap-notes", url), fix)
     assert placed == "Correct `SHOP_URL` in .env or `ssl_mode`; write `ssl_mode: disable`."
 
 
@@ -517,11 +500,11 @@ def test_a_developers_datasets_are_written_and_productions_are_read(
     assert "takes tables" in found["lawrence_notes"].detail
     assert "dbt_lawrence: the first run can make them" in found["new datasets"].detail
     assert found["notes"].ok is False
-    assert found["notes"].mend == "Grant this account BigQuery Data Viewer on notes."
+    assert found["notes"].fix == "Grant this account BigQuery Data Viewer on notes."
 
 
 @pytest.mark.parametrize(
-    ("forbidden", "name", "mend"),
+    ("forbidden", "name", "fix"),
     [
         ("query", "connection", "BigQuery Job User"),
         ("get_dataset", "notes", "BigQuery Data Editor on the dataset"),
@@ -530,11 +513,11 @@ def test_a_developers_datasets_are_written_and_productions_are_read(
     ],
 )
 def test_each_right_that_is_missing_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbidden: str, name: str, mend: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbidden: str, name: str, fix: str
 ) -> None:
     found = check_bigquery(tmp_path, monkeypatch, Client({"notes": "EU"}, forbidden))
     assert found[name].ok is False
-    assert mend in str(found[name].mend)
+    assert fix in str(found[name].fix)
 
 
 def test_a_project_without_billing_is_named(
@@ -553,7 +536,7 @@ def test_a_project_without_billing_is_named(
     assert found["notes"].ok is True
     assert found["INSERT"].ok is False
     assert "no billing account" in found["INSERT"].detail
-    assert "/billing/linkedaccount?project=somebodys" in str(found["INSERT"].mend)
+    assert "/billing/linkedaccount?project=somebodys" in str(found["INSERT"].fix)
 
 
 @pytest.mark.parametrize(("environment", "ok"), [("prod", False), ("dev", True)])
@@ -569,7 +552,7 @@ def test_tables_that_bigquery_will_delete_are_named(
         "notes__dbt_tmp_1": soon,
         "notes": None,
     }
-    assert check_bigquery(tmp_path, monkeypatch, client, environment)[dataset].mend is None
+    assert check_bigquery(tmp_path, monkeypatch, client, environment)[dataset].fix is None
     client.tables = {"notes": soon + timedelta(1), "tags": soon}
     found = check_bigquery(tmp_path, monkeypatch, client, environment)[dataset]
     assert found.ok is ok
@@ -579,7 +562,7 @@ def test_tables_that_bigquery_will_delete_are_named(
     assert found.ok is ok
     assert "deleted after 60 days" in found.detail
     assert f"--default_table_expiration 0 --default_partition_expiration 0 somebodys:{dataset}" in (
-        str(found.mend)
+        str(found.fix)
     )
 
 
@@ -594,7 +577,7 @@ def test_a_developers_dataset_may_not_be_one_of_productions(
 def test_in_production_a_query_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = check_bigquery(tmp_path, monkeypatch, Client({}), "prod")
     assert found["limit"].ok is False
-    assert "`maximum_bytes_billed`" in str(found["limit"].mend)
+    assert "`maximum_bytes_billed`" in str(found["limit"].fix)
 
 
 @pytest.mark.parametrize(
@@ -612,7 +595,7 @@ def test_a_database_in_metabase_shows_what_its_filter_lets_through(
     kind: str | None, patterns: str | None, shown: bool
 ) -> None:
     details = {"dataset-filters-type": kind, "dataset-filters-patterns": patterns}
-    assert metabase.shows(details, "dbt") is shown
+    assert dbt.shows(details, "dbt") is shown
 
 
 @pytest.mark.parametrize(
@@ -637,10 +620,10 @@ def test_productions_state_outlives_the_machine(
     (tmp_path / "meltano.yml").write_text(MAP)
     monkeypatch.setenv("MELTANO_DATABASE_URI", database)
     here = context(tmp_path, plugin("tap-notes"), environment, state_backend=backend)
-    (found,) = state.check(here)
+    (found,) = installation.state(here)
     # Without an environment here, gs:// lacks its library: which is named.
     assert found.ok is ok
-    assert ok or "MELTANO_STATE_BACKEND_URI" in str(found.mend) or "meltano[gcs]" in str(found.mend)
+    assert ok or "MELTANO_STATE_BACKEND_URI" in str(found.fix) or "meltano[gcs]" in str(found.fix)
 
 
 # --- This machine
@@ -667,7 +650,9 @@ def test_what_holds_passwords_is_closed_to_others(
             (tmp_path / name).mkdir()
         (tmp_path / name).chmod(mode)
     (found,) = (
-        one for one in machine.check(context(tmp_path, plugin("x"))) if one.name == "private files"
+        one
+        for one in installation.machine(context(tmp_path, plugin("x")))
+        if one.name == "private files"
     )
     assert found.ok is (fix is None)
-    assert found.mend == (fix and f"In {tmp_path}: {fix}")
+    assert found.fix == (fix and f"In {tmp_path}: {fix}")

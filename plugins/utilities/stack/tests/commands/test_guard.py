@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from stack import guard, meltano
 from stack.cli import main
-from stack.errors import StackError
+from stack.terminal import StackError
 
 AUTHOR = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from stack import killed_runs
-from stack.errors import StackError
 from stack.streams.catalog import Run
 from stack.streams.reread import Reread
+from stack.terminal import StackError
 
 
 @pytest.mark.parametrize(

@@ -1,33 +1,26 @@
-"""What `stack streams` says: bookmarks in words, old rows, drift, and datasets of no source."""
+"""What `stack streams` says: bookmarks in words, drift, and datasets of no source."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from stack.errors import StackError
-from stack.project import Plugin, Setting, Source
-from stack.streams import freshness
-from stack.streams.bookmarks import readable
-from stack.streams.catalog import Run, Stream
-from stack.streams.changes import changes
-from stack.streams.freshness import Verdict
-from stack.streams.listing import Listing, SourceReport, StreamReport
-from stack.streams.raw import Orphan, unclaimed
-from stack.streams.text import lines
+from stack.project import Plugin, Setting
+from stack.streams.catalog import Run, Stream, changes, readable
+from stack.streams.listing import Listing, SourceReport, StreamReport, lines
+from stack.warehouse import Orphan, unclaimed
 from target_bigquery_arrow.column_types import ColumnType, Kind
 from target_bigquery_arrow.layout import METADATA
 
 STRING, INT64 = ColumnType(Kind.STRING), ColumnType(Kind.INT64)
 
 
-def plugin(name: str = "target-x", annotations: Any = None, **settings: Any) -> Plugin:
+def plugin(name: str = "target-x", **settings: Any) -> Plugin:
     found = {
         key: Setting(key, value, value, "meltano_yml", False, None)
         for key, value in settings.items()
     }
-    return Plugin("loaders", name, None, "x", "X", None, "", annotations or {}, {}, found)
+    return Plugin("loaders", name, None, "x", "X", None, "", {}, found)
 
 
 @pytest.mark.parametrize(
@@ -104,61 +97,6 @@ def test_what_is_dropped_on_its_way_is_not_missed() -> None:
     assert kept.startswith("column 'email' is no longer")
 
 
-def source(annotations: Any = None) -> Source:
-    extractor = plugin("tap-x", {"stack": annotations or {}})
-    return Source("notes", Path("notes.meltano.yml"), extractor, plugin(), "notes", "", None, None)
-
-
-def test_rows_are_old_by_what_the_sources_file_says() -> None:
-    limit = freshness.of_source(
-        source(
-            {
-                "freshness": {
-                    "warn_after": {"count": 36, "period": "hour"},
-                    "error_after": {"count": 3, "period": "day"},
-                }
-            }
-        )
-    )
-    assert limit
-    hours = {35: Verdict.PASS, 37: Verdict.WARN, 73: Verdict.ERROR}
-    assert {age: limit.verdict(timedelta(hours=age)) for age in hours} == hours
-    assert freshness.of_source(source()) is None
-
-
-def test_a_freshness_that_is_none_is_an_error_that_names_the_file() -> None:
-    with pytest.raises(StackError, match=r"notes\.meltano\.yml: `freshness` isn't one"):
-        freshness.of_source(source({"freshness": {"warn_after": {"count": 3, "period": "moon"}}}))
-    with pytest.raises(StackError, match=r"isn't one"):
-        freshness.of_source(source({"freshness": "1 day"}))
-
-
-def test_tables_are_old_by_what_dbt_says(tmp_path: Path) -> None:
-    folder = tmp_path / "transform/models/staging/notes"
-    folder.mkdir(parents=True)
-    (folder / "src_notes.yml").write_text(
-        """
-        sources:
-          - name: notes
-            schema: "{{ var('notes_dataset', 'notes') }}"
-            config: {freshness: {warn_after: {count: 1, period: day}}}
-            tables:
-              - name: pages
-              - name: tags
-                config: {freshness: {error_after: {count: 1, period: hour}}}
-              - name: archive
-                config: {freshness: null}
-        """
-    )
-    limits = freshness.of_tables(tmp_path, source())
-    day = timedelta(hours=25)
-    assert {name: limit.verdict(day) for name, limit in limits.items()} == {
-        "pages": Verdict.WARN,
-        "tags": Verdict.ERROR,
-    }
-    assert freshness.of_tables(tmp_path / "elsewhere", source()) == {}
-
-
 THERE = ["product", "helpdesk", "ann_helpdesk", "ann_product", "dbt_ann", "joe_product", "dbt"]
 NAMED = ["product", "close"]
 
@@ -179,15 +117,15 @@ def test_a_listing_reads_as_tables() -> None:
     began = datetime(2026, 1, 31, 4, tzinfo=UTC)
     read = StreamReport(
         *("users", ["users"], "INCREMENTAL", "updated_at", True, "2026-01-31 04:00:00", {}),
-        *(1234, 5, now - timedelta(hours=50), Verdict.ERROR, ["new column 'x' (STRING)"]),
+        *(1234, 5, now - timedelta(hours=50), ["new column 'x' (STRING)"]),
     )
     never = StreamReport(
-        "tags", ["tags"], "FULL_TABLE", None, False, None, {}, None, None, None, None, []
+        "tags", ["tags"], "FULL_TABLE", None, False, None, {}, None, None, None, []
     )
     report = SourceReport(
         *("notes", "notes", "notes-daily", "0 4 * * *"),
         Run("FAIL", began, began + timedelta(seconds=9)),
-        *(now, None, None, [read, never], ["drafts"], ["old"], []),
+        *(now, None, [read, never], ["drafts"], ["old"], []),
     )
     removal = "bq rm -r -d p:help"
     state = "prod:tap-old-to-target-bigquery"
@@ -202,7 +140,7 @@ notes → dataset notes (notes-daily, at 0 4 * * *)
   Last run 2026-01-31 04:00 UTC failed after 9 s
 
   stream  replication                bookmark              rows  deleted  newest row
-  users   incremental by updated_at  2026-01-31 04:00:00  1,234        5  2 d ✗
+  users   incremental by updated_at  2026-01-31 04:00:00  1,234        5  2 d
   tags    full table                 -                        -        -  never loaded
 
   ! users: new column 'x' (STRING)

@@ -8,11 +8,11 @@ import dotenv
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stack.errors import StackError
-from stack.new_source import dotenv_file
-from stack.new_source.dotenv_file import Variable
-from stack.new_source.names import check_name
+from stack.new_source import source_file
+from stack.new_source.command import check_name
+from stack.new_source.source_file import Variable
 from stack.project import Project
+from stack.terminal import StackError
 
 ROOT = Path(__file__).resolve().parents[5]
 
@@ -61,9 +61,9 @@ def test_any_other_name_will_do(project: Project, name: str) -> None:
 def test_a_value_comes_out_of_the_env_file_as_it_went_in(value: str) -> None:
     if "${" in value or not value.isprintable():
         with pytest.raises(StackError, match="SHOP_PASSWORD"):
-            dotenv_file.added("", [Variable("SHOP_PASSWORD", value)], "title")
+            source_file.added("", [Variable("SHOP_PASSWORD", value)], "title")
         return
-    text = dotenv_file.added("A=1", [Variable("SHOP_PASSWORD", value)], "title")
+    text = source_file.added("A=1", [Variable("SHOP_PASSWORD", value)], "title")
     read = dict(dotenv.dotenv_values(stream=StringIO(text)))
     assert read == {"A": "1", "SHOP_PASSWORD": value}
 
@@ -71,9 +71,9 @@ def test_a_value_comes_out_of_the_env_file_as_it_went_in(value: str) -> None:
 def test_what_is_there_stays_and_what_is_not_known_is_not_set() -> None:
     before = "SHOP_HOST=mine\n"
     variables = [Variable("SHOP_HOST", "other"), Variable("SHOP_KEY")]
-    after = dotenv_file.added(before, variables, "Shop.")
+    after = source_file.added(before, variables, "Shop.")
     assert after == "SHOP_HOST=mine\n\n# Shop.\n# SHOP_KEY=\n"
-    assert dotenv_file.added(before, variables[:1], "Shop.") == before
+    assert source_file.added(before, variables[:1], "Shop.") == before
 
 
 @pytest.mark.parametrize("mode", [None, 0o644])
@@ -82,6 +82,6 @@ def test_an_env_file_is_its_owners_alone(tmp_path: Path, mode: int | None) -> No
     if mode:
         path.write_text("A=1\n")
         path.chmod(mode)
-    dotenv_file.replace(path, "A=2\n")
+    source_file.replace(path, "A=2\n")
     assert path.read_text() == "A=2\n"
     assert path.stat().st_mode & 0o777 == 0o600

@@ -13,11 +13,10 @@ import trustme
 import yaml
 from local_servers.encrypting_proxy import encrypted
 from local_servers.postgres_server import PostgresServer, running_server
-from stack.errors import StackError
 from stack.new_source import postgres, source_file
-from stack.new_source.dotenv_file import Variable
-from stack.new_source.source_file import Draft
+from stack.new_source.source_file import Draft, Variable
 from stack.project import Project
+from stack.terminal import StackError
 
 ROOT = Path(__file__).resolve().parents[5]
 PASSWORD = "s3cret:/@ word"

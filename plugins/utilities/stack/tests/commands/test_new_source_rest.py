@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from stack.errors import StackError
 from stack.new_source import rest, source_file
 from stack.new_source.source_file import Draft
+from stack.terminal import StackError
 
 from .paged_api import COUNT, DOCUMENTS, TOKEN, Api, running_api
 
@@ -177,7 +177,7 @@ def test_a_header_may_name_a_variable_that_is_there_already(api: Api) -> None:
         ("/v1/endless?limit=10", {}, "page 1,000,000 has records too"),
     ],
 )
-def test_what_cannot_be_a_stream_is_an_error_with_the_mend(
+def test_what_cannot_be_a_stream_is_an_error_with_the_fix(
     api: Api, path: str, changed: Mapping[str, Any], said: str
 ) -> None:
     with pytest.raises(StackError) as error:

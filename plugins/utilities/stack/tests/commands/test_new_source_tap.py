@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-from stack.errors import StackError
 from stack.new_source import source_file, tap
 from stack.new_source.source_file import Draft
 from stack.project import Project
+from stack.terminal import StackError
 
 ROOT = Path(__file__).resolve().parents[5]
 SINGER_SDK = """
@@ -218,7 +218,7 @@ def test_a_tap_that_tells_nothing_is_asked_what_it_misses() -> None:
         ("vendor-tap-weather", {"stations": "a,b"}, "stations is of kind array: write it as JSON"),
     ],
 )
-def test_what_is_no_tap_is_an_error_with_the_mend(
+def test_what_is_no_tap_is_an_error_with_the_fix(
     package: str, given: dict[str, str], said: str
 ) -> None:
     with pytest.raises(StackError) as error:

@@ -8,13 +8,12 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from stack.errors import StackError
 from stack.project import Plugin, Project, Setting, Source
-from stack.streams import reread as rereading
-from stack.streams.beginning import beginning, parse
+from stack.streams import reread
 from stack.streams.catalog import Catalog, Stream
-from stack.streams.reread import Reread, find
+from stack.streams.reread import Reread, beginning, find, parse
 from stack.streams.state import ChangedError, adopt, bookmarks, drop, owner, prepare
+from stack.terminal import StackError
 
 STRIPE = ("charges", "invoices", "invoice_items", "invoice_line_items")
 MAIN, TEMPORARY = "prod:tap-x-to-target-y", "prod:tap-x-to-target-y:resync-invoices"
@@ -50,7 +49,7 @@ def plugin(**settings: Any) -> Plugin:
         name: Setting(name, value, value, "meltano_yml", False, None)
         for name, value in settings.items()
     }
-    return Plugin("extractors", "tap-x", None, "x", "X", None, "", {}, {}, found)
+    return Plugin("extractors", "tap-x", None, "x", "X", None, "", {}, found)
 
 
 def stream(name: str = "items", key: str | None = "updated_at", **other: Any) -> Stream:
@@ -233,13 +232,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(source.name)
         found.append(stream("late"))
 
-    def knowledge(_: list[Source]) -> Mock:
+    def history(_: list[Source]) -> Mock:
         catalog = Catalog(NOW, {one.name: one for one in found})
         return Mock(**{"catalog.return_value": catalog, "last_run.return_value": None})
 
-    monkeypatch.setattr(rereading, "Project", lambda **_: project)
-    monkeypatch.setattr(rereading, "Knowledge", knowledge)
-    monkeypatch.setattr(rereading, "discover", discover)
+    monkeypatch.setattr(reread, "Project", lambda **_: project)
+    monkeypatch.setattr(reread, "RunHistory", history)
+    monkeypatch.setattr(reread, "discover", discover)
     return names
 
 
@@ -269,4 +268,4 @@ def test_what_is_not_there_is_an_error_that_names_what_is(
 
 
 def test_a_variable_is_called_as_meltano_calls_it() -> None:
-    assert rereading.variable(plugin(), "_select_filter") == "TAP_X__SELECT_FILTER"
+    assert reread.variable(plugin(), "_select_filter") == "TAP_X__SELECT_FILTER"

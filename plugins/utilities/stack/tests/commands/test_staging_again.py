@@ -1,6 +1,5 @@
-"""Written again: what nobody edited is renewed if asked to, what somebody edited is never lost."""
+"""Written again: what git has is renewed if asked to, what somebody edited is never lost."""
 
-import hashlib
 import json
 import subprocess
 from collections.abc import Mapping
@@ -15,12 +14,13 @@ from stack.new_staging import catalog, command
 from stack.project import Plugin, Source
 
 TEXT = {"type": ["string", "null"]}
+AUTHOR = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
 MODEL = "stg_shop__pages.sql"
 
 
 def plugin(name: str) -> Plugin:
     """A plugin of which little is known."""
-    return Plugin("extractors", name, None, "shop", "Shop", None, "", {}, {"load_schema": "shop"})
+    return Plugin("extractors", name, None, "shop", "Shop", None, "", {"load_schema": "shop"})
 
 
 @dataclass
@@ -70,6 +70,10 @@ class Shop:
     def texts(self) -> dict[str, str]:
         return {path.name: path.read_text() for path in sorted(self.folder.iterdir())}
 
+    def commit(self) -> None:
+        for words in (["init"], ["add", "."], [*AUTHOR, "commit", "--message=staging"]):
+            subprocess.run(["git", *words], cwd=self.root, check=True, capture_output=True)
+
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.folder / name
         assert old in path.read_text()
@@ -80,6 +84,7 @@ class Shop:
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     shop = Shop(tmp_path, monkeypatch, {"pages": {"id": TEXT, "title": TEXT}})
     assert "wrote" in shop.run()
+    shop.commit()
     return shop
 
 
@@ -95,36 +100,38 @@ def test_a_changed_catalog_is_shown_and_written_only_if_asked_to(shop: Shop) -> 
     shop.streams["pages"]["author"] = TEXT
     output = shop.run()
     assert "+        author" in output
-    assert "renew with --write" in output
+    assert "add --write" in output
     assert shop.texts() == before
     assert "renewed" in shop.run("--write")
     assert "        author\n" in shop.texts()[MODEL]
     assert "Nothing to do" in shop.run()
 
 
-def test_an_edited_file_is_left_while_the_catalog_is_as_it_was(shop: Shop) -> None:
+def test_an_edited_file_is_left_and_the_difference_is_shown(shop: Shop) -> None:
     shop.edit(MODEL, "        title", "        upper(title) as title")
     shop.edit("stg_shop.yml", "Title of the page.", "What people see.")
     before = shop.texts()
-    assert "Nothing to do" in shop.run("--write")
-    assert shop.texts() == before
-
-
-def test_an_edited_file_is_left_when_the_catalog_changes_and_the_change_is_shown(
-    shop: Shop,
-) -> None:
-    shop.edit(MODEL, "        title", "        upper(title) as title")
-    shop.streams["pages"]["author"] = TEXT
-    edited = shop.texts()[MODEL]
     for _ in range(2):
         output = shop.run("--write")
-        assert "+        author" in output
-        assert f"{MODEL} was edited, and is left as it is" in output
-        assert shop.texts()[MODEL] == edited
-    assert "data_type: string" in shop.texts()["stg_shop.yml"]
-    assert "Nothing to do" in shop.run("--keep", MODEL)
-    assert "Nothing to do" in shop.run()
-    assert shop.texts()[MODEL] == edited
+        assert "-        upper(title) as title" in output
+        assert f"{MODEL} was edited, or the catalog has changed: it is left as it is" in output
+        assert f"--overwrite {MODEL}" in output
+        assert shop.texts() == before
+    shop.streams["pages"]["author"] = TEXT
+    output = shop.run("--write")
+    assert "+        author" in output
+    assert "data_type: string" in output
+    assert shop.texts() == {**before, "src_shop.yml": shop.texts()["src_shop.yml"]}
+    assert "author" in shop.texts()["src_shop.yml"]
+
+
+def test_what_was_renewed_is_a_change_that_git_shows(shop: Shop) -> None:
+    shop.edit(MODEL, "        title", "        upper(title) as title")
+    shop.commit()
+    assert "upper(title)" in shop.texts()[MODEL]
+    assert "renewed" in shop.run("--write")
+    diff = subprocess.run(["git", "diff"], cwd=shop.root, capture_output=True, text=True).stdout
+    assert "-        upper(title) as title" in diff
 
 
 def test_an_edited_file_is_overwritten_only_by_name(shop: Shop) -> None:
@@ -161,7 +168,8 @@ def test_a_new_stream_is_added_without_being_asked_and_without_touching_what_was
     (source,) = yaml.safe_load(after["src_shop.yml"])["sources"]
     assert [table["name"] for table in source["tables"]] == ["pages", "authors"]
     assert "stg_shop__authors" in after["README.md"]
-    assert "Nothing to do" in shop.run()
+    shop.run()
+    assert shop.texts() == after
 
 
 def test_streams_can_be_written_one_after_the_other(shop: Shop) -> None:
@@ -176,29 +184,23 @@ def test_streams_can_be_written_one_after_the_other(shop: Shop) -> None:
     assert shop.texts() == together
 
 
-def test_what_has_left_the_catalog_is_removed_only_if_asked_to(shop: Shop) -> None:
+def test_what_has_left_the_catalog_is_named_and_never_deleted(shop: Shop) -> None:
     shop.streams["authors"] = {"id": TEXT}
     shop.run()
+    shop.commit()
     del shop.streams["pages"]
-    assert "renew with --write" in shop.run()
-    assert MODEL in shop.texts()
-    assert "removed" in shop.run("--write")
-    assert MODEL not in shop.texts()
+    before = shop.texts()
+    assert f"{MODEL}: its stream is no longer loaded" in shop.run()
+    assert shop.texts() == before
+    shop.run("--write")
+    assert shop.texts()[MODEL] == before[MODEL]
     assert "pages" not in shop.texts()["src_shop.yml"]
-
-
-def test_an_edited_model_whose_stream_is_gone_stays(shop: Shop) -> None:
-    shop.streams["authors"] = {"id": TEXT}
-    shop.run()
-    shop.edit(MODEL, "        title", "        upper(title) as title")
-    del shop.streams["pages"]
-    assert "its stream is no longer loaded" in shop.run("--write")
-    assert MODEL in shop.texts()
 
 
 def test_a_model_that_somebody_removed_stays_so_until_its_stream_is_named(shop: Shop) -> None:
     shop.streams["authors"] = {"id": TEXT}
     shop.run()
+    shop.commit()
     (shop.folder / MODEL).unlink()
     shop.run("--write")
     assert MODEL not in shop.texts()
@@ -208,7 +210,7 @@ def test_a_model_that_somebody_removed_stays_so_until_its_stream_is_named(shop: 
 
 
 def test_files_of_somebody_s_own_are_never_touched(shop: Shop) -> None:
-    (shop.folder / ".generated").unlink()
+    (shop.root / ".git").rename(shop.root / "git")
     shop.edit(MODEL, "        title", "        upper(title) as title")
     shop.edit("README.md", "# Shop", "# Our shop")
     before = shop.texts()
@@ -216,14 +218,6 @@ def test_files_of_somebody_s_own_are_never_touched(shop: Shop) -> None:
     shop.run("--write")
     after = shop.texts()
     assert {name: after[name] for name in before} == before
-
-
-def test_the_list_of_checksums_is_one_that_other_tools_read(shop: Shop) -> None:
-    listed = (shop.folder / ".generated").read_text()
-    sums = {name: total for total, name in (line.split("  ") for line in listed.splitlines())}
-    assert sums[MODEL] == hashlib.sha256(shop.texts()[MODEL].encode()).hexdigest()
-    done = subprocess.run(["sha256sum", "--check", ".generated"], cwd=shop.folder, check=False)
-    assert done.returncode == 0
 
 
 def test_an_error_leaves_nothing_half_written(

@@ -12,12 +12,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from local_servers.googlesql import GoogleSQL
-from stack.errors import StackError
-from stack.new_staging import models, naming, properties, staging_sql
+from stack.new_staging import files, models, naming
 from stack.new_staging.catalog import Catalog, read
 from stack.new_staging.columns import Reference
-from stack.new_staging.model import Model
-from stack.new_staging.references import linked
+from stack.new_staging.models import Model, linked
+from stack.terminal import StackError
 
 ROOT = Path(__file__).resolve().parents[5]
 MOMENT = {"type": ["string", "null"], "format": "date-time"}
@@ -253,7 +252,7 @@ def test_objects_are_flattened_once_and_lists_of_objects_are_models() -> None:
 
 def test_a_key_of_several_columns_becomes_one() -> None:
     stream = entry("lines", {"order_id": of("integer"), "sku": ID}, ["order_id", "sku"])
-    sql = staging_sql.render(build(stream)["stg_shop__lines"])
+    sql = files.model_sql(build(stream)["stg_shop__lines"])
     assert "{{ surrogate_key(['cast(order_id as string)', 'sku']) }} as id," in sql
     with_id = entry("rows", {"tenant": ID, "id": ID}, ["tenant", "id"])
     assert build(with_id)["stg_shop__rows"].key.name == "row_key"
@@ -280,7 +279,7 @@ def test_descriptions_are_the_catalog_s_else_words() -> None:
         },
     )
     stream["schema"]["description"] = "Pages that people have written."
-    text = properties.staging(list(build(stream).values()))
+    text = files.staging_yaml(list(build(stream).values()))
     (model,) = yaml.safe_load(text)["models"]
     assert model["description"] == "Pages that people have written."
     assert {column["name"]: column["description"] for column in model["columns"]} == {
@@ -336,7 +335,7 @@ def words() -> list[Model]:
 def test_any_word_may_be_a_column_and_the_sql_passes_the_linter() -> None:
     assert keywords_of_the_linter() - {"name", "type", "value"} <= naming.RESERVED | naming.KEYWORDS
     for model in words():
-        sql = staging_sql.render(model)
+        sql = files.model_sql(model)
         found = sqlfluff.lint(sql, config_path=str(ROOT / ".sqlfluff"))
         assert [
             f"{one['code']} {sql.splitlines()[one['start_line_no'] - 1]}" for one in found
@@ -384,7 +383,7 @@ def test_bigquery_takes_what_is_written(
     rejected = {
         f"{model.name}: {why}"
         for model in every
-        if (why := catalog.rejection(compiled(staging_sql.render(model))))
+        if (why := catalog.rejection(compiled(files.model_sql(model))))
     }
     assert rejected == set()
 

@@ -19,10 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stack import cli, scratch
 from stack.check.command import show
-from stack.check.result import failed
-from stack.errors import StackError
+from stack.check.report import failed
 from stack.new_source import fetch
-from stack.terminal import LONGEST_LINE, plain
+from stack.terminal import LONGEST_LINE, StackError, plain
 
 ROOT = Path(__file__).resolve().parents[5]
 STACK = ROOT / ".venv" / "bin" / "stack"

@@ -121,9 +121,6 @@ class Fault:
 
 
 FAULTS = {
-    "a key that Meltano doesn't know": Fault(
-        "Project", "extract/typo.meltano.yml:1 Meltano knows no `plugin` here", "Write `plugins`."
-    ),
     "a file without an extractor": Fault(
         "Project", "extract/typo.meltano.yml:1 has no extractor", "`load_schema: typo`"
     ),
@@ -150,7 +147,7 @@ FAULTS = {
         "Project", "there is no plugin 'target-bigqery'", "did you mean `target-bigquery`?"
     ),
     "an interval that cron doesn't take": Fault(
-        "Project", "'25' is no hour (0 to 23)", "'0 6 * * *' is daily at 6:00"
+        "Project", "'0 25 * * *' is not a cron expression", "'0 6 * * *' is daily at 6:00"
     ),
     "a file that Meltano doesn't read": Fault(
         "Project", "extract/unread.yml isn't read", "Rename it to extract/unread.meltano.yml"

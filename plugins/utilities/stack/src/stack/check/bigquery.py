@@ -16,19 +16,15 @@ from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import Any
 
-import requests.exceptions
 from google.api_core import exceptions
-from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import bigquery
-from google.cloud.exceptions import GoogleCloudError
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.table import STAGING_PREFIX
 
-from stack.check import dbt, variables
-from stack.check.context import Context
-from stack.check.result import Result, failed, noted, passed, skipped
+from stack.check import dbt, report
+from stack.check.report import Context, Result, failed, noted, passed, skipped
 from stack.project import Plugin, Source
-from stack.warehouse import connect
+from stack.warehouse import ERRORS, connect, explain
 
 SECONDS = 8
 # The client's own retries are off (None, which its annotations leave out): they go on for minutes.
@@ -46,21 +42,13 @@ NO_BILLING = "billingNotEnabled"
 PASSING = re.compile(rf"{re.escape(STAGING_PREFIX)}.*|stack_check_.*|.*__dbt_tmp.*")
 TABLES = 1000
 """How many tables of a dataset are looked at for one that expires: a page of the list."""
-UNREACHABLE = (
-    requests.exceptions.RequestException,
-    TransportError,
-    exceptions.RetryError,
-    TimeoutError,
-)
-ERRORS = (GoogleAuthError, GoogleCloudError, *UNREACHABLE)
-ROLES = "BigQuery Job User on the project, and BigQuery Data Editor on the dataset"
 
 
 def check(context: Context) -> Iterator[Result]:
     """Yield what BigQuery says to each dataset that is written, or read."""
     loader = context.project.loader
     loaders = {one.loader.name: one.loader for one in context.sources} | {loader.name: loader}
-    settings = list(variables.check(context, [loader, *loaders.values()]))
+    settings = list(report.settings(context, [loader, *loaders.values()]))
     yield from settings
     yield from _limit(context, [*loaders.values(), context.dbt])
     yield from _collisions(context)
@@ -108,11 +96,11 @@ def _limit(context: Context, plugins: Sequence[Plugin]) -> Iterator[Result]:
     limits = {plugin.name: plugin.config().get("maximum_bytes_billed") for plugin in plugins}
     without = [name for name, limit in limits.items() if not limit]
     for name in without:
-        mend = (
+        fix = (
             f"Set `maximum_bytes_billed` of {name} under `prod` in meltano.yml: bytes that one "
             f"query may bill."
         )
-        yield failed("limit", f"{name}: a query may bill any number of bytes", mend)
+        yield failed("limit", f"{name}: a query may bill any number of bytes", fix)
     if not without:
         sizes = sorted({f"{int(limit) / 2**30:g} GiB" for limit in limits.values() if limit})
         yield passed("limit", f"a query may bill {' or '.join(sizes)}")
@@ -154,7 +142,7 @@ class Warehouse:
                 job_retry=ONCE,
                 timeout=SECONDS,
             )
-        except (*ERRORS, OSError, ValueError) as error:
+        except ERRORS as error:
             yield failed("connection", *self._fault(error, f"project {self.project}"))
         else:
             yield passed("connection", f"{self.address} runs jobs in project {self.project}")
@@ -203,8 +191,8 @@ class Warehouse:
             self._client.create_table(scratch, retry=ONCE, timeout=SECONDS)
             self._client.delete_table(scratch, retry=ONCE, timeout=SECONDS)
         except ERRORS as error:
-            detail, mend = self._fault(error, f"a table in {name}")
-            return failed(name, f"takes no table: {detail}", mend)
+            detail, fix = self._fault(error, f"a table in {name}")
+            return failed(name, f"takes no table: {detail}", fix)
         return self._expiring(dataset) or passed(name, f"takes tables, in {dataset.location}")
 
     def read(self, name: str) -> Result:
@@ -218,12 +206,12 @@ class Warehouse:
             next(iter(self._client.list_tables(dataset, 1, retry=ONCE, timeout=SECONDS)), None)
         except ERRORS as error:
             detail, _ = self._fault(error, f"dataset {name}")
-            mend = f"Grant this account BigQuery Data Viewer on {name}."
-            return failed(name, f"can't be read: {detail}", mend)
+            fix = f"Grant this account BigQuery Data Viewer on {name}."
+            return failed(name, f"can't be read: {detail}", fix)
         return self._elsewhere(dataset) or passed(name, f"can be read, in {dataset.location}")
 
     def make(self) -> Iterator[Result]:
-        """Yield whether the datasets that aren't there can be made, by making another."""
+        """Yield whether the missing datasets can be made, by making another."""
         if not self._missing:
             return
         scratch = bigquery.Dataset(f"{self.project}.stack_check_{token_hex(6)}")
@@ -234,13 +222,13 @@ class Warehouse:
             self._client.create_dataset(scratch, retry=ONCE, timeout=SECONDS)
             self._client.delete_dataset(scratch, retry=ONCE, timeout=SECONDS)
         except ERRORS as error:
-            detail, mend = self._fault(error, "a new dataset")
+            detail, fix = self._fault(error, "a new dataset")
             if isinstance(error, exceptions.Forbidden):
-                mend = (
+                fix = (
                     f"Grant this account BigQuery User on {self.project}; or let its owner make "
                     f"them, in {self.location}."
                 )
-            yield failed("new datasets", f"{names}: can't be made: {detail}", mend)
+            yield failed("new datasets", f"{names}: can't be made: {detail}", fix)
         else:
             detail = f"{names}: the first run can make them, in {self.location}"
             yield passed("new datasets", detail)
@@ -259,11 +247,11 @@ class Warehouse:
         if dataset.location.lower() == self.location.lower():
             return None
         detail = f"is in {dataset.location}, and the settings say {self.location}"
-        mend = (
-            f"Correct {variables.where(self._loader, 'location')}: raw datasets and dbt's are in "
+        fix = (
+            f"Correct {self._loader.where('location')}: raw datasets and dbt's are in "
             f"one place, and a dataset can't be moved."
         )
-        return failed(dataset.dataset_id, detail, mend)
+        return failed(dataset.dataset_id, detail, fix)
 
     def _expiring(self, dataset: bigquery.Dataset) -> Result | None:
         """Return what is deleted by itself: what a sandbox leaves behind once it has billing."""
@@ -292,44 +280,12 @@ class Warehouse:
         return say(name, detail, fix)
 
     def _fault(self, error: Exception, what: str) -> tuple[str, str]:
-        """Return what an error means, and its mend."""
-        said = self._context.masked(_reason(error))
-        if isinstance(error, UNREACHABLE):
-            mend = "Check the network, and `api_endpoint`."
-            if self._context.environment == "local":
-                mend = "Start the sandbox: `meltano invoke sandbox up`."
-            return f"{self.address} did not answer: {said}", mend
-        if isinstance(error, GoogleAuthError):
-            mend = (
-                "Run `gcloud auth application-default login`; on a machine without you, name a "
-                "service account's key file in GOOGLE_APPLICATION_CREDENTIALS."
-            )
-            return f"no usable credentials: {said}", mend
-        if isinstance(error, exceptions.Forbidden):
-            project = variables.where(self._loader, "project")
-            return f"{what}: {said}", f"Grant this account {ROLES}; or correct {project}."
-        if isinstance(error, (exceptions.ServerError, exceptions.TooManyRequests)):
-            return f"{what}: {said}", "Try again in a minute."
-        if isinstance(error, exceptions.NotFound):
-            return f"{what}: {said}", f"Correct {variables.where(self._loader, 'project')}."
-        if isinstance(error, (OSError, ValueError)):
-            mend = "Name a service account's key file in `credentials_path`, or leave it out."
-            return f"the credentials can't be read: {said}", mend
-        if re.search("location", said, re.IGNORECASE):
-            return f"{what}: {said}", f"Correct {variables.where(self._loader, 'location')}."
-        return f"{what}: {said}", f"Correct {variables.where(self._loader, 'project')}."
+        """Return what an error means, without secrets, and its fix."""
+        problem, fix = explain(error, what, self._loader)
+        return self._context.masked(problem), fix
 
 
 def _lacks_billing(error: Exception) -> bool:
     """Return whether BigQuery refuses DML since the project has no billing account."""
     reasons = {one.get("reason") for one in getattr(error, "errors", []) if isinstance(one, dict)}
     return NO_BILLING in reasons or "Billing has not been enabled" in str(error)
-
-
-def _reason(error: BaseException) -> str:
-    """Return what lies at the root of an error, in one line."""
-    if isinstance(error, requests.exceptions.RequestException | TransportError):
-        while error.__context__:
-            error = error.__context__
-    said = getattr(error, "message", None) or str(error)
-    return str(said).strip().partition("\n")[0]

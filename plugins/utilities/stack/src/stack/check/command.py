@@ -5,19 +5,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import click
 
 from stack import meltano
-from stack.check.context import Context
-from stack.check.result import Result, failed, passed
-from stack.errors import StackError
+from stack.check.report import Context, Result, failed, passed
 from stack.project import Project
-from stack.terminal import echo, secho
+from stack.terminal import StackError, echo, secho
 
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "bright_black")}
 NOTE = ("!", "yellow")
@@ -39,7 +36,7 @@ Report = Iterator[tuple[str, list[Result]]]
 @click.argument("sources", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of results instead.")
 def check(sources: tuple[str, ...], *, as_json: bool) -> None:
-    """Look at all that the next run needs, and say how to mend what is wrong.
+    """Look at all that the next run needs, and say how to fix what is wrong.
 
     Without SOURCES, all of them. What is looked at: the project's files, settings, versions; each
     source; BigQuery, dbt and Metabase; this machine. Nothing is changed anywhere. Exit code 1 if
@@ -55,12 +52,12 @@ def check(sources: tuple[str, ...], *, as_json: bool) -> None:
             show(title, results)
     wrong = sum(result.ok is False for _, result in found)
     if as_json:
-        rows = [{"group": title, **asdict(result)} for title, result in found]
+        rows = [{"group": title, **result.row} for title, result in found]
         echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
         echo()
         right = sum(result.ok is True for _, result in found)
-        verdict = f"✗ {wrong} to mend, {right} right" if wrong else f"✓ all {right} right"
+        verdict = f"✗ {wrong} to fix, {right} right" if wrong else f"✓ all {right} right"
         seconds = time.monotonic() - began
         secho(f"{verdict}, in {seconds:.1f} s", fg="red" if wrong else "green", bold=True)
     if wrong:
@@ -84,7 +81,7 @@ def report(names: Sequence[str]) -> Report:
         or Path(fault.file).parent.name != "extract"
     ]
     first = [
-        failed(f"{fault.file}:{fault.line}" if fault.line else fault.file, fault.what, fault.mend)
+        failed(f"{fault.file}:{fault.line}" if fault.line else fault.file, fault.what, fault.fix)
         for fault in shown
     ]
     if not first:
@@ -92,16 +89,17 @@ def report(names: Sequence[str]) -> Report:
     if any(fault.is_fatal for fault in faults):
         yield FIRST, first
         return
-    try:
-        context = make_context(names)
-    except StackError as error:
-        yield FIRST, [*first, failed("Meltano", error.message, _mend(error.message))]
-        return
-    yield from run(context, first)
+    with meltano.Session() as session:
+        try:
+            context = make_context(names, session)
+        except StackError as error:
+            yield FIRST, [*first, failed("Meltano", error.message, _fix(error.message))]
+            return
+        yield from run(context, first)
 
 
-def _mend(said: str) -> str:
-    """Return how to mend what keeps Meltano, or us, from knowing the project."""
+def _fix(said: str) -> str:
+    """Return how to fix what keeps Meltano, or us, from knowing the project."""
     if "isn't set" in said:
         return "Put the variable into .env, or set it where jobs run."
     if "`developer`" in said:
@@ -111,29 +109,30 @@ def _mend(said: str) -> str:
     return "Correct it; `meltano --log-level=debug job list` says more."
 
 
-def make_context(names: Sequence[str]) -> Context:
+def make_context(names: Sequence[str], session: meltano.Session) -> Context:
     """Ask Meltano what it knows.
 
     Raises:
         StackError: it can't read the project, or there is no such source.
     """
-    project = Project()
+    project = Project(session=session)
     every = list(project.sources.values())
     sources = [project.source(name) for name in dict.fromkeys(names)] or every
-    return Context(project, sources, is_whole=not names)
+    return Context(project, sources)
 
 
 def run(context: Context, first: list[Result]) -> Report:
     """Run all groups at once."""
-    from stack.check import bigquery, dbt, machine, metabase, pins, source, state, taps
+    from stack.check import bigquery, dbt, installation, source, taps
 
+    check_source = partial(source.check, context, source.Catalogs(context))
     groups = [
-        Group(FIRST, lambda: chain(first, pins.check(context), state.check(context))),
-        *(Group(one.name, partial(source.check, context, one)) for one in context.sources),
+        Group(FIRST, partial(_project, context, first)),
+        *(Group(one.name, partial(check_source, one)) for one in context.sources),
         Group("BigQuery", partial(bigquery.check, context)),
         Group("dbt", partial(dbt.check, context)),
-        Group("Metabase", partial(metabase.check, context)),
-        Group("This machine", partial(machine.check, context)),
+        Group("Metabase", partial(dbt.metabase, context)),
+        Group("This machine", partial(installation.machine, context)),
     ]
     pool = ThreadPoolExecutor(len(groups))
     try:
@@ -146,8 +145,29 @@ def run(context: Context, first: list[Result]) -> Report:
         taps.end()
         raise
     finally:
-        # Whoever stops before the end doesn't wait for the answers.
+        # A caller that stops early doesn't wait for the answers.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _project(context: Context, first: Sequence[Result]) -> Iterator[Result]:
+    """Yield what there is to say of the project as a whole."""
+    from stack.check import installation
+
+    yield from first
+    yield from _schedules(context)
+    yield from installation.check(context)
+    yield from installation.state(context)
+
+
+def _schedules(context: Context) -> Iterator[Result]:
+    """Yield the intervals that Meltano itself would not accept from its command line."""
+    for name, schedule in context.project.facts["schedules"].items():
+        if not schedule["is_valid"]:
+            detail = f"schedule '{name}': '{schedule['interval']}' is not a cron expression"
+            fix = (
+                "Write minute, hour, day, month and day of the week: '0 6 * * *' is daily at 6:00."
+            )
+            yield failed("schedules", detail, fix)
 
 
 def _results(context: Context, group: Group) -> list[Result]:
@@ -157,8 +177,8 @@ def _results(context: Context, group: Group) -> list[Result]:
         found.extend(group.run())
     except Exception as error:
         said = context.masked(f"{type(error).__name__}: {error}").partition("\n")[0]
-        mend = "Run it again. If it stays, this check itself is to be mended: plugins/stack."
-        found.append(failed("check", f"broke off ({said})", mend))
+        fix = "Run it again. If it stays, fix this check itself: plugins/utilities/stack."
+        found.append(failed("check", f"broke off ({said})", fix))
     return found
 
 
@@ -168,8 +188,8 @@ def show(title: str, results: Sequence[Result]) -> None:
     secho(title, bold=True)
     width = max((len(result.name) for result in results if result.ok is not False), default=0)
     for result in results:
-        mark, colour = NOTE if result.ok and result.mend else MARKS[result.ok]
+        mark, colour = NOTE if result.ok and result.fix else MARKS[result.ok]
         secho(f"  {mark} ", fg=colour, nl=False)
         echo(f"{result.name:<{width}}  {result.detail}")
-        if result.mend:
-            secho(f"    → {result.mend}", fg=colour)
+        if result.fix:
+            secho(f"    → {result.fix}", fg=colour)

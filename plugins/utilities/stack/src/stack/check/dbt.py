@@ -1,17 +1,20 @@
-"""dbt: has its profile what it needs, and does it build where it should?"""
+"""dbt and Metabase: are they set up, and does Metabase show what dbt builds?"""
 
 import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
+import requests
 import yaml
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import developer_name
 
-from stack.check import variables
-from stack.check.context import Context
-from stack.check.result import Result, failed, passed
+from stack.check import report
+from stack.check.report import Context, Result, failed, passed, skipped
+from stack.check.source import nearest
 
 # A variable that has no value to fall back on.
 NEEDED = re.compile(r"env_var\(\s*'([A-Z0-9_]+)'\s*\)")
@@ -29,15 +32,15 @@ def dataset(context: Context) -> str:
 
 def check(context: Context) -> Iterator[Result]:
     """Yield whether dbt's connection is described, and where it builds."""
-    yield from variables.check(context, [context.dbt], besides=[context.project.loader])
+    yield from report.settings(context, [context.dbt], besides=[context.project.loader])
     yield from _profile(context)
     yield from _dataset(context)
     loader = context.project.loader.config().get("location")
     location = context.dbt.config().get("location")
     if loader and location and str(loader).lower() != str(location).lower():
         detail = f"dbt builds in {location}, and raw data is in {loader}"
-        mend = f"Correct {variables.where(context.dbt, 'location')}: no query crosses locations."
-        yield failed("location", detail, mend)
+        fix = f"Correct {context.dbt.where('location')}: no query crosses locations."
+        yield failed("location", detail, fix)
 
 
 def _profile(context: Context) -> Iterator[Result]:
@@ -78,16 +81,98 @@ def _dataset(context: Context) -> Iterator[Result]:
     try:
         built = dataset(context)
     except LoadError as error:
-        mend = "Put your own into .env: `DBT_DATASET=dbt_<user>`."
-        yield failed("dataset", " ".join(str(error).split()), mend)
+        fix = "Put your own into .env: `DBT_DATASET=dbt_<user>`."
+        yield failed("dataset", " ".join(str(error).split()), fix)
         return
     raw = {
         source.extractor.extras.get("load_schema") for source in context.project.sources.values()
     }
     if built in raw:
-        mend = "Give dbt a dataset of its own: `dataset` of dbt-bigquery."
-        yield failed("dataset", f"{built} is a raw dataset too", mend)
+        fix = "Give dbt a dataset of its own: `dataset` of dbt-bigquery."
+        yield failed("dataset", f"{built} is a raw dataset too", fix)
     elif context.environment == "dev" and built == PRODUCTION:
         yield failed("dataset", f"{built} is production's", "Put DBT_DATASET=dbt_<user> into .env.")
     else:
         yield passed("dataset", f"builds into {built}")
+
+
+SECONDS = 8
+NOT_METABASE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What comes of reading an answer that is no JSON, or other JSON than Metabase's."""
+REFUSED = (401, 403)
+
+
+def metabase(context: Context) -> Iterator[Result]:
+    """Yield what Metabase says; in an environment that has none, that."""
+    plugin = context.metabase
+    if not plugin.settings["url"].written:
+        yield skipped("Metabase", f"`{context.environment}` has none: its `url` isn't set")
+        return
+    settings = list(report.settings(context, [plugin]))
+    yield from settings
+    if any(result.ok is False for result in settings):
+        yield skipped("connection", "not asked: settings are missing")
+        return
+    try:
+        yield from _ask(context)
+    except NOT_METABASE:
+        detail = f"{plugin.config()['url']} answers, and not as Metabase does"
+        yield failed("connection", detail, f"Correct {plugin.where('url')}.")
+    except requests.RequestException as error:
+        said = context.masked(type(error).__name__)
+        fix = f"Correct {plugin.where('url')}, or start Metabase."
+        if context.environment == "local":
+            fix = "Start the sandbox: `meltano invoke sandbox up`."
+        yield failed("connection", f"{plugin.config()['url']} doesn't answer: {said}", fix)
+
+
+def _ask(context: Context) -> Iterator[Result]:
+    config = context.metabase.config()
+    key = context.metabase.where("api_key")
+    answer = _get(config, "user/current")
+    if answer.status_code in REFUSED:
+        detail = f"{config['url']} refuses the key ({answer.status_code})"
+        yield failed("key", detail, f"Make one in Metabase's admin settings; it goes into {key}.")
+        return
+    answer.raise_for_status()
+    yield passed("connection", f"{config['url']} knows the key")
+    if not answer.json().get("is_superuser"):
+        fix = f"Make the key anew in the group Administrators; it goes into {key}."
+        yield failed("rights", "the key isn't an administrator's, and may change no table", fix)
+    else:
+        yield passed("rights", "the key is an administrator's")
+    answer = _get(config, "database")
+    answer.raise_for_status()
+    yield from _shown(context, str(config["database"]), answer.json()["data"])
+
+
+def _shown(context: Context, name: str, rows: list[dict[str, Any]]) -> Iterator[Result]:
+    by_name = {str(row["name"]): row for row in rows}
+    if name not in by_name:
+        near = nearest(name, list(by_name))
+        fix = f"Add a BigQuery database '{name}' in Metabase, or correct `database` of dbt-metabase"
+        yield failed("database", f"there is no '{name}'", fix + (f": '{near}'?" if near else "."))
+        return
+    details = by_name[name].get("details") or {}
+    built = dataset(context)
+    if not shows(details, built):
+        detail = f"'{name}' doesn't show the dataset {built}"
+        yield failed("database", detail, f"Add {built} to the datasets of '{name}' in Metabase.")
+    else:
+        yield passed("database", f"'{name}' shows {built}")
+
+
+def shows(details: dict[str, Any], dataset: str) -> bool:
+    """Return whether a database's filter lets a dataset through."""
+    kind = details.get("dataset-filters-type")
+    patterns = str(details.get("dataset-filters-patterns") or "").split(",")
+    fits = any(fnmatchcase(dataset, pattern.strip()) for pattern in patterns)
+    return {"inclusion": fits, "exclusion": not fits}.get(str(kind), True)
+
+
+def _get(config: dict[str, Any], path: str) -> requests.Response:
+    return requests.get(
+        f"{str(config['url']).rstrip('/')}/api/{path}",
+        headers={"X-API-KEY": str(config["api_key"])},
+        timeout=SECONDS,
+    )

@@ -1,87 +1,313 @@
-"""A source: can it be reached and read, and has it what the project asks of it?"""
+"""A source: can it be reached and read, and does it have what the project selects?"""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from stack import scratch
-from stack.check import pins, postgres, variables
-from stack.check.context import Context
-from stack.check.result import Result, failed, noted, passed, skipped
-from stack.check.selection import DOT, Selection, Stream, nearest, unescaped
+from stack import meltano, postgres, scratch
+from stack.check import installation, report
+from stack.check.report import Context, Result, failed, noted, passed, skipped
 from stack.check.taps import Tap, TapError
-from stack.postgres import Connection, RefusedError
-from stack.project import Source
+from stack.postgres import TAP, Connection, RefusedError
+from stack.project import Plugin, Source
+from stack.streams.catalog import Stream
+from stack.terminal import StackError
+
+DOT = re.compile(r"(?<!\\)\.")
+EVERYTHING = ("*.*",)
+UNAPPLIED = "Meltano can't apply `schema`, `select` and `metadata`"
+
+
+class Catalogs:
+    """The catalogs of all sources, to which Meltano applies its selection rules in one call.
+
+    Each source is looked at in a thread of its own; the last one to bring its catalog asks for all.
+
+    Args:
+        context: the project, and the sources that will each be `put`.
+    """
+
+    def __init__(self, context: Context) -> None:
+        """Wait for all of them."""
+        session = context.project.session
+        self._ask = session.ask if session else meltano.ask
+        self._awaited = {source.name for source in context.sources}
+        self._catalogs: dict[str, Mapping[str, Any]] = {}
+        self._lock = Lock()
+        self._answer: Future[Mapping[str, Any]] = Future()
+
+    def put(self, source: Source, catalog: Mapping[str, Any] | None = None) -> None:
+        """Take a source's catalog, None if it has none to give; the first time counts."""
+        with self._lock:
+            if source.name not in self._awaited:
+                return
+            self._awaited.remove(source.name)
+            if catalog is not None:
+                self._catalogs[source.extractor.name] = catalog
+            if self._awaited or not self._catalogs:
+                return
+        request = {"operation": "streams", "catalogs": self._catalogs}
+        try:
+            self._answer.set_result(self._ask(request, failing=UNAPPLIED))
+        except Exception as error:  # for all that wait
+            self._answer.set_exception(error)
+
+    def streams(self, source: Source) -> list[Stream]:
+        """Return a source's streams as Meltano selects them, once all sources have been `put`.
+
+        Raises:
+            StackError: Meltano can't apply the extractor's `schema`, `select` and `metadata`.
+        """
+        found = self._answer.result()[source.extractor.name]
+        if "error" in found:
+            message = f"{UNAPPLIED}: {found['error']}"
+            raise StackError(message)
+        return [Stream(**facts) for facts in found["streams"]]
+
+
+def in_vain(patterns: Sequence[str], streams: Sequence[Stream]) -> Iterator[tuple[str, str | None]]:
+    """Yield each pattern of `select` that fits nothing, with the nearest name that exists."""
+    for pattern in patterns:
+        name, *rest = DOT.split(pattern.removeprefix("!"), maxsplit=1)
+        stream = unescaped(name)
+        fitting = [one for one in streams if fnmatchcase(one.name, stream)]
+        properties = [name for one in fitting for name in one.properties]
+        inner = rest[0] if rest else "*"
+        top = unescaped(DOT.split(inner, maxsplit=1)[0])
+        if not fitting:
+            yield pattern, nearest(stream, [one.name for one in streams])
+        elif inner != "*" and not any(fnmatchcase(name, top) for name in properties):
+            near = nearest(inner, properties)
+            yield pattern, f"{stream}.{near}" if near else None
+
+
+def unescaped(pattern: str) -> str:
+    """Return a pattern without the backslashes before dots."""
+    return pattern.replace("\\.", ".")
+
+
+def nearest(name: str, names: Sequence[str]) -> str | None:
+    """Return the name that was probably meant."""
+    return next(iter(get_close_matches(name, names, 1, 0.5)), None)
+
+
+REQUIRED = ("host", "user", "password", "database")
+SCHEMAS = """
+select
+    wanted.name,
+    pg_namespace.oid is not null as is_there,
+    coalesce(has_schema_privilege(pg_namespace.oid, 'usage'), false) as is_usable
+from unnest(%s::text[]) as wanted (name)
+left join pg_catalog.pg_namespace on pg_namespace.nspname = wanted.name
+"""
+UNREADABLE = """
+select
+    pg_namespace.nspname || '-' || pg_class.relname as stream,
+    format('%%I.%%I', pg_namespace.nspname, pg_class.relname) as relation,
+    array_agg(pg_attribute.attname::text order by pg_attribute.attnum) as columns,
+    not has_any_column_privilege(pg_class.oid, 'select') as is_whole
+from pg_catalog.pg_class
+inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
+inner join pg_catalog.pg_attribute on pg_attribute.attrelid = pg_class.oid
+where
+    pg_namespace.nspname || '-' || pg_class.relname = any(%s)
+    and pg_attribute.attnum > 0
+    and not pg_attribute.attisdropped
+    and not has_column_privilege(pg_class.oid, pg_attribute.attnum, 'select')
+group by pg_class.oid, pg_namespace.nspname, pg_class.relname
+order by stream
+"""
+
+
+def is_postgres(plugin: Plugin) -> bool:
+    """Return whether an extractor is our tap for Postgres."""
+    return plugin.executable.endswith(f"/{TAP}")
+
+
+def missing_settings(source: Source) -> Iterator[Result]:
+    """Yield the settings that lack a value."""
+    extractor = source.extractor
+    config = {name: value for name, value in extractor.config().items() if value != ""}
+    required = set(REQUIRED)
+    if "url" in config:
+        required.clear()
+    elif config.get("auth_method", "password") != "password" or "ssl_client_certificate" in config:
+        required.remove("password")
+    fix = f"Set it under `config` of {extractor.name} in extract/{source.file.name}; or set `url`."
+    for name in REQUIRED:
+        if name in required and not config.get(name):
+            yield failed("settings", f"`{name}` has no value", fix)
+
+
+@contextmanager
+def connected(context: Context, source: Source) -> Iterator[tuple[Connection, str]]:
+    """Yield a connection, and where it leads.
+
+    Raises:
+        RefusedError: there is none; secrets are masked, and settings named where they stand.
+    """
+    extractor = source.extractor
+    try:
+        with postgres.connected(
+            extractor.executable, extractor.config(), context.inherited, "stack check"
+        ) as found:
+            yield found
+    except RefusedError as error:
+        raise RefusedError(context.masked(error.problem), _placed(extractor, error.fix)) from None
+
+
+def schemas(source: Source, connection: Connection) -> Iterator[Result]:
+    """Yield which schemas are missing, or may not be used."""
+    extractor = source.extractor
+    user = connection.info.user
+    wanted = extractor.config().get("filter_schemas") or []
+    for schema in connection.execute(SCHEMAS, [wanted]).fetchall():
+        if not schema["is_there"]:
+            fix = f"Correct `filter_schemas` of {extractor.name} in extract/{source.file.name}."
+            yield failed("schemas", f"there is no schema '{schema['name']}'", fix)
+        elif not schema["is_usable"]:
+            fix = f"As its owner: grant usage on schema {schema['name']} to {user}"
+            yield failed("schemas", f"{user} may not use the schema '{schema['name']}'", fix)
+
+
+def privileges(
+    source: Source, selected: Sequence[Stream], connection: Connection
+) -> Iterator[Result]:
+    """Yield which selected tables and columns may not be read."""
+    user = connection.info.user
+    streams = {stream.name: stream for stream in selected}
+    rows = connection.execute(UNREADABLE, [list(streams)]).fetchall()
+    wrong = False
+    for row in rows:
+        columns = [name for name in row["columns"] if name in streams[row["stream"]].selected]
+        if not columns:
+            continue
+        wrong = True
+        stream, relation = row["stream"], row["relation"]
+        if row["is_whole"]:
+            detail, granted, left_out = f"{user} may not read {relation}", "", f"!{stream}.*"
+        else:
+            names = ", ".join(columns)
+            detail = f"{user} may not read {names} of {relation}"
+            granted, left_out = f" ({names})", f"!{stream}.{columns[0]}"
+        fix = (
+            f"As its owner: grant select{granted} on {relation} to {user}; or leave it out: "
+            f"{_left_out(source, left_out)}."
+        )
+        yield failed("privileges", detail, fix)
+    if not wrong:
+        yield passed("privileges", f"{user} may read all of them")
+
+
+def _left_out(source: Source, pattern: str) -> str:
+    """Return how to leave something out: without a line that takes something in, all is."""
+    if source.extractor.extras.get("select"):
+        return f"add `'{pattern}'` to `select`"
+    return f"`select: ['*.*', '{pattern}']`"
+
+
+def _placed(extractor: Plugin, fix: str) -> str:
+    """Return a fix with each setting of the tap named by the variable that holds it."""
+
+    def place(named: re.Match[str]) -> str:
+        return extractor.where(named[1]) if named[1] in extractor.settings else named[0]
+
+    return re.sub(r"`(\w+)`", place, fix)
+
 
 XMIN = "xmin"
 
 
-def check(context: Context, source: Source) -> Iterator[Result]:
+def check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Result]:
     """Yield what there is to say of a source; what rests on a fault isn't looked at."""
-    settings = list(variables.check(context, [source.extractor]))
+    try:
+        yield from _check(context, catalogs, source)
+    finally:
+        catalogs.put(source)  # however it ends, the other sources wait for it
+
+
+def _check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Result]:
+    settings = list(report.settings(context, [source.extractor]))
     yield from settings
     extractor = source.extractor
     if not Path(extractor.executable).exists():
         yield skipped("streams", "not asked: its tap isn't installed")
     elif any(result.ok is False for result in settings):
         yield skipped("streams", "not asked: settings are missing")
-    elif not pins.is_redirected(context, extractor):
+    elif not installation.is_redirected(context, extractor):
         yield skipped("streams", "not asked: requests would go to the vendor")
     else:
         with scratch.folder("stack-check") as folder:
-            yield from _streams(context, source, folder)
+            yield from _streams(context, catalogs, source, folder)
 
 
-def _streams(context: Context, source: Source, folder: Path) -> Iterator[Result]:
-    if not postgres.is_postgres(source.extractor):
-        yield from _read(context, source, folder)
+def _streams(
+    context: Context, catalogs: Catalogs, source: Source, folder: Path
+) -> Iterator[Result]:
+    tap = Tap(context, source, folder)
+    if not is_postgres(source.extractor):
+        yield from _read(catalogs, source, tap)
         return
-    if missing := list(postgres.missing(source)):
+    if missing := list(missing_settings(source)):
         yield from missing
         return
     try:
-        with postgres.connected(context, source) as (connection, at):
+        with connected(context, source) as (connection, at):
             version = connection.info.server_version // 10000
             yield passed("connection", f"Postgres {version} at {at}")
-            yield from _read(context, source, folder, connection)
+            yield from _read(catalogs, source, tap, connection)
     except RefusedError as error:
         yield failed("connection", error.problem, error.fix)
 
 
 def _read(
-    context: Context, source: Source, folder: Path, connection: Connection | None = None
+    catalogs: Catalogs, source: Source, tap: Tap, connection: Connection | None = None
 ) -> Iterator[Result]:
     """Yield what there is to say of what a tap sees, and of what the database lets it read."""
-    if connection and (wrong := list(postgres.schemas(source, connection))):
+    if connection and (wrong := list(schemas(source, connection))):
         yield from wrong
         return
-    tap = Tap(context, source, folder)
     try:
         catalog = tap.discover()
     except TapError as error:
-        yield failed("discovery", error.reason, error.mend)
+        yield failed("discovery", error.reason, error.fix)
         return
-    selection = Selection.of(catalog, source.extractor.extras)
-    yield from selected(source, selection)
-    yield from keys(source, selection)
-    if not selection.selected:
+    catalogs.put(source, catalog)
+    try:
+        streams = catalogs.streams(source)
+    except StackError as error:
+        fix = f"Correct them in extract/{source.file.name}, or the catalog of the tap."
+        yield failed("select", error.message, fix)
+        return
+    selected = [stream for stream in streams if stream.is_selected]
+    yield from selection(source, streams, selected)
+    yield from keys(source, selected)
+    if not selected:
         return
     if connection:
-        yield from postgres.privileges(source, selection, connection)
+        yield from privileges(source, selected, connection)
     else:
-        yield from _reads(tap, catalog, selection.selected)
+        yield from _reads(tap, catalog, selected)
 
 
-def selected(source: Source, selection: Selection) -> Iterator[Result]:
-    """Yield whether each line of `select` and `metadata` means something."""
+def selection(
+    source: Source, streams: Sequence[Stream], selected: Sequence[Stream]
+) -> Iterator[Result]:
+    """Yield whether each line of `select` and `metadata` fits something."""
     file = source.file.name
-    vain = list(selection.in_vain())
+    patterns = source.extractor.extras.get("select") or EVERYTHING
+    vain = list(in_vain(patterns, streams))
     for pattern, near in vain:
-        meant = f"did you mean `{near}`?" if near else f"there are: {_some(selection.streams)}."
-        detail = f"`{pattern.text}` is nothing that the source has"
+        meant = f"did you mean `{near}`?" if near else f"there are: {_some(streams)}."
+        detail = f"`{pattern}` is nothing that the source has"
         yield failed("select", detail, f"Correct `select` in extract/{file}: {meant}")
-    names = [stream.name for stream in selection.streams]
+    names = [stream.name for stream in streams]
     for pattern in source.extractor.extras.get("metadata") or {}:
         stream = unescaped(DOT.split(pattern, maxsplit=1)[0])
         if not any(fnmatchcase(name, stream) for name in names):
@@ -89,29 +315,29 @@ def selected(source: Source, selection: Selection) -> Iterator[Result]:
             meant = f": did you mean `{near}`?" if near else "."
             detail = f"`{pattern}` is nothing that the source has"
             yield failed("metadata", detail, f"Correct `metadata` in extract/{file}{meant}")
-    if selection.only_excludes:
+    if all(pattern.startswith("!") for pattern in patterns):
         detail = "none is selected: every line of `select` leaves something out"
         yield failed("streams", detail, f"Put `'*.*'` in front of them in extract/{file}.")
-    elif not selection.streams:
-        mend = "Make one there; or let the user see it, and look at what the settings leave out."
-        yield failed("streams", "the source has none", mend)
-    elif not selection.selected:
+    elif not streams:
+        fix = "Make one there; or let the user see it, and look at what the settings leave out."
+        yield failed("streams", "the source has none", fix)
+    elif not selected:
         yield failed("streams", "none is selected", f"Correct `select` in extract/{file}.")
     elif not vain:
-        count = f"{len(selection.selected)} of {len(selection.streams)}"
-        yield passed("streams", f"{count} selected: {_some(selection.selected)}")
+        count = f"{len(selected)} of {len(streams)}"
+        yield passed("streams", f"{count} selected: {_some(selected)}")
 
 
-def keys(source: Source, selection: Selection) -> Iterator[Result]:
+def keys(source: Source, selected: Sequence[Stream]) -> Iterator[Result]:
     """Yield whether each stream can be told row from row, and read from where it was left."""
     file = f"extract/{source.file.name}"
     wrong = False
-    for stream in selection.selected:
+    for stream in selected:
         fault = _key(stream, file) or _replication_key(stream, file)
         if fault:
             wrong = True
             yield fault
-    if selection.selected and not wrong:
+    if selected and not wrong:
         yield passed("keys", "each has a key, and each replication key is there")
 
 
@@ -119,29 +345,29 @@ def _key(stream: Stream, file: str) -> Result | None:
     gone = [key for key in stream.keys if key not in stream.properties]
     if gone:
         detail = f"{stream.name}: its key `{gone[0]}` isn't among its columns"
-        mend = f"Correct `table-key-properties` in `metadata` in {file}{_meant(gone[0], stream)}"
-        return failed("keys", detail, mend)
+        fix = f"Correct `table-key-properties` in `metadata` in {file}{_meant(gone[0], stream)}"
+        return failed("keys", detail, fix)
     if stream.keys:
         return None
     detail = f"{stream.name} has no key: each run adds all of its rows anew, and marks the old ones"
-    mend = (
+    fix = (
         f"Give it a primary key at the source; or say what tells rows apart in {file}: "
         f"`metadata: {{{stream.name}: {{table-key-properties: [id]}}}}`."
     )
-    return noted("keys", detail, mend)
+    return noted("keys", detail, fix)
 
 
 def _replication_key(stream: Stream, file: str) -> Result | None:
     key = stream.replication_key
-    if key and key != XMIN and key not in [*stream.properties, *stream.replication_keys]:
+    if key and key != XMIN and key not in [*stream.properties, *stream.valid_replication_keys]:
         detail = f"{stream.name}: its replication key `{key}` isn't among its columns"
-        mend = f"Correct `replication-key` in `metadata` in {file}{_meant(key, stream)}"
-        return failed("keys", detail, mend)
+        fix = f"Correct `replication-key` in `metadata` in {file}{_meant(key, stream)}"
+        return failed("keys", detail, fix)
     return None
 
 
 def _meant(name: str, stream: Stream) -> str:
-    near = nearest(name, stream.properties)
+    near = nearest(name, list(stream.properties))
     return f": did you mean `{near}`?" if near else "."
 
 
@@ -155,7 +381,7 @@ def _reads(tap: Tap, catalog: Mapping[str, Any], streams: Sequence[Stream]) -> I
     try:
         tap.read(catalog, stream.name)
     except TapError as error:
-        yield failed("reading", f"{stream.name}: {error.reason}", error.mend)
+        yield failed("reading", f"{stream.name}: {error.reason}", error.fix)
     else:
         yield passed("reading", f"{stream.name} answers")
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stack.check.context import Context
-from stack.check.variables import where
+from stack.check.report import Context
 from stack.project import Source
 
 SECONDS = 10
@@ -45,11 +44,11 @@ RUNNING: set["subprocess.Popen[str]"] = set()
 class TapError(Exception):
     """The tap did not do what it was asked."""
 
-    def __init__(self, reason: str, mend: str) -> None:
-        """Keep what it said, without secrets, and how to mend it."""
+    def __init__(self, reason: str, fix: str) -> None:
+        """Keep what it said, without secrets, and how to fix it."""
         super().__init__(reason)
         self.reason = reason
-        self.mend = mend
+        self.fix = fix
 
 
 @dataclass
@@ -70,7 +69,7 @@ class Tap:
     Args:
         context: the project.
         source: whose tap.
-        folder: for files; it is removed by whoever made it.
+        folder: for files; the caller removes it.
     """
 
     def __init__(self, context: Context, source: Source, folder: Path) -> None:
@@ -78,7 +77,7 @@ class Tap:
         self._context = context
         self._source = source
         self._folder = folder
-        self._until = time.monotonic() + SECONDS
+        self._seconds: float = SECONDS
         self._config = self._write("config", source.extractor.config())
 
     def discover(self) -> dict[str, Any]:
@@ -136,7 +135,8 @@ class Tap:
                 outcome.is_late = True
                 _end(process)
 
-            timer = threading.Timer(self._until - time.monotonic(), end_late)
+            began = time.monotonic()
+            timer = threading.Timer(self._seconds, end_late)
             timer.start()
             try:
                 for line in process.stdout or ():
@@ -148,6 +148,7 @@ class Tap:
                     process.wait()
             finally:
                 timer.cancel()
+                self._seconds -= time.monotonic() - began
                 _end(process)
                 RUNNING.discard(process)
             outcome.code = process.wait()
@@ -171,12 +172,12 @@ class Tap:
             )
         if outcome.code:
             reason = self._context.masked(last_words(outcome.said) or f"exit code {outcome.code}")
-            raise TapError(reason, self._mend(reason))
+            raise TapError(reason, self._fix(reason))
 
-    def _mend(self, reason: str) -> str:
+    def _fix(self, reason: str) -> str:
         extractor = self._source.extractor
         secrets = [name for name, setting in extractor.settings.items() if setting.sensitive]
-        keys = " or ".join(where(extractor, name) for name in secrets) or "its key"
+        keys = " or ".join(extractor.where(name) for name in secrets) or "its key"
         if missing := MISSING.search(reason):
             names = (missing["keys"] or missing["key"]).replace("'", "")
             file = self._source.file.relative_to(self._context.root)

@@ -1,4 +1,4 @@
-"""`stack new-source NAME FROM`: writes extract/NAME.meltano.yml, and says what it has found."""
+"""`stack new-source NAME FROM`: writes extract/NAME.meltano.yml, and says what it found."""
 
 import contextlib
 import re
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stack.errors import StackError
-from stack.project import Project
-from stack.terminal import echo, secho
+from stack.project import SUFFIX, Project
+from stack.terminal import StackError, echo, secho
 
 if TYPE_CHECKING:
     from stack.new_source.source_file import Draft
+
 
 FIRST_HOUR = 4
 
@@ -57,8 +57,7 @@ def new_source(name: str, origins: Sequence[str], *, only_print: bool, **options
     Secrets and addresses go to .env, which git ignores; the file refers to them. In a header or
     after --set, `${VARIABLE}` stands for what .env has already. Nothing is overwritten.
     """  # noqa: D301 - click's mark for lines that stay as they are
-    from stack.new_source import place, source_file
-    from stack.new_source.names import check_name
+    from stack.new_source import source_file
 
     project = Project()
     check_name(name, project)
@@ -67,10 +66,10 @@ def new_source(name: str, origins: Sequence[str], *, only_print: bool, **options
         draft = _draft(name, origins, project, options)
     text = source_file.text(draft, _interval(project))
     if only_print:
-        place.check(project, name, text, place.environment_text(project, draft))
+        source_file.check(project, name, text, source_file.environment_text(project, draft))
         click.echo(text, nl=False)
     else:
-        _tell(draft, place.put(project, draft, text), project)
+        _tell(draft, source_file.put(project, draft, text), project)
 
 
 def _draft(
@@ -160,6 +159,91 @@ def _tell(draft: "Draft", kept: Sequence[str], project: Project) -> None:
 
 
 def _known(project: Project) -> Mapping[str, str]:
-    from stack.new_source import dotenv_file
+    from stack.new_source import source_file
 
-    return dotenv_file.known(project.root / ".env")
+    return source_file.known(project.root / ".env")
+
+
+MAXIMUM = 40
+RESERVED = ("dbt", "sandbox", "information_schema")
+KINDS = {"tap": "extractors", "target": "loaders", "dbt": "transformers"}
+
+
+def check_name(name: str, project: Project) -> None:
+    """Make sure that a name can be a new source's.
+
+    Raises:
+        StackError: it can't, and why.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        suggested = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        message = (
+            f"'{name}' can't be a source's name, which is that of its dataset too: lower case, "
+            f"digits and underscores, a letter first. Perhaps '{suggested}'?"
+        )
+        raise StackError(message)
+    if len(name) > MAXIMUM:
+        message = f"'{name}' has {len(name)} characters: a source's name has {MAXIMUM} at most."
+        raise StackError(message)
+    if name in RESERVED or name.startswith("dbt_"):
+        other = re.sub("^(dbt_?)+", "", name) or "models"
+        message = (
+            f"'{name}' is reserved: dbt writes to `dbt` and `dbt_<developer>`, and a source of "
+            f"that name would be mixed up with it. Choose another name, such as '{other}'."
+            if name.startswith("dbt")
+            else f"'{name}' is reserved. Choose another name, such as '{name}_data'."
+        )
+        raise StackError(message)
+    file = project.root / "extract" / f"{name}{SUFFIX}"
+    if file.exists():
+        message = (
+            f"extract/{file.name} is there already, and is never overwritten. Choose another name, "
+            "or remove the file first."
+        )
+        raise StackError(message)
+    _check_plugins(name, project)
+    _check_datasets(name, project)
+
+
+def _check_plugins(name: str, project: Project) -> None:
+    for prefix, kind in KINDS.items():
+        plugin = f"{prefix}-{name}"
+        if plugin in project.plugins:
+            message = (
+                f"There is a plugin '{plugin}' in the project already, and the source's "
+                f"{kind[:-1]} would be called so too. Choose another name than '{name}'."
+            )
+            raise StackError(message)
+    for other in project.plugins.values():
+        if other.namespace == name and other.type == "extractors":
+            message = (
+                f"The plugin '{other.name}' has the namespace '{name}' already. Choose another "
+                "name."
+            )
+            raise StackError(message)
+    if f"{name}-daily" in project.facts["jobs"]:
+        message = f"There is a job '{name}-daily' already. Choose another name than '{name}'."
+        raise StackError(message)
+
+
+def _check_datasets(name: str, project: Project) -> None:
+    for source in project.sources.values():
+        dataset = str(source.extractor.extras.get("load_schema") or source.name)
+        place = f"the source {source.name} (extract/{source.file.name})"
+        if name == dataset:
+            message = f"The dataset '{name}' is that of {place} already. Choose another name."
+            raise StackError(message)
+        if name.endswith(f"_{dataset}"):
+            developer = name.removesuffix(f"_{dataset}")
+            message = (
+                f"'{name}' would be the dataset of a developer called '{developer}' for {place}: "
+                "in `dev`, loads go to `<user>_<source>`. Choose another name."
+            )
+            raise StackError(message)
+        if dataset.endswith(f"_{name}"):
+            developer = dataset.removesuffix(f"_{name}")
+            message = (
+                f"A developer called '{developer}' would load '{name}' into '{dataset}' in `dev`, "
+                f"which is the dataset of {place}. Choose another name."
+            )
+            raise StackError(message)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import requests
 
-from stack.errors import StackError
+from stack.terminal import StackError
 
 TIMEOUT = (10, 30)
 MEBIBYTE = 2**20
@@ -17,7 +17,7 @@ LARGEST = 64 * MEBIBYTE
 """How much of an answer is read; an example page is smaller by far."""
 SECRET = re.compile(r"key|token|secret|passw|auth|signature|session|cookie", re.IGNORECASE)
 AUTHORISE = "give a key with `--header 'Authorization: Bearer …'`"
-MENDS = {
+FIXES = {
     400: "Does the API know all of the URL's parameters?",
     401: f"It wants to know who asks: {AUTHORISE}, or whatever header its documentation names.",
     403: f"Who asks may not read this: {AUTHORISE}, of a key that may.",
@@ -105,11 +105,11 @@ def fetch(request: Request) -> Answer:
     text = body[:MEBIBYTE].decode(response.encoding or "utf-8", errors="replace")
     if not response.ok:
         said = _start(text)
-        mend = MENDS.get(response.status_code, "Try again later.")
+        fix = FIXES.get(response.status_code, "Try again later.")
         message = (
             f"{request.shown} answers {response.status_code} {response.reason}"
             + (f": {said}" if said else "")
-            + f". {mend}"
+            + f". {fix}"
         )
         raise StackError(message)
     if len(body) > LARGEST:

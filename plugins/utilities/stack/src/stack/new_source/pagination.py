@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
-from stack.errors import StackError
 from stack.new_source.fetch import Answer, Request, attempt
 from stack.new_source.records import Record, at, step
+from stack.terminal import StackError
 
 NEXT_URL = re.compile(
     r"^@?(odata\.)?next_?(page|link|url|href|page_?(url|link|uri))?$|^href$", re.I

@@ -17,13 +17,12 @@ import psycopg
 from psycopg import conninfo, sql
 
 from stack import scratch
-from stack.errors import StackError
-from stack.new_source import dotenv_file, personal
-from stack.new_source.dotenv_file import Variable
-from stack.new_source.source_file import Draft, Remarked, Select, variable_name
+from stack.new_source import source_file
+from stack.new_source.source_file import Draft, Select, Variable, WithComment, variable_name
 from stack.postgres import TAP, Connection, RefusedError, connected
 from stack.project import Project
-from stack.terminal import echo
+from stack.streams.catalog import table_of
+from stack.terminal import StackError, echo
 
 REFERENCE = re.compile(r"\$\{(\w+)\}")
 DATABASE = {"database": "dbname"}
@@ -142,7 +141,7 @@ def draft(
     Raises:
         StackError: it can't be reached or read, or holds nothing to read.
     """
-    known = dotenv_file.known(project.root / ".env")
+    known = source_file.known(project.root / ".env")
     way = _way(name, url, given or {}, project, known)
     parameters = _parameters(way.config["url"])
     with _connected(name, way, parameters, project, known) as (connection, at):
@@ -174,7 +173,7 @@ def draft(
     found.config = way.config | way.written
     if "ssl_mode" in found.config:
         mode = str(found.config["ssl_mode"])
-        found.config["ssl_mode"] = Remarked(mode, _ssl_comment(mode))
+        found.config["ssl_mode"] = WithComment(mode, _ssl_comment(mode))
     found.config["filter_schemas"] = sorted({table.schema for table in tables if table.may_enter})
     return found
 
@@ -378,11 +377,12 @@ def _fill_select(found: Draft, tables: Sequence[Table], connection: Connection) 
         if reason := _unreadable(table, user) or _unfit(table):
             left.append(Select(pattern, reason, is_selected=False))
             continue
-        if other := taken.get(raw_table(table.stream)):
-            reason = f"would share the raw table {raw_table(table.stream)} with {other}"
+        raw = table_of(table.stream, {})
+        if other := taken.get(raw):
+            reason = f"would share the raw table {raw} with {other}"
             left.append(Select(pattern, reason, is_selected=False))
             continue
-        taken[raw_table(table.stream)] = table.stream
+        taken[raw] = table.stream
         key = table.key
         if not key and (key := _find_key(connection, table)):
             found.metadata[metadata_pattern(table.stream)] = {"table-key-properties": list(key)}
@@ -392,7 +392,7 @@ def _fill_select(found: Draft, tables: Sequence[Table], connection: Connection) 
             Select(f"!{stream_pattern(table.stream)}.{property_pattern(column)}", reason)
             for column, reason in _left_out(table, key)
         )
-        proposed = personal.stream_maps(table.stream, table.columns, key)
+        proposed = source_file.stream_maps(table.stream, table.columns, key)
         if proposed:
             found.personal[table.stream] = proposed
     if keyless:
@@ -437,7 +437,7 @@ def _left_out(table: Table, key: Sequence[str]) -> Iterator[tuple[str, str]]:
         if column in key:
             continue
         name = valid_name(column).lower()
-        if personal.is_secret(column) and personal.may_be_text(schema):
+        if source_file.is_secret(column) and source_file.may_be_text(schema):
             yield column, "looks like a secret"
         elif name in taken:
             yield column, f"would share the raw column {name} with {taken[name]}"
@@ -463,7 +463,7 @@ def _find_key(connection: Connection, table: Table) -> tuple[str, ...]:
     Only those that are named like a key are looked at: `id`; or all the `<table>_id` of a table
     that does nothing but join others, where a row that came twice would say nothing new.
     """
-    usable = [c for c in table.columns if _can_be_key(table, c) and not personal.is_secret(c)]
+    usable = [c for c in table.columns if _can_be_key(table, c) and not source_file.is_secret(c)]
     single = [(c,) for c in usable if c.lower() in ("id", "uuid", "guid")]
     pair = tuple(c for c in usable if c.lower().endswith("_id") or c.endswith("Id"))
     joins = len(pair) > 1 and len(pair) == len(table.columns)
@@ -482,13 +482,6 @@ def _find_key(connection: Connection, table: Table) -> tuple[str, ...]:
         if row and row["row_count"] == row["distinct_count"] == row["whole_count"] > 0:
             return columns
     return ()
-
-
-def raw_table(stream: str) -> str:
-    """Return the table that the loader makes of a stream."""
-    from target_bigquery_arrow.names import table_name
-
-    return table_name(stream, ["public-"])
 
 
 def stream_pattern(stream: str) -> str:

@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from stack.errors import StackError
-from stack.new_source import infer, pagination, personal, records
-from stack.new_source.dotenv_file import Variable
+from stack.new_source import pagination, records, source_file
 from stack.new_source.fetch import SECRET, Answer, Request, attempt, fetch, split
 from stack.new_source.pagination import CURSOR, PAGE_PARAMS, Pager, Paging
-from stack.new_source.source_file import Draft, Remarked, Select, variable_name
-from stack.terminal import echo
+from stack.new_source.source_file import Draft, Select, Variable, WithComment, variable_name
+from stack.terminal import StackError, echo
 
 TAP = "tap-rest-api-msdk"
 SINCE = re.compile(r"since|after|from|start|min|gte?\b|updated|modified", re.I)
@@ -94,19 +92,19 @@ def _look_at(stream: str, request: Request, options: Options) -> Stream:
     answer = fetch(request)
     path = _path(stream, answer, options)
     page = records.at(path, answer.document)
-    kept = infer.maps(page)
+    kept = records.maps(page)
     rows = [records.flatten(record, kept) for record in page]
     key = _key(stream, rows, options)
     filter_ = _filter(answer, path)
     paging = _paging(answer, path, key, options)
     seen = [*page, *paging.page]
-    kept = infer.maps(seen)
+    kept = records.maps(seen)
     rows = [records.flatten(record, kept) for record in seen]
     chosen = _option(options.replication_key, stream)
     if chosen and not any(row.get(chosen) is not None for row in rows):
         message = f"'{stream}' has no '{chosen}' to replicate by. There are: {', '.join(rows[0])}."
         raise StackError(message)
-    schema = infer.schema(seen, kept)
+    schema = records.schema(seen, kept)
     replication_key = chosen or records.find_replication_key(rows)
     if not chosen and replication_key:
         # A filter by moments needs one; numbers can't be filtered by.
@@ -246,15 +244,15 @@ def _draft(
     starts = [stream.filter.start for stream in streams if stream.filter]
     if starts:
         found.variables.append(Variable(variable_name(name, "start_date"), min(starts)))
-        found.config["start_date"] = Remarked(
+        found.config["start_date"] = WithComment(
             f"${{{found.variables[-1].name}}}", "What last changed before is not read."
         )
     reasons = "\n".join(f"{stream.name}: {stream.paging.why}." for stream in streams)
     for setting, value in paging.items():
         is_first = setting == next(iter(paging))
         comment = f"How the pages go on.\n{reasons}" if is_first else ""
-        found.config[setting] = Remarked(value, comment) if comment else value
-    found.config["streams"] = Remarked(
+        found.config[setting] = WithComment(value, comment) if comment else value
+    found.config["streams"] = WithComment(
         [dict(_stream(stream, secret, options)) for stream in streams],
         "Columns are as the tap sends them: nested objects flattened, lists as JSON text. One "
         "that isn't in `schema` isn't loaded; the tap's log says so. `{}` takes anything, as JSON.",
@@ -262,7 +260,7 @@ def _draft(
     for stream in streams:
         found.select.append(Select(f"{stream.name}.*"))
         properties = stream.schema["properties"]
-        if proposed := personal.stream_maps(stream.name, properties, stream.key):
+        if proposed := source_file.stream_maps(stream.name, properties, stream.key):
             found.personal[stream.name] = proposed
     found.notes.append(
         "The tap doesn't see what is deleted at the source: such rows stay in BigQuery."

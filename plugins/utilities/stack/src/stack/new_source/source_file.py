@@ -1,13 +1,155 @@
-"""The text of a source's file, comments and all."""
+"""A source's file and its variables in .env: their text, and how they are put in place."""
 
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
+from dotenv import dotenv_values
 
-from stack.new_source.dotenv_file import Variable
+from stack import meltano, scratch
+from stack.project import SUFFIX, Project
+from stack.terminal import StackError
+
+PLAIN = re.compile(r"[A-Za-z0-9_.,:/@%+=?&~-]*")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable that a source's file refers to; its value is None until somebody fills it in."""
+
+    name: str
+    value: str | None = None
+
+
+def known(path: Path) -> dict[str, str]:
+    """Return the variables that have a value, in a .env file or in this process' environment."""
+    written = dotenv_values(path) if path.exists() else {}
+    found = {**written, **os.environ}
+    return {name: value for name, value in found.items() if value}
+
+
+def added(before: str, variables: Sequence[Variable], title: str) -> str:
+    """Return the text of a .env file with the variables that it doesn't have yet.
+
+    One without a value comes as a comment: it isn't set then, which Meltano says, whereas an
+    empty one would be sent as it is.
+
+    Raises:
+        StackError: a value can't be written in such a file.
+    """
+    there = set(re.findall(r"^\s*(?:export\s+)?(\w+)\s*=", before, re.MULTILINE))
+    lines = [
+        f"# {variable.name}=" if variable.value is None else f"{variable.name}={_quoted(variable)}"
+        for variable in variables
+        if variable.name not in there
+    ]
+    if not lines:
+        return before
+    gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+    return before + gap + "\n".join([f"# {title}", *lines]) + "\n"
+
+
+def differing(variables: Sequence[Variable], values: Mapping[str, str]) -> list[str]:
+    """Return the names of variables that are there already with another value."""
+    return [
+        variable.name
+        for variable in variables
+        if variable.value is not None
+        and variable.name in values
+        and values[variable.name] != variable.value
+    ]
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file at once. It holds passwords: its owner alone may read it."""
+    handle, draft = scratch.draft(path)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _quoted(variable: Variable) -> str:
+    value = variable.value or ""
+    if "${" in value or not value.isprintable():
+        message = (
+            f"The value of {variable.name} holds '${{' or a control character, which .env can't "
+            f"hold. Set {variable.name} in the environment that runs the jobs, and run this "
+            "command again there."
+        )
+        raise StackError(message)
+    if PLAIN.fullmatch(value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+SECRET = re.compile(
+    r"passw(or)?d|passphrase|digest|secret|token|(api|app|private|access|secret)_?key|_salt$|^salt$|otp_",
+    re.IGNORECASE,
+)
+HASHED = re.compile(
+    r"e_?-?mail|phone|mobile|iban|ssn|passport|tax_?id|\bip\b|ip_?addr", re.IGNORECASE
+)
+DROPPED = re.compile(
+    r"(first|last|full|middle|sur|given|family|display)[_ ]?name"
+    r"|(contact|person|customer|user|author|owner)[_ ]?name"
+    r"|street|address|postal|post_?code|zip_?code|birth|gender|avatar|latitude|longitude",
+    re.IGNORECASE,
+)
+PEOPLE = re.compile(
+    r"user|people|person|contact|customer|member|employee|patient|author|lead|subscriber|profile",
+    re.IGNORECASE,
+)
+
+
+def is_secret(column: str) -> bool:
+    """Whether a column's name says that it opens something: no warehouse needs it."""
+    return bool(SECRET.search(column))
+
+
+def stream_maps(
+    stream: str, properties: Mapping[str, Any], key: Iterable[str] = ()
+) -> dict[str, str | None]:
+    """Return what `stream_maps` could do to a stream's columns that look personal.
+
+    What identifies somebody is hashed, so that it can still be joined by; the rest is dropped.
+
+    Args:
+        stream: its name.
+        properties: JSON Schemas by name.
+        key: columns that stay as they are.
+    """
+    found: dict[str, str | None] = {}
+    for column, schema in properties.items():
+        if column in key or not may_be_text(schema):
+            continue
+        if HASHED.search(column):
+            value = column if column.isidentifier() else f"record[{column!r}]"
+            found[column] = f"md5({value}) if {value} else None"
+        elif DROPPED.search(column) or (column.lower() == "name" and PEOPLE.search(stream)):
+            found[column] = None
+    return found
+
+
+def may_be_text(schema: Any) -> bool:
+    """Whether a JSON Schema, of one type or several, allows a text."""
+    match schema:
+        case {"anyOf": list(branches)} | {"oneOf": list(branches)}:
+            return any(map(may_be_text, branches))
+        case {"type": types}:
+            return "string" in types
+        case _:
+            return False
+
 
 LINE = 120
 
@@ -31,7 +173,7 @@ class Draft:
         origin: what it is, for the first line: `a Postgres database`.
         label: the extractor's, in brackets after the name: `Postgres`.
         definition: what else the extractor says of itself, above `config`; `inherit_from`, say.
-        config: the extractor's settings; `Commented` ones stay comments.
+        config: the extractor's settings; `CommentedOut` ones stay comments.
         select: which streams and columns.
         metadata: by stream.
         personal: what `stream_maps` could be, by stream.
@@ -54,7 +196,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Remarked:
+class WithComment:
     """A value with a comment above it."""
 
     value: Any
@@ -62,7 +204,7 @@ class Remarked:
 
 
 @dataclass(frozen=True)
-class Commented:
+class CommentedOut:
     """A setting that stays a comment, with what it is about."""
 
     value: Any
@@ -95,11 +237,6 @@ def text(draft: Draft, interval: str) -> str:
         *_indented(_selection(draft.select), 4),
         *_indented(_block("metadata", draft.metadata), 4),
         f"    load_schema: {name}",
-        "    annotations:",
-        "      stack:",
-        "        # How old the newest row may be before `stack streams` says so.",
-        "        freshness: {warn_after: {count: 36, period: hour}, error_after: {count: 72, "
-        "period: hour}}",
         "",
         "  loaders:",
         f"  - name: target-{name}",
@@ -169,9 +306,9 @@ def _mapping(values: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for key, value in values.items():
         match value:
-            case Remarked():
+            case WithComment():
                 lines += [*_comment(value.comment), *_block(key, value.value)]
-            case Commented():
+            case CommentedOut():
                 lines += [*_comment(value.comment)] if value.comment else []
                 lines += [f"# {line}" for line in _block(key, value.value)]
             case _:
@@ -204,7 +341,7 @@ def _block(key: str, value: Any) -> list[str]:
 
 def _config(values: Mapping[str, Any]) -> Iterable[str]:
     lines = list(_indented(_mapping(values), 2))
-    if any(not isinstance(value, Commented) for value in values.values()):
+    if any(not isinstance(value, CommentedOut) for value in values.values()):
         yield from ["config:", *lines]
     elif lines:
         # A comment as a whole, for a linter's sake: there is nothing that it could belong to.
@@ -247,3 +384,72 @@ def _personal(maps: Mapping[str, Mapping[str, str | None]]) -> Iterable[str]:
     for stream, columns in maps.items():
         yield f"#   {scalar(stream)}:"
         yield from (f"#     {scalar(column)}: {scalar(how)}" for column, how in columns.items())
+
+
+def put(project: Project, draft: Draft, text: str) -> list[str]:
+    """Write a source's file and its variables; return the variables that were there before.
+
+    Args:
+        project: where to.
+        draft: the source.
+        text: its file's.
+
+    Raises:
+        StackError: Meltano refuses the file, or a value can't be written; nothing is left behind.
+    """
+    environment = project.root / ".env"
+    after = environment_text(project, draft)
+    kept = differing(draft.variables, known(environment))
+    check(project, draft.name, text, after)
+    # The variables first: a file whose variables aren't set would be worse than the reverse.
+    if not environment.exists() or after != environment.read_text():
+        replace(environment, after)
+    target = project.root / "extract" / f"{draft.name}{SUFFIX}"
+    with scratch.folder(".new-source", target.parent) as folder:
+        written = folder / target.name
+        written.write_text(text)
+        try:
+            # Unlike a rename, a link never takes the place of a file that came in the meantime.
+            target.hardlink_to(written)
+        except FileExistsError:
+            message = f"extract/{target.name} has come into being meanwhile; it is left as it is."
+            raise StackError(message) from None
+    return kept
+
+
+def environment_text(project: Project, draft: Draft) -> str:
+    """Return what .env holds once the source's variables are in it."""
+    environment = project.root / ".env"
+    before = environment.read_text() if environment.exists() else ""
+    return added(before, draft.variables, f"The source {draft.name}.")
+
+
+def check(project: Project, name: str, text: str, environment: str) -> None:
+    """Let Meltano read the project as it would be.
+
+    Raises:
+        StackError: it can't, or doesn't find the source in it.
+    """
+    with scratch.folder("new-source") as copy:
+        # Copies, since Meltano doesn't follow links out of its project.
+        for file in _files(project.root):
+            written = copy / file.relative_to(project.root)
+            written.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, written)
+        (copy / "extract" / f"{name}{SUFFIX}").write_text(text)
+        replace(copy / ".env", environment)
+        failing = "Meltano can't read the file that would be written"
+        facts = meltano.ask({"operation": "project"}, project=copy, failing=failing)
+    plugins = {plugin["name"] for plugin in facts["plugins"]}
+    missing = {f"tap-{name}", f"target-{name}", f"dbt-{name}"} - plugins
+    if missing or f"{name}-daily" not in facts["jobs"]:
+        message = f"Meltano doesn't find {', '.join(sorted(missing)) or 'the job'} in the new file."
+        raise StackError(message)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Yield the files that Meltano reads."""
+    yield root / "meltano.yml"
+    written = yaml.safe_load((root / "meltano.yml").read_text())
+    for pattern in written.get("include_paths", []):
+        yield from root.glob(pattern)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from stack import meltano, scratch
-from stack.errors import StackError
-from stack.new_source import dotenv_file, personal
-from stack.new_source.dotenv_file import Variable
+from stack.new_source import source_file
 from stack.new_source.fetch import SECRET
 from stack.new_source.postgres import metadata_pattern, stream_pattern
-from stack.new_source.source_file import Commented, Draft, Select, variable_name
+from stack.new_source.source_file import CommentedOut, Draft, Select, Variable, variable_name
 from stack.project import Project
-from stack.terminal import echo
+from stack.streams.catalog import keys_of, root_metadata
+from stack.terminal import StackError, echo
 
 PACKAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.!+_-]+)?")
 ADDRESS = re.compile(
@@ -148,7 +147,7 @@ def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -
             Setting(setting, is_secret=bool(SECRET.search(setting))) for setting in sorted(unknown)
         ]
         found = _draft(name, tap)
-        values = _fill_config(found, tap, given, dotenv_file.known(project.root / ".env"))
+        values = _fill_config(found, tap, given, source_file.known(project.root / ".env"))
         _fill_select(found, tap, values)
     return found
 
@@ -262,7 +261,7 @@ def _settings(schema: Mapping[str, Any]) -> Iterator[Setting]:
 
 
 def _is_secret(name: str) -> bool:
-    return personal.is_secret(name) and not re.search(r"url|uri|path|expir|type", name, re.I)
+    return source_file.is_secret(name) and not re.search(r"url|uri|path|expir|type", name, re.I)
 
 
 def _missing_settings(tap: Tap) -> Iterator[Setting]:
@@ -333,13 +332,13 @@ def _fill_config(
         elif setting.is_required:
             values[setting.name] = found.config[setting.name] = setting.default
         elif setting.is_secret:
-            found.config[setting.name] = Commented(f"${{{variable}}}")
+            found.config[setting.name] = CommentedOut(f"${{{variable}}}")
         else:
-            found.config[setting.name] = Commented(setting.default)
+            found.config[setting.name] = CommentedOut(setting.default)
     optional = [
         setting.name
         for setting in tap.settings
-        if setting.is_secret and isinstance(found.config[setting.name], Commented)
+        if setting.is_secret and isinstance(found.config[setting.name], CommentedOut)
     ]
     if optional:
         found.notes.append(
@@ -389,13 +388,13 @@ def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
     for entry in streams:
         stream = entry["tap_stream_id"]
         found.select.append(Select(f"{stream_pattern(stream)}.*", _about_stream(entry)))
-        if not _key(entry):
+        if not keys_of(entry):
             found.notes.append(
                 f"{stream} has no key: each run adds all its rows again. Leave it out, or name one "
                 f"in `metadata`: `{metadata_pattern(stream)}: {{table-key-properties: [...]}}`."
             )
         properties = entry.get("schema", {}).get("properties", {})
-        if proposed := personal.stream_maps(stream, properties, _key(entry)):
+        if proposed := source_file.stream_maps(stream, properties, keys_of(entry)):
             found.personal[stream] = proposed
     echo(f"  {len(streams)} streams")
 
@@ -419,20 +418,9 @@ def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str
     return streams or "there are none."
 
 
-def _top(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    told = (m for m in entry.get("metadata", []) if not m.get("breadcrumb"))
-    first: Mapping[str, Any] = next(told, {})
-    found: Mapping[str, Any] = first.get("metadata", {})
-    return found
-
-
-def _key(entry: Mapping[str, Any]) -> list[str]:
-    return list(entry.get("key_properties") or _top(entry).get("table-key-properties") or [])
-
-
 def _about_stream(entry: Mapping[str, Any]) -> str:
     """Return a stream's key and what it is replicated by."""
-    top = _top(entry)
+    top = root_metadata(entry)
     keys = [entry.get("replication_key"), top.get("replication-key")]
     key = next(filter(None, [*keys, *(top.get("valid-replication-keys") or [])]), None)
-    return f"key: {', '.join(_key(entry)) or 'none'}; {f'by {key}' if key else 'in full'}"
+    return f"key: {', '.join(keys_of(entry)) or 'none'}; {f'by {key}' if key else 'in full'}"

@@ -1,26 +1,20 @@
 """What a tap will send and what the loader will make of it, before anything is loaded."""
 
-import copy
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.helpers._catalog import get_selected_schema
-from singer_sdk.mapper import PluginMapper, RemoveRecordTransform
 from singer_sdk.singerlib import MetadataMapping
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import Layout, layout_of
-from target_bigquery_arrow.names import table_name
-from target_bigquery_arrow.settings import SETTINGS
 
 from stack import meltano
-from stack.errors import StackError
 from stack.project import Source
-
-DEFAULT_PREFIXES = SETTINGS["properties"]["drop_stream_prefixes"]["default"]
+from stack.streams.catalog import keys_of, mapped, root_metadata, table_of
+from stack.terminal import StackError
 
 
 @dataclass(frozen=True)
@@ -149,26 +143,13 @@ def _tables(entry: Mapping[str, Any], loader: Mapping[str, Any]) -> Iterator[Tab
     schema = get_selected_schema(stream, entry["schema"], mask)
     if not schema.get("properties"):
         return
-    # The mapper takes `__else__` out of what it is given.
-    mapper = PluginMapper(copy.deepcopy(dict(loader)), logging.getLogger(__name__))
     name = entry.get("stream") or stream
-    mapper.register_raw_stream_schema(name, schema, _keys(entry))
-    for stream_map in mapper.stream_maps[name]:
-        if isinstance(stream_map, RemoveRecordTransform):
-            continue
-        mapped = stream_map.transformed_schema
-        prefixes = loader.get("drop_stream_prefixes", DEFAULT_PREFIXES)
-        alias = stream_map.stream_alias
+    for alias, found, keys in mapped(name, schema, keys_of(entry), loader):
         yield Table(
             stream=stream if alias == name else alias,
-            layout=layout_of(
-                alias,
-                table_name(alias, prefixes),
-                mapped,
-                stream_map.transformed_key_properties,
-            ),
-            properties=mapped["properties"],
-            description=schema.get("description") or _root(entry).get("description"),
+            layout=layout_of(alias, table_of(alias, loader), found, keys),
+            properties=found["properties"],
+            description=schema.get("description") or root_metadata(entry).get("description"),
             replication_method=_replication_method(entry),
         )
 
@@ -180,29 +161,8 @@ def _is_selected(entry: Mapping[str, Any], mask: Mapping[tuple[str, ...], bool])
     return bool(entry.get("selected", entry["schema"].get("selected", False)))
 
 
-def _root(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    for item in entry.get("metadata") or []:
-        if not item["breadcrumb"]:
-            found: Mapping[str, Any] = item["metadata"]
-            return found
-    return {}
-
-
-def _keys(entry: Mapping[str, Any]) -> list[str]:
-    """Return a stream's key: what `metadata` says goes before what the tap says."""
-    root = _root(entry)
-    for keys in (
-        root.get("table-key-properties"),
-        entry.get("key_properties"),
-        root.get("view-key-properties"),
-    ):
-        if keys:
-            return list(keys)
-    return []
-
-
 def _replication_method(entry: Mapping[str, Any]) -> str | None:
-    root = _root(entry)
+    root = root_metadata(entry)
     method: str | None = (
         root.get("replication-method")
         or root.get("forced-replication-method")

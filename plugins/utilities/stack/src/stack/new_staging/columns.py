@@ -1,14 +1,186 @@
-"""Columns of a staging model: their names, each once, and what is said of them."""
+"""From properties to columns: their shapes, their names, each once, and their descriptions."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from target_bigquery_arrow.column_types import Kind
+from target_bigquery_arrow.column_types import ColumnType, JSONSchema, Kind, branches, column_type
 
-from stack.new_staging import descriptions, moments, naming
-from stack.new_staging.naming import Names
-from stack.new_staging.reading import Found
-from stack.new_staging.values import Value
+from stack.new_staging import naming, values
+from stack.new_staging.naming import Names, snake_case
+from stack.new_staging.values import JsonPath, RawColumn, Value, ValueSource
+
+SCALARS = frozenset({"string", "integer", "number", "boolean"})
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A text, a number, a boolean, a time; or now one, now another."""
+
+
+@dataclass(frozen=True)
+class ScalarList:
+    """A list of scalars."""
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object whose properties are known."""
+
+    properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ObjectList:
+    """A list of objects whose properties are known."""
+
+    properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Anything: an object without properties, a list of lists, one of several of these."""
+
+
+type Shape = Scalar | ScalarList | Object | ObjectList | Unknown
+
+
+def shape_of(schema: object) -> Shape:
+    """Return what a property with this schema holds."""
+    found = [_shape(branch) for branch in branches(schema)]
+    if found and all(isinstance(shape, Scalar) for shape in found):
+        return Scalar()
+    objects = [shape.properties for shape in found if isinstance(shape, Object)]
+    if found and len(objects) == len(found):
+        return Object({name: rule for properties in objects for name, rule in properties.items()})
+    return found[0] if len(found) == 1 else Unknown()
+
+
+def _shape(branch: JSONSchema) -> Shape:
+    match branch.get("type"):
+        case "array":
+            return _list_shape(branch.get("items"))
+        case "object" if branch.get("properties"):
+            return Object(branch["properties"])
+        case str(name) if name in SCALARS:
+            return Scalar()
+        case _:
+            return Unknown()
+
+
+def _list_shape(items: object) -> Shape:
+    if not isinstance(items, Mapping):
+        return Unknown()
+    match shape_of(items):
+        case Scalar():
+            return ScalarList()
+        case Object(properties):
+            return ObjectList(properties)
+        case _:
+            return Unknown()
+
+
+@dataclass
+class Found:
+    """A property on its way to a column.
+
+    Attributes:
+        candidates: the names that it may have, the best one first.
+        value: its value.
+        origin: its name in the source, after that of the object that it lies in.
+        schema: its JSON Schema.
+        is_list: whether it is a list, made one text.
+        is_json: whether it is something else, made a text of JSON.
+        is_key_part: whether it belongs to the table's key.
+    """
+
+    candidates: tuple[str, ...]
+    value: Value
+    origin: tuple[str, ...]
+    schema: JSONSchema = field(default_factory=dict)
+    is_list: bool = False
+    is_json: bool = False
+    is_key_part: bool = False
+
+
+@dataclass
+class Nested:
+    """A list of objects, which becomes a model."""
+
+    origin: tuple[str, ...]
+    place: JsonPath
+    properties: Mapping[str, Any]
+
+
+def read(
+    origin: tuple[str, ...], place: ValueSource, schema: Any, kind: ColumnType, *, flatten: bool
+) -> Iterator[Found | Nested]:
+    """Yield the columns and the lists that a property comes to.
+
+    Args:
+        origin: the property's name, after that of the object that it lies in.
+        place: where its value is.
+        schema: its JSON Schema.
+        kind: the type that the loader gives to such a schema.
+        flatten: whether an object becomes columns; else it is a text.
+    """
+    name = snake_case("_".join(origin)) or "column"
+    rule = schema if isinstance(schema, Mapping) else {}
+    if isinstance(place, RawColumn):
+        value = place.joined() if kind.repeated else place.scalar(kind.kind)
+        yield _found(name, value, origin, rule, is_list=kind.repeated)
+        return
+    match shape_of(schema):
+        case Scalar():
+            yield _found(name, place.scalar(kind.kind), origin, rule)
+        case ScalarList():
+            yield _found(name, place.joined(), origin, rule, is_list=True)
+        case Object(properties) if flatten:
+            for prop, inner in properties.items():
+                below = place.child(prop)
+                yield from read((*origin, prop), below, inner, column_type(inner), flatten=False)
+        case ObjectList(properties):
+            yield Nested(origin, place, properties)
+        case _:
+            yield as_json(origin, place, rule)
+
+
+def as_json(origin: tuple[str, ...], place: JsonPath, schema: JSONSchema) -> Found:
+    """Return whatever there is as JSON's own text."""
+    name = snake_case("_".join(origin)) or "column"
+    return _found(name, place.text(), origin, schema, is_json=True)
+
+
+def count_of(nested: Nested) -> Found:
+    """Return how many items a list has."""
+    name = naming.singular(snake_case("_".join(nested.origin)) or "item")
+    return Found((f"{name}_count",), nested.place.count(), (*nested.origin, "count"))
+
+
+def _found(
+    name: str,
+    value: Value,
+    origin: tuple[str, ...],
+    schema: JSONSchema,
+    *,
+    is_list: bool = False,
+    is_json: bool = False,
+) -> Found:
+    if not is_list and not is_json:
+        value = values.moment(name, value, schema)
+    return Found(_candidates(name, value.kind), value, origin, schema, is_list, is_json)
+
+
+def _candidates(name: str, kind: Kind) -> tuple[str, ...]:
+    """Return the names that a column may have, the best one first."""
+    if kind is Kind.BOOL:
+        return (naming.boolean_name(name.lstrip("_")),)
+    change = re.fullmatch("(?:date_)?(created|updated|modified|deleted)", name)
+    if kind is Kind.TIMESTAMP and change:
+        return (f"{change[1]}_at", name)
+    return (name,)
+
 
 GROUPS = {
     Kind.STRING: "text",
@@ -121,7 +293,7 @@ def _column(item: Found, name: str, one: str, *, is_key: bool) -> Column:
     wished = item.candidates[0]
     sounds_like_id = wished == "id" or wished.endswith(("_id", "uuid"))
     is_id = is_key or item.is_key_part or (kind in KEY_KINDS and sounds_like_id)
-    made = descriptions.of_column(wished, kind, one)
+    made = naming.of_column(wished, kind, one)
     if item.is_list:
         made = f"{made[:-1]}, separated by commas."
     if item.is_json:
@@ -132,7 +304,7 @@ def _column(item: Found, name: str, one: str, *, is_key: bool) -> Column:
         name=name,
         value=item.value,
         group="ids" if is_id else GROUPS.get(kind, "numbers"),
-        description=descriptions.from_catalog(item.schema.get("description")) or made,
+        description=naming.from_catalog(item.schema.get("description")) or made,
         is_key=is_key,
         kept_as_json=item.is_json,
     )
@@ -157,5 +329,5 @@ def untyped_times(found: Sequence[Found], columns: Mapping[int, Column]) -> Iter
     """Yield the properties that may be times, by their names, and are texts."""
     for place, item in enumerate(found):
         is_plain = not item.is_list and not item.is_json
-        if is_plain and moments.sounds_like_a_time(columns[place].name, item.value.kind):
+        if is_plain and values.sounds_like_a_time(columns[place].name, item.value.kind):
             yield ".".join(item.origin)

@@ -1,1 +1,1 @@
-"""Streams: what is known of each, and how to read one anew."""
+"""Streams: what is known of each, and how to read one again."""

@@ -1,22 +1,24 @@
-"""What is known of streams without asking the source: catalogs, and the history of runs."""
+"""Streams: their catalogs and last runs, the tables they go into, and their bookmarks in words."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from target_bigquery_arrow.names import table_name
+from target_bigquery_arrow.column_types import Kind
+from target_bigquery_arrow.drift import SchemaDrift, TableTypes, reconcile
+from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.layout import METADATA, layout_of
+from target_bigquery_arrow.names import table_name, valid_name
 
 from stack import meltano
-from stack.errors import StackError
 from stack.project import Plugin, Source
+from stack.terminal import StackError
 
-# Not to be imported here: it runs on Meltano's own Python.
-BRIDGE = Path(__file__).with_name("bridge.py")
 DROPPED_PREFIXES = ("public-",)
-"""What the loader leaves out of table names unless told otherwise: see its README."""
+"""What the loader leaves out of table names by default: see its README."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Stream:
     """The JSON Schema of each property."""
     selected: Sequence[str]
     """The properties that are read."""
+    valid_replication_keys: Sequence[str] = ()
+    """Those that the tap names; it may name none."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Run:
     ended_at: datetime | None
 
 
-class Knowledge:
+class RunHistory:
     """Catalogs and runs of some sources, asked once."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -67,7 +71,7 @@ class Knowledge:
     def _facts(self) -> Mapping[str, Any]:
         names = [source.extractor.name for source in self._sources]
         failing = f"Meltano can't tell what it knows of {', '.join(names)}"
-        return meltano.ask(BRIDGE, meltano.environment(), *names, failing=failing)
+        return meltano.ask({"operation": "history", "extractors": names}, failing=failing)
 
     def catalog(self, source: Source) -> Catalog | None:
         """Return the catalog that the last run has left here; None if none has."""
@@ -90,8 +94,30 @@ class Knowledge:
         )
 
 
+def root_metadata(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metadata of a stream as a whole, by its entry in a catalog."""
+    for item in entry.get("metadata") or []:
+        if not item.get("breadcrumb"):
+            found: Mapping[str, Any] = item["metadata"]
+            return found
+    return {}
+
+
+def keys_of(entry: Mapping[str, Any]) -> list[str]:
+    """Return a stream's key: what `metadata` says goes before what the tap says."""
+    root = root_metadata(entry)
+    for keys in (
+        root.get("table-key-properties"),
+        entry.get("key_properties"),
+        root.get("view-key-properties"),
+    ):
+        if keys:
+            return list(keys)
+    return []
+
+
 def discover(source: Source) -> None:
-    """Ask the source for its catalog anew; if it doesn't answer, the last one stays.
+    """Ask the source for its catalog; if it doesn't answer, the last one stays.
 
     Raises:
         StackError: it can't be had, with what Meltano says.
@@ -107,7 +133,186 @@ def discover(source: Source) -> None:
         raise
 
 
-def table_of(stream: str, loader: Plugin) -> str:
-    """Return the raw table that a stream is loaded into."""
-    prefixes = loader.config().get("drop_stream_prefixes", DROPPED_PREFIXES)
-    return table_name(stream, prefixes)
+def table_of(stream: str, loader: Mapping[str, Any]) -> str:
+    """Return the raw table that a stream is loaded into, by the loader's settings."""
+    return table_name(stream, loader.get("drop_stream_prefixes", DROPPED_PREFIXES))
+
+
+def mapped(
+    stream: str, schema: Mapping[str, Any], keys: Sequence[str], loader: Mapping[str, Any]
+) -> Iterator[tuple[str, dict[str, Any], Sequence[str]]]:
+    """Yield what `stream_maps` and flattening make of a stream: names, schemas and keys.
+
+    Args:
+        stream: the stream's name.
+        schema: its JSON Schema.
+        keys: its key.
+        loader: the loader's settings.
+    """
+    # Here, since it is slow to import, and most sources do without.
+    import copy
+    import logging
+
+    from singer_sdk.mapper import PluginMapper, RemoveRecordTransform
+
+    # The mapper takes `__else__` out of what it is given.
+    mapper = PluginMapper(copy.deepcopy(dict(loader)), logging.getLogger(__name__))
+    mapper.register_raw_stream_schema(stream, dict(schema), list(keys))
+    for found in mapper.stream_maps[stream]:
+        if not isinstance(found, RemoveRecordTransform):
+            yield (
+                found.stream_alias,
+                found.transformed_schema,
+                found.transformed_key_properties or (),
+            )
+
+
+VARIANT = re.compile(rf"(.+)__({'|'.join([*(kind.lower() for kind in Kind), 'array'])})")
+"""The column beside, into which values go that the first doesn't hold."""
+MAPPING_SETTINGS = ("stream_maps", "flattening_enabled")
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A table that a stream is loaded into, and what it sends there."""
+
+    table: str
+    properties: Mapping[str, Any]
+    keys: Sequence[str]
+
+
+def destinations(
+    stream: Stream, loader: Plugin, *, selected_only: bool = True
+) -> list[Destination]:
+    """Return where a stream goes: one table, or what `stream_maps` make of it.
+
+    Args:
+        stream: the stream.
+        loader: its loader.
+        selected_only: only what is selected; else all that the catalog has.
+    """
+    names = stream.selected if selected_only else stream.properties
+    properties = {name: stream.properties[name] for name in names}
+    config = loader.config()
+    if not any(config.get(setting) for setting in MAPPING_SETTINGS):
+        return [Destination(table_of(stream.name, config), properties, stream.keys)]
+    schema = {"type": "object", "properties": properties}
+    return [
+        Destination(table_of(name, config), found["properties"], keys)
+        for name, found, keys in mapped(stream.name, schema, stream.keys, config)
+    ]
+
+
+def changes(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> list[str]:
+    """Return what the next load would change, and what in the table no load fills any more.
+
+    Args:
+        stream: the stream, as its catalog has it now.
+        loader: its loader.
+        table: the raw table.
+        columns: the table's columns.
+    """
+    return [
+        *_to_come(stream, loader, table, columns),
+        *_left_behind(stream, loader, table, columns),
+    ]
+
+
+def _to_come(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> Iterator[str]:
+    policy = SchemaDrift(loader.config().get("schema_drift") or SchemaDrift.EVOLVE)
+    for found in destinations(stream, loader):
+        if found.table != table:
+            continue
+        schema = {"properties": found.properties}
+        try:
+            layout = layout_of(stream.name, table, schema, found.keys)
+            for finding in reconcile(layout, columns, policy).report:
+                is_to_come = finding.startswith("new column") and finding.endswith(")")
+                yield f"{finding}: not in the table yet" if is_to_come else finding
+        except LoadError as error:
+            yield f"the next load fails: {error}"
+
+
+def _left_behind(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> Iterator[str]:
+    """Name the columns of the table that no property of the catalog fills."""
+    known = {
+        valid_name(name).lower()
+        for found in destinations(stream, loader, selected_only=False)
+        if found.table == table
+        for name in found.properties
+    }
+    for name in columns:
+        if name in METADATA or name.lower() in known:
+            continue
+        variant = VARIANT.fullmatch(name.lower())
+        if variant and variant[1] in known:
+            kind = variant[2].upper()
+            yield f"column '{name}' holds what came for '{variant[1]}' as {kind}"
+        else:
+            yield f"column '{name}' is no longer in the catalog: it stays as it is"
+
+
+SECONDS = range(10**9, 4 * 10**9)
+"""Numbers that are taken for seconds since the epoch: from 2001 to 2096."""
+MILLISECONDS = range(10**12, 4 * 10**12)
+# `2026-11-12`, with or without a time of day.
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
+
+
+def readable(stream: str, bookmarks: Mapping[str, Any]) -> str | None:
+    """Return a stream's bookmarks in a few words; None where it has none.
+
+    Args:
+        stream: the stream's name.
+        bookmarks: its bookmarks by name: one of that name, for some taps another beside it.
+    """
+    parts = []
+    for name, bookmark in bookmarks.items():
+        text = ", ".join(_values(bookmark))
+        if text and name != stream:
+            text = f"{name.removeprefix(f'{stream}_')} {text}"
+        parts += [text] if text else []
+    return ", ".join(parts) or None
+
+
+def only_key(bookmark: Any) -> str | None:
+    """Return the replication key that a bookmark of singer-python's tells."""
+    if not isinstance(bookmark, Mapping):
+        return None
+    keys = [key for key, value in bookmark.items() if value]
+    return keys[0] if len(keys) == 1 else None
+
+
+def _values(bookmark: Any) -> Iterator[str]:
+    if not isinstance(bookmark, Mapping):
+        yield _value("", bookmark)
+    elif "replication_key_value" in bookmark:  # the Singer SDK's way, and our Postgres tap's
+        key, value = bookmark.get("replication_key"), bookmark["replication_key_value"]
+        yield f"transaction {value}" if key == "xmin" else _value(str(key), value)
+    elif "partitions" in bookmark:
+        yield f"one in each of {len(bookmark['partitions'])} partitions"
+    else:  # singer-python's: values by replication key, and what a tap keeps beside
+        for key, value in bookmark.items():
+            if value or value == 0:
+                yield _value(key, value)
+
+
+def _value(key: str, value: Any) -> str:
+    if moment := _moment(key, value):
+        return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return str(value)
+
+
+def _moment(key: str, value: Any) -> datetime | None:
+    if isinstance(value, str) and DATE.fullmatch(value):
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    if isinstance(value, int) and not key.endswith("id"):
+        if value in SECONDS:
+            return datetime.fromtimestamp(value, UTC)
+        if value in MILLISECONDS:
+            return datetime.fromtimestamp(value / 1000, UTC)
+    return None

@@ -8,13 +8,11 @@ from datetime import datetime
 import click
 
 from stack import guard, meltano
-from stack.errors import StackError
 from stack.project import Project
-from stack.streams.beginning import Beginning, beginning, parse
 from stack.streams.catalog import discover
-from stack.streams.listing import listing
-from stack.streams.reread import Reread, variable
-from stack.streams.text import lines
+from stack.streams.listing import lines, listing
+from stack.streams.reread import Beginning, Reread, beginning, parse, variable
+from stack.terminal import StackError
 
 YES = click.option("--yes", is_flag=True, help="Run in `prod` from any checkout, without asking.")
 
@@ -32,7 +30,7 @@ YES = click.option("--yes", is_flag=True, help="Run in `prod` from any checkout,
 def streams(
     context: click.Context, source: str | None, *, as_json: bool, ask_sources: bool
 ) -> None:
-    """List each stream of a SOURCE, or of all: bookmark, rows, freshness, changes of schema.
+    """List each stream of a SOURCE, or of all: bookmark, rows, age, changes of schema.
 
     Without a SOURCE, raw datasets that no source's file names any more are listed too.
     """
@@ -63,10 +61,10 @@ def _plain(value: object) -> str:
 @click.argument("stream")
 @YES
 def resync(source: str, stream: str, *, yes: bool) -> None:
-    """Read one STREAM of a SOURCE anew from its beginning, and leave the others alone.
+    """Read one STREAM of a SOURCE again from its beginning, and leave the others alone.
 
-    Rows in BigQuery are replaced by what the source has now. Those that it has no longer are marked
-    as deleted where each run sees that too, as in Postgres.
+    Rows in BigQuery are replaced by what the source has now. Rows that the source no longer has are
+    marked as deleted if a normal run would mark them too, as for Postgres.
     """
     reread = Reread.of(source, stream)
     reread.require_no_doubles()
@@ -80,7 +78,7 @@ def resync(source: str, stream: str, *, yes: bool) -> None:
 @click.option("--from", "since", required=True, metavar="DATE", help="2025-01-31, or with a time.")
 @YES
 def backfill(source: str, stream: str, since: str, *, yes: bool) -> None:
-    """Read one STREAM of a SOURCE anew since a DATE: what was created or changed from then on.
+    """Read one STREAM of a SOURCE again since a DATE: what was created or changed since then.
 
     No row is marked as deleted, and no bookmark moves.
     """

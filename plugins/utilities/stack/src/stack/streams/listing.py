@@ -1,19 +1,29 @@
-"""All that is known of each stream, put together from Meltano, BigQuery and dbt."""
+"""What is known of each stream, from Meltano and BigQuery, and the listing of it as text."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import click
+
 from stack.project import Project, Source
-from stack.streams import freshness, state
-from stack.streams.bookmarks import only_key, readable
-from stack.streams.catalog import Catalog, Knowledge, Run, Stream, table_of
-from stack.streams.changes import changes, destinations
-from stack.streams.freshness import Freshness, Verdict
-from stack.streams.raw import Orphan, RawTable, UnreachableError, Warehouse
+from stack.streams import state
+from stack.streams.catalog import (
+    Catalog,
+    Run,
+    RunHistory,
+    Stream,
+    changes,
+    destinations,
+    only_key,
+    readable,
+    table_of,
+)
+from stack.terminal import plain, style
+from stack.warehouse import Orphan, RawTable, UnreachableError, Warehouse
 
 Tables = Mapping[str, RawTable]
 
@@ -33,7 +43,6 @@ class StreamReport:
         rows: live rows in BigQuery; None where there is no table, or no answer.
         deleted: rows that are marked as deleted.
         newest: when the newest row was extracted.
-        freshness: whether that is long ago; None where nothing says what is long.
         changes: what has come apart between the catalog and the tables.
     """
 
@@ -47,7 +56,6 @@ class StreamReport:
     rows: int | None
     deleted: int | None
     newest: datetime | None
-    freshness: Verdict | None
     changes: Sequence[str]
 
 
@@ -63,7 +71,6 @@ class SourceReport:
         last_run: the last one that this machine knows of.
         catalog_read_at: when the tap was last asked what it has.
         newest: when the newest row of all was extracted.
-        freshness: whether that is long ago; None where the source's file doesn't say what is long.
         streams: those that are selected, in the catalog's order.
         not_selected: the names of the others.
         not_filled: tables of the dataset that no stream goes into.
@@ -77,7 +84,6 @@ class SourceReport:
     last_run: Run | None
     catalog_read_at: datetime | None
     newest: datetime | None
-    freshness: Verdict | None
     streams: Sequence[StreamReport]
     not_selected: Sequence[str]
     not_filled: Sequence[str]
@@ -111,18 +117,18 @@ def listing(project: Project, sources: Sequence[Source], *, orphans: bool) -> Li
         sources: those to look at.
         orphans: whether to look for datasets and states of no source too.
     """
-    knowledge = Knowledge(sources)
+    history = RunHistory(sources)
     notes: list[str] = []
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(_ask_warehouse, project, sources, notes, orphans=orphans)
-        reading = {source.name: knowledge.catalog(source) for source in sources}
+        reading = {source.name: history.catalog(source) for source in sources}
         tables, found = asking.result()
     reports = [
         _source_report(
             project,
             source,
             reading[source.name],
-            knowledge.last_run(source.state_id),
+            history.last_run(source.state_id),
             None if tables is None else tables[source.dataset],
         )
         for source in sources
@@ -151,7 +157,7 @@ def _ask_warehouse(
         tables = warehouse.all_tables(source.dataset for source in sources)
         return tables, warehouse.orphans(project) if orphans else []
     except UnreachableError as error:
-        notes.append(f"{error.message} So rows, freshness and changes of schema aren't known.")
+        notes.append(f"{error.message} So rows and changes of schema aren't known.")
         return None, []
 
 
@@ -179,7 +185,6 @@ def _source_report(
         last_run=last_run,
         catalog_read_at=catalog.read_at if catalog else None,
         newest=newest,
-        freshness=_verdict(freshness.of_source(source), newest),
         streams=streams,
         not_selected=[s.name for s in catalog.streams.values() if not s.is_selected]
         if catalog
@@ -193,19 +198,18 @@ def _streams(
     project: Project, source: Source, catalog: Catalog | None, tables: Tables | None
 ) -> Iterator[StreamReport]:
     whole = project.facts["states"].get(source.state_id) or {}
-    limits = freshness.of_tables(project.root, source)
     known = catalog.streams if catalog else _guessed(project, source, tables)
     for stream in known.values():
         if stream.is_selected:
             bookmarks = state.bookmarks(whole, stream.name, known)
-            yield _stream_report(source, stream, bookmarks, tables, limits)
+            yield _stream_report(source, stream, bookmarks, tables)
 
 
 def _guessed(project: Project, source: Source, tables: Tables | None) -> dict[str, Stream]:
     """Return streams as bookmarks and tables tell them, where no catalog does."""
     found: dict[str, Stream] = {}
     for name in [*(project.state(source).get("bookmarks") or {}), *(tables or {})]:
-        table = table_of(name, source.loader)
+        table = table_of(name, source.loader.config())
         if tables is None or table in tables:
             found.setdefault(table, Stream(name, None, None, (), True, {}, ()))
     return {stream.name: stream for stream in found.values()}
@@ -216,12 +220,10 @@ def _stream_report(
     stream: Stream,
     bookmarks: Mapping[str, Any],
     tables: Tables | None,
-    limits: Mapping[str, Freshness],
 ) -> StreamReport:
     goes_into = [found.table for found in destinations(stream, source.loader)]
     there = {name: tables[name] for name in goes_into if name in tables} if tables else {}
     newest = max((table.newest for table in there.values() if table.newest), default=None)
-    limit = next((limits[name] for name in goes_into if name in limits), None)
     return StreamReport(
         stream=stream.name,
         tables=goes_into,
@@ -233,7 +235,6 @@ def _stream_report(
         rows=_sum(table.live for table in there.values()),
         deleted=_sum(table.deleted for table in there.values()),
         newest=newest,
-        freshness=_verdict(limit, newest),
         changes=[
             change
             for name, table in there.items()
@@ -248,5 +249,106 @@ def _sum(counts: Iterator[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _verdict(limit: Freshness | None, newest: datetime | None) -> Verdict | None:
-    return limit.verdict(datetime.now(UTC) - newest) if limit and newest else None
+RUNS = {
+    "SUCCESS": "succeeded",
+    "FAIL": "failed",
+    "RUNNING": "is running",
+    "STALE": "was killed",
+}
+NUMBERS = ("rows", "deleted")
+HEADINGS = ("stream", "replication", "bookmark", *NUMBERS, "newest row")
+
+
+def lines(found: Listing) -> Iterator[str]:
+    """Return a listing's lines."""
+    for note in found.notes:
+        yield style(f"! {note}", fg="yellow")
+    for report in found.sources:
+        yield ""
+        yield from _source(report)
+    if found.orphans:
+        yield ""
+        yield style("Raw datasets that no source's file names: orphaned", bold=True)
+        for orphan in found.orphans:
+            tables = "1 table" if orphan.tables == 1 else f"{orphan.tables} tables"
+            yield plain(f"  {orphan.dataset}, {tables}. If nobody needs it: {orphan.removal}")
+    if found.orphaned_states:
+        yield ""
+        yield style("States of no source: it would go on from there if it came back", bold=True)
+        for state_id in found.orphaned_states:
+            yield plain(f"  To begin anew instead: meltano state clear {state_id}")
+
+
+def _source(report: SourceReport) -> Iterator[str]:
+    schedule = f" ({report.job}, at {report.interval})" if report.interval else ""
+    title = style(report.source, bold=True)
+    yield f"{title} → {plain(f'dataset {report.dataset}{schedule}')}"
+    yield f"  {_last_run(report)}"
+    for note in report.notes:
+        yield style(f"  ! {note}", fg="yellow")
+    if report.streams:
+        yield ""
+        yield from _table([_row(stream) for stream in report.streams])
+    changed = [stream for stream in report.streams if stream.changes]
+    if changed:
+        yield ""
+        for stream in changed:
+            for change in stream.changes:
+                yield style(f"  ! {stream.stream}: {change}", fg="yellow")
+    if report.not_filled:
+        yield plain(f"  No stream fills {', '.join(report.not_filled)} any more.")
+    if report.not_selected:
+        yield plain(f"  Not selected: {', '.join(report.not_selected)}.")
+
+
+def _last_run(report: SourceReport) -> str:
+    said = _run(report.last_run) if report.last_run else "No run of it is known here"
+    if report.newest:
+        said += f"; newest row {_age(report.newest)} old"
+    return said
+
+
+def _run(run: Run) -> str:
+    said = f"Last run {run.started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC {RUNS[run.state]}"
+    if run.ended_at:
+        said += f" after {(run.ended_at - run.started_at).total_seconds():.0f} s"
+    return said
+
+
+def _row(stream: StreamReport) -> Sequence[str]:
+    method = (stream.replication_method or "").lower().replace("_", " ")
+    is_by_key = stream.replication_key and method != "full table"
+    if stream.newest:
+        newest = _age(stream.newest)
+    else:
+        newest = "never loaded" if stream.is_loaded is False else ""
+    return (
+        plain(stream.stream),
+        plain(f"{method} by {stream.replication_key}".strip() if is_by_key else method),
+        plain(stream.bookmark or "-"),
+        "-" if stream.rows is None else f"{stream.rows:,}",
+        "-" if stream.deleted is None else f"{stream.deleted:,}",
+        newest,
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [
+        max(len(click.unstyle(row[index])) for row in (HEADINGS, *rows))
+        for index in range(len(HEADINGS))
+    ]
+    for row in (HEADINGS, *rows):
+        cells = []
+        for name, cell, width in zip(HEADINGS, row, widths, strict=True):
+            align: Callable[[int], str] = cell.rjust if name in NUMBERS else cell.ljust
+            cells.append(align(width))
+        line = f"  {'  '.join(cells)}".rstrip()
+        yield style(line, dim=True) if row is HEADINGS else line
+
+
+def _age(moment: datetime) -> str:
+    age = datetime.now(UTC) - moment
+    for name, unit in (("d", timedelta(days=1)), ("h", timedelta(hours=1))):
+        if age >= 2 * unit:
+            return f"{age // unit} {name}"
+    return f"{max(0, age // timedelta(minutes=1))} min"

@@ -1,4 +1,4 @@
-"""`stack resync` and `stack backfill`: one stream is read anew, the others' bookmarks stay.
+"""`stack resync` and `stack backfill`: one stream is read again, the others' bookmarks stay.
 
 The source's own tap and loader run, with that stream alone, under a state ID of their own. Only
 once all is loaded does the source's state learn of it. So a run that breaks off has moved no
@@ -14,19 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from stack import killed_runs, meltano
-from stack.errors import StackError
 from stack.project import Plugin, Project, Source
 from stack.streams import state
-from stack.streams.bookmarks import only_key
-from stack.streams.catalog import Catalog, Knowledge, Run, Stream, discover, table_of
-from stack.streams.changes import destinations
-from stack.streams.raw import Counts, UnreachableError, Warehouse
-from stack.terminal import echo, secho
+from stack.streams.catalog import (
+    Catalog,
+    Run,
+    RunHistory,
+    Stream,
+    destinations,
+    discover,
+    only_key,
+    table_of,
+)
+from stack.streams.state import State
+from stack.terminal import StackError, echo, secho
+from stack.warehouse import Counts, UnreachableError, Warehouse
 
 
 @dataclass(frozen=True)
 class Reread:
-    """A stream that is to be read anew.
+    """A stream that is to be read again.
 
     Attributes:
         project: the project.
@@ -51,14 +58,14 @@ class Reread:
         """
         project = Project(states=True)
         source = project.source(source_name)
-        knowledge = Knowledge([source])
-        catalog = knowledge.catalog(source)
+        history = RunHistory([source])
+        catalog = history.catalog(source)
         stream = find(catalog, stream_name, source)
         if stream is None:  # since the last run, perhaps
             echo(f"Asking {source.name} which streams it has …")
             discover(source)
-            knowledge = Knowledge([source])
-            catalog = knowledge.catalog(source)
+            history = RunHistory([source])
+            catalog = history.catalog(source)
             stream = find(catalog, stream_name, source)
         if stream is None or catalog is None:
             names = ", ".join(stream.name for stream in catalog.selected) if catalog else "none"
@@ -70,7 +77,7 @@ class Reread:
                 f"`select` in {_file(project, source)}: the next run reads all of it."
             )
             raise StackError(message)
-        return cls(project, source, stream, catalog.streams, knowledge.last_run(source.state_id))
+        return cls(project, source, stream, catalog.streams, history.last_run(source.state_id))
 
     @property
     def replication_key(self) -> str | None:
@@ -80,7 +87,7 @@ class Reread:
         return self.stream.replication_key or only_key(bookmarks.get(self.stream.name))
 
     def require_no_doubles(self) -> None:
-        """See that a row that is read twice isn't there twice: that takes a key.
+        """Make sure that a row that is read twice is not stored twice: that takes a key.
 
         Raises:
             StackError: the stream has none. (What each run reads whole is no worse for one more.)
@@ -132,7 +139,7 @@ class Reread:
             meltano.run("run", *options, extractor, loader, **variables)
         except StackError as error:
             message = (
-                f"{error.message} No bookmark has moved: mend what it names, then run this "
+                f"{error.message} No bookmark has moved: fix what it names, then run this "
                 f"command again."
             )
             raise StackError(message) from error
@@ -189,7 +196,7 @@ def find(catalog: Catalog | None, name: str, source: Source) -> Stream | None:
     """Return a stream by its name or its table's."""
     if catalog is None:
         return None
-    by_table = {table_of(stream, source.loader): stream for stream in catalog.streams}
+    by_table = {table_of(stream, source.loader.config()): stream for stream in catalog.streams}
     return catalog.streams.get(name) or catalog.streams.get(by_table.get(name, ""))
 
 
@@ -213,8 +220,61 @@ def change(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         f"written older rows over newer ones or the other way round. Run this command again."
     )
     return meltano.ask(
-        Path(state.__file__),
-        request={"operation": operation, **request},
+        {"operation": operation, **request},
+        script=Path(state.__file__),
         failing="No bookmark has moved: run this command again. Meltano's state backend",
         refusals={state.CHANGED: changed},
     )
+
+
+def parse(text: str, now: datetime | None = None) -> datetime:
+    """Return the moment that a date or time of ISO 8601 tells, UTC unless it says otherwise.
+
+    Raises:
+        StackError: it isn't one, or lies in the future.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        message = f"--from {text}: no such date. Write it as 2025-01-31 or 2025-01-31T12:00:00Z."
+        raise StackError(message) from error
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment > (now or datetime.now(UTC)):
+        message = f"--from {text} is in the future: nothing has changed since then."
+        raise StackError(message)
+    return moment
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """How a tap is told where to begin: by a setting, or by a state."""
+
+    state: State | None
+    variables: Mapping[str, str]
+
+
+def beginning(
+    stream: Stream, replication_key: str | None, extractor: Plugin, moment: datetime
+) -> Beginning:
+    """Return how to make a tap begin at a moment.
+
+    Raises:
+        StackError: dates mean nothing to the stream.
+    """
+    text = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    by_date = stream.method != "FULL_TABLE" and replication_key != "xmin"
+    if by_date and "start_date" in extractor.settings:
+        return Beginning(None, {variable(extractor, "start_date"): text})
+    form = (stream.properties.get(replication_key or "") or {}).get("format")
+    if not by_date or form not in ("date", "date-time"):
+        way = "whole, by each run" if stream.method == "FULL_TABLE" else f"by {replication_key}"
+        message = f"Stream '{stream.name}' is read {way}, where a date means nothing."
+        raise StackError(message)
+    value = text if form == "date-time" else f"{moment:%Y-%m-%d}"
+    # As the Singer SDK and our Postgres tap write it, and as singer-python does.
+    bookmark = {
+        "replication_key": replication_key,
+        "replication_key_value": value,
+        replication_key: value,
+    }
+    return Beginning({"singer_state": {"bookmarks": {stream.name: bookmark}}}, {})

@@ -1,17 +1,24 @@
-"""Is every plugin installed, pinned, and what is installed what the lock says?"""
+"""What is installed, where state is kept, and what this machine has.
+
+Every plugin is to be pinned, and installed in the versions that its lock has.
+"""
 
 import re
 import shlex
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from stack.check.context import Context
-from stack.check.result import Result, failed, noted, passed
+from stack.check.report import Context, Result, failed, noted, passed
 from stack.project import Plugin
 
 REDIRECT = "sandbox-redirect"
@@ -80,8 +87,8 @@ def of_plugin(context: Context, plugin: Plugin) -> Iterator[Result]:
         yield failed(plugin.name, f"its lock {gone[0]} isn't there", "Make it: `make lock`.")
     loose = [one for one in wanted.requirements if not is_pinned(one, *locks.values())]
     if loose and not gone:
-        mend = f"Write its version: `{re.split('[^A-Za-z0-9._-]', loose[0])[0]}==1.2.3`."
-        yield failed(plugin.name, f"`pip_url` doesn't pin {loose[0]} to one version", mend)
+        fix = f"Write its version: `{re.split('[^A-Za-z0-9._-]', loose[0])[0]}==1.2.3`."
+        yield failed(plugin.name, f"`pip_url` doesn't pin {loose[0]} to one version", fix)
     install = f"Install it: `meltano --environment={context.environment} install`."
     if not Path(plugin.executable).exists():
         yield failed(plugin.name, f"isn't installed: no {plugin.executable}", install)
@@ -213,3 +220,78 @@ def _same(one: str, other: str) -> bool:
         return Version(one) == Version(other)
     except InvalidVersion:
         return one == other
+
+
+DATABASE = "systemdb"
+STATE_FIX = "Set MELTANO_STATE_BACKEND_URI=gs://<bucket>/state where jobs run."
+LIBRARIES = {
+    "gs": ("google-cloud-storage", "gcs"),
+    "s3": ("boto3", "s3"),
+    "azure": ("azure-storage-blob", "azure"),
+}
+
+
+def state(context: Context) -> Iterator[Result]:
+    """Yield where the state is, and whether it is safe there."""
+    backend = str(context.project.facts.get("state_backend") or DATABASE)
+    scheme = urlsplit(backend).scheme
+    needed, extra = LIBRARIES.get(scheme, (None, ""))
+    if needed and needed not in installed_versions(context.root / ".venv"):
+        fix = f"Write `meltano[{extra}]` for `meltano` in pyproject.toml, then `make lock setup`."
+        yield failed("state", f"{backend} needs {needed}, which isn't installed", fix)
+    elif backend != DATABASE and scheme != "file":
+        yield passed("state", f"in {backend}")
+    elif backend == DATABASE and _database_is_shared(context):
+        yield passed("state", "in Meltano's database, on a server")
+    elif context.environment == "prod":
+        detail = "on this machine's disk: without it, the next run reads every source anew"
+        yield failed("state", detail, STATE_FIX)
+    else:
+        yield passed("state", "on this machine, as is right here")
+
+
+def _database_is_shared(context: Context) -> bool:
+    written = yaml.safe_load((context.root / "meltano.yml").read_text())
+    address = context.variables.get("MELTANO_DATABASE_URI") or written.get("database_uri") or ""
+    return bool(address) and not str(address).startswith("sqlite")
+
+
+GIBIBYTE = 2**30
+LEAST = 2 * GIBIBYTE
+PRIVATE = {".env": 0o600, ".meltano": 0o700}
+"""What holds passwords, with its mode: in .meltano, the settings and logs of runs."""
+OTHERS = 0o077
+
+
+def machine(context: Context) -> Iterator[Result]:
+    """Yield whether there is room, the right Python, and whether others can read passwords."""
+    for name, path in {
+        "disk": context.root / ".meltano",
+        "temporary files": Path(tempfile.gettempdir()),
+    }.items():
+        free = shutil.disk_usage(path if path.exists() else context.root).free
+        detail = f"{free / GIBIBYTE:.1f} GiB free for {path}"
+        if free < LEAST:
+            fix = "Make room: 2 GiB at the least, since loads go through files."
+            yield failed(name, detail, fix)
+        else:
+            yield passed(name, detail)
+    wanted = context.root / ".python-version"
+    here = sys.version.split()[0]
+    if wanted.exists() and not f"{here}.".startswith(f"{wanted.read_text().strip()}."):
+        fix = "Set everything up anew: `make clean setup`."
+        yield failed("Python", f"{here}, and .python-version says {wanted.read_text()}", fix)
+    else:
+        yield passed("Python", here)
+    opened = [name for name in PRIVATE if is_open(context.root / name)]
+    if opened:
+        detail = f"other users of this machine can open {' and '.join(opened)}: passwords are there"
+        fix = " && ".join(f"chmod {PRIVATE[name]:o} {name}" for name in opened)
+        yield failed("private files", detail, f"In {context.root}: {fix}")
+    else:
+        yield passed("private files", f"{' and '.join(PRIVATE)} are closed to other users")
+
+
+def is_open(path: Path) -> bool:
+    """Return whether others than its owner have any right to a file or folder."""
+    return path.exists() and bool(path.stat().st_mode & OTHERS)

@@ -1,0 +1,224 @@
+"""What all checks share: the project and its secrets, their results, and the check of settings."""
+
+import base64
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import BoundedSemaphore
+from typing import Any
+from urllib.parse import quote, unquote
+
+from dotenv import dotenv_values
+
+from stack.project import Plugin, Project, Setting, Source, references
+from stack.terminal import plain
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the report."""
+
+    name: str
+    """What was looked at."""
+    ok: bool | None
+    """None where it could not be looked at, which is no fault of its own."""
+    detail: str
+    fix: str | None = None
+    """What to do: beside a fault; or beside something that works and that one should know of."""
+
+    def __post_init__(self) -> None:
+        """Make it plain: it may quote what others have said."""
+        for name in ("name", "detail", "fix"):
+            if (text := getattr(self, name)) is not None:
+                object.__setattr__(self, name, plain(text).replace("\n", " "))
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The line as `--json` has it; programs know the fix as `mend`."""
+        return {"name": self.name, "ok": self.ok, "detail": self.detail, "mend": self.fix}
+
+
+def passed(name: str, detail: str) -> Result:
+    """Say that something is as it should be."""
+    return Result(name, True, detail)
+
+
+def noted(name: str, detail: str, fix: str) -> Result:
+    """Say that something works, with a consequence."""
+    return Result(name, True, detail, fix)
+
+
+def failed(name: str, detail: str, fix: str) -> Result:
+    """Say what is wrong, and how to fix it."""
+    return Result(name, False, detail, fix)
+
+
+def skipped(name: str, detail: str) -> Result:
+    """Say why something was not looked at."""
+    return Result(name, None, detail)
+
+
+HIDDEN = "•••"
+
+
+@dataclass(frozen=True)
+class Context:
+    """The active environment of a project, and the sources that are looked at."""
+
+    project: Project
+    sources: Sequence[Source]
+    processes = BoundedSemaphore(max(4, 2 * (os.cpu_count() or 1)))
+    """How many taps may run at once."""
+
+    @property
+    def root(self) -> Path:
+        """The project's folder."""
+        return self.project.root
+
+    @property
+    def environment(self) -> str:
+        """The active Meltano environment."""
+        return self.project.environment
+
+    @property
+    def metabase(self) -> Plugin:
+        """The plugin that tells Metabase of the tables."""
+        return self.project.plugins["dbt-metabase"]
+
+    @property
+    def dbt(self) -> Plugin:
+        """The plugin that each source's own dbt commands inherit from."""
+        return self.project.plugins["dbt-bigquery"]
+
+    @cached_property
+    def variables(self) -> Mapping[str, str]:
+        """The variables that plugins see: the shell's, above those in .env."""
+        return variables(self.root)
+
+    @property
+    def inherited(self) -> Mapping[str, str]:
+        """The variables that a plugin of another Python environment is started with."""
+        return {k: v for k, v in self.variables.items() if k != "PYTHONPATH"}
+
+    @cached_property
+    def plugins(self) -> Sequence[Plugin]:
+        """The plugins that the sources need, each once."""
+        needed = [source.extractor for source in self.sources]
+        needed += [source.loader for source in self.sources]
+        needed += [self.dbt, self.metabase, self.project.plugins["stack"]]
+        return list({plugin.name: plugin for plugin in needed}.values())
+
+    @cached_property
+    def _secrets(self) -> Sequence[str]:
+        values = {
+            str(setting.value)
+            for plugin in self.project.plugins.values()
+            for setting in plugin.settings.values()
+            if setting.sensitive and setting.value not in (None, "")
+        }
+        written = {form for value in values for form in _forms(value)}
+        return sorted(written, key=len, reverse=True)
+
+    def masked(self, text: str) -> str:
+        """Return what others have said, without the value of any secret."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return text
+
+
+def variables(root: Path) -> dict[str, str]:
+    """Return the shell's variables, and those of .env that the shell doesn't set."""
+    written = dotenv_values(root / ".env")
+    return {name: value for name, value in written.items() if value is not None} | dict(os.environ)
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return a secret as it may turn up: plain, in an address, in an Authorization header."""
+    header = base64.b64encode(f"{secret}:".encode()).decode()
+    return secret, quote(secret, safe=""), header, *_password(secret)
+
+
+def _password(address: str) -> tuple[str, ...]:
+    """Return the password of a secret that is a URL, as written and as meant."""
+    user, _, host = address.partition("://")[2].rpartition("@")
+    password = user.partition(":")[2]
+    return (password, unquote(password)) if host and password else ()
+
+
+# Set by Meltano itself, some of them only while it runs a job.
+MELTANOS_OWN = "MELTANO_"
+# The sandbox's secrets open nothing.
+LOCAL = "local"
+YAML = ("meltano_yml", "meltano_environment")
+PLACEHOLDER = re.compile(
+    r"<.*>|\.{3}|…|x{3,}|change[-_ ]?(it|me|this).*|(put|insert|enter)[-_ ].*|your?[-_ ].*"
+    r"|todo.*|tbd|fixme.*|placeholder.*|example|(.*[/.@])?example\.(com|org|net)([/:].*)?",
+    re.IGNORECASE,
+)
+
+
+def settings(
+    context: Context, plugins: Sequence[Plugin], besides: Sequence[Plugin] = ()
+) -> Iterator[Result]:
+    """Yield a line for each variable that isn't right, or one for all.
+
+    Args:
+        context: the project.
+        plugins: whose settings.
+        besides: plugins whose variables are looked at elsewhere.
+    """
+    seen = {
+        name
+        for plugin in besides
+        for setting in plugin.settings.values()
+        for name in references(setting.written)
+    }
+    count = 0
+    wrong = False
+    for plugin in plugins:
+        for setting in plugin.settings.values():
+            count += setting.value is not None
+            if context.environment != LOCAL and setting.sensitive and _is_written_down(setting):
+                wrong = True
+                yield _in_yaml(plugin, setting)
+            for name in references(setting.written):
+                if name in seen or name.startswith(MELTANOS_OWN):
+                    continue
+                seen.add(name)
+                if fault := _fault(context, name, plugin, setting):
+                    wrong = True
+                    yield fault
+    if not wrong:
+        yield passed("settings", f"{count} with a value, no variable missing or empty")
+
+
+def _is_written_down(setting: Setting) -> bool:
+    has_value = setting.value not in (None, "") and setting.source in YAML
+    # Where a key lies is no secret.
+    is_path = has_value and Path(str(setting.value)).expanduser().is_file()
+    return has_value and not is_path and not any(references(setting.written))
+
+
+def _in_yaml(plugin: Plugin, setting: Setting) -> Result:
+    name = f"{plugin.namespace}_{setting.name}".upper()
+    fix = f"Put its value into .env as `{name}`, and write `{setting.name}: ${{{name}}}`."
+    return failed(setting.name, f"a secret of {plugin.name} is written in YAML", fix)
+
+
+def _fault(context: Context, name: str, plugin: Plugin, setting: Setting) -> Result | None:
+    value = context.variables.get(name)
+    reads = f"`{setting.name}` of {plugin.name} reads it"
+    put = f"Put `{name}=…` into .env, or set it where jobs run."
+    if value is None:
+        return failed(name, f"isn't set; {reads}", put)
+    if not value.strip():
+        return failed(name, f"is empty; {reads}", put)
+    if PLACEHOLDER.fullmatch(value.strip()):
+        return failed(name, f"is still an example; {reads}", put)
+    if setting.value is None:
+        fix = f"Correct `{name}` in .env, or where jobs set it."
+        return failed(name, f"isn't what the setting takes; {reads}", fix)
+    return None
