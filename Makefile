@@ -37,6 +37,7 @@ configuration := $(wildcard $(company)/configuration)
 loaders := plugins/loaders
 extractors := plugins/extractors
 stack := plugins/utilities/stack
+servers := plugins/utilities/local-servers
 sandbox := $(filter-out $(company),$(wildcard plugins/utilities/sandbox/tests/*))
 project := tests
 
@@ -45,8 +46,8 @@ suites = $(MAKE) --no-print-directory --keep-going --jobs=2 \
 
 .PHONY: test
 test: .venv/.setup-dev ## Run the packages' tests, and product-daily on two days: minutes
-	@echo "Six suites, two at a time. Each prints what it found when it ends."
-	@$(call suites,loaders walk stack extractors sandbox project)
+	@echo "Suites run two at a time. Each prints what it found when it ends."
+	@$(call suites,loaders walk stack extractors sandbox servers project)
 
 .PHONY: test-all
 test-all: test ## Run all tests: those of `make test`, and every job and fault on the sandbox
