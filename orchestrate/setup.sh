@@ -67,5 +67,11 @@ if ! grep -q '^DBT_DATASET=' .env; then
 fi
 
 say "Installing Meltano's plugins"
-# In an environment: what stands beside the taps in `local` is part of it.
-.venv/bin/meltano --log-level=warning --environment="${MELTANO_ENVIRONMENT:-local}" install
+.venv/bin/meltano --log-level=warning install
+# `meltano install` knows no environment. What is installed beside taps in `local`, the local jobs install.
+if [ "${MELTANO_ENVIRONMENT:-local}" = local ]; then
+    jobs='import sys, yaml; print(*(job["name"] for path in sys.argv[1:] for job in yaml.safe_load(open(path)).get("jobs") or []))'
+    # shellcheck disable=SC2046 # each word is a job
+    set -- $(.venv/bin/python -c "$jobs" extract/*.meltano.yml)
+    [ $# = 0 ] || .venv/bin/meltano --log-level=warning --environment=local run --only-install "$@"
+fi

@@ -128,7 +128,8 @@ def _redirect(
     context: Context, plugin: Plugin, wanted: PipURL, installed: Mapping[str, str]
 ) -> Iterator[Result]:
     """Yield whether a tap's requests would go to the wrong world."""
-    install = f"meltano --environment={context.environment} install"
+    # `meltano install` takes no account of the environment, although it accepts one.
+    install = f"meltano --environment={context.environment} invoke --only-install {plugin.name}"
     if context.environment == LOCAL and wanted.beside and REDIRECT not in installed:
         detail = "the sandbox's redirect isn't beside it: its requests would go to the vendor"
         yield failed(plugin.name, detail, f"Install it anew: `{install}`.")
