@@ -2,8 +2,8 @@
 
 import json
 import re
+import resource
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ import yaml
 
 from ..stack import ROOT, Stack, copy_of_the_project
 
-SECONDS = 15
+CPU_SECONDS = 15
+"""Of all processes of a check; it takes 6. Seconds on the clock would depend on the machine."""
 Row = dict[str, Any]
 CONFIG = {
     "host": "127.0.0.1",
@@ -322,14 +323,20 @@ def faulty(
     return report
 
 
-def test_a_project_that_works_is_found_to_in_fifteen_seconds_and_left_as_it_was(
+def cpu_seconds() -> float:
+    """What the processes that this one has waited for have used so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_a_project_that_works_is_found_to_in_little_time_and_left_as_it_was(
     stack: Stack,
 ) -> None:
     datasets = "select schema_name from INFORMATION_SCHEMA.SCHEMATA order by schema_name"
     before = stack.query(datasets)
-    began = time.monotonic()
+    began = cpu_seconds()
     text = stack.meltano("invoke", "stack", "check", TAP_PRODUCT_PASSWORD="sandbox")
-    assert time.monotonic() - began < SECONDS
+    assert cpu_seconds() - began < CPU_SECONDS
     assert "✗" not in text
     for group in ("Project", "product", "close", "intercom", "stripe", "BigQuery", "Metabase"):
         assert f"\n{group}\n  ✓ " in text
