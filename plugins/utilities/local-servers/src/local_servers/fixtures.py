@@ -6,12 +6,17 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from local_servers.emulator import Emulator, running_emulator
 
 if TYPE_CHECKING:
     from local_servers.googlesql import GoogleSQL
+
+# A busy machine makes an example slow, not wrong.
+hypothesis.settings.register_profile("without-deadline", deadline=None)
+hypothesis.settings.load_profile("without-deadline")
 
 
 @pytest.fixture(scope="session", name="emulator")

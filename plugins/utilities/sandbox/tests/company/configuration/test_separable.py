@@ -24,14 +24,19 @@ models:
 def clone(tmp_path: Path) -> Path:
     """A clone without the sample company, and with one model of somebody else's."""
     root = copy_of_the_project(tmp_path / "clone")
-    for name in (".env.example", ".python-version"):
-        shutil.copy(ROOT / name, root)
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in names.split("\0"):
+        if name.startswith(".") and (ROOT / name).exists():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
     shutil.rmtree(root / COMPANY)
-    shutil.rmtree(root / "transform" / "models")
-    marts = root / "transform" / "models" / "marts"
-    marts.mkdir(parents=True)
-    (marts / "fct_parcels.sql").write_text("select 4711 as id\n")
-    (marts / "fct_parcels.yml").write_text(MODEL)
+    models = root / "transform" / "models"
+    for file in (file for file in models.rglob("*") if file.is_file()):
+        file.unlink()
+    (models / "marts" / "core" / "fct_parcels.sql").write_text("select 4711 as id\n")
+    (models / "marts" / "core" / "fct_parcels.yml").write_text(MODEL)
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
     return root
 
 
