@@ -188,10 +188,12 @@ def _way(
     """
     # Meltano declares only some of them; those that are secret are among these.
     declared = project.plugins[TAP].settings
-    if unknown := given.keys() - (settings := _settings(project)):
-        there = ", ".join(settings)
-        message = f"{TAP} has no setting {', '.join(sorted(unknown))}. There are: {there}."
-        raise StackError(message)
+    if given:
+        settings = _settings(project)
+        if unknown := given.keys() - settings:
+            there = ", ".join(settings)
+            message = f"{TAP} has no setting {', '.join(sorted(unknown))}. There are: {there}."
+            raise StackError(message)
     way = Way({}, {}, [])
     for setting, value in {"url": url, **given}.items():
         if named := REFERENCE.fullmatch(value):
