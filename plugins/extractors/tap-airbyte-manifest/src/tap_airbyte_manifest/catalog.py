@@ -1,0 +1,156 @@
+"""Streams of a manifest as a Singer catalog, and what a catalog selects of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
+
+from tap_airbyte_manifest.errors import TapError
+
+FULL_TABLE = "FULL_TABLE"
+INCREMENTAL = "INCREMENTAL"
+
+
+@dataclass
+class Selection:
+    """A stream that is to be read.
+
+    Attributes:
+        name: of the stream.
+        schema: JSON schema of its records, without what isn't selected.
+        keys: properties of its key.
+        cursor: the property that the stream is read incrementally by; None where it isn't.
+        left_out: paths of properties that aren't selected.
+    """
+
+    name: str
+    schema: dict[str, Any]
+    keys: Sequence[str]
+    cursor: str | None
+    left_out: Sequence[tuple[str, ...]] = field(default_factory=tuple)
+
+    @property
+    def incremental(self) -> bool:
+        """Whether only what has changed is read."""
+        return self.cursor is not None
+
+
+def catalog_entry(stream: AbstractStream, *, delegates: bool) -> dict[str, Any]:
+    """Return a stream's entry in the catalog.
+
+    Args:
+        stream: of the CDK.
+        delegates: whether it is a StateDelegatingStream, which shows its full read at first.
+    """
+    description = stream.as_airbyte_stream()
+    keys = [key[0] for key in description.source_defined_primary_key or []]
+    cursor = (description.default_cursor_field or [None])[0]
+    incremental = cursor is not None or delegates
+    schema = normalized(description.json_schema)
+    of_stream: dict[str, Any] = {
+        "inclusion": "available",
+        "selected-by-default": True,
+        "table-key-properties": keys,
+        "replication-method": INCREMENTAL if incremental else FULL_TABLE,
+    }
+    entry: dict[str, Any] = {
+        "tap_stream_id": stream.name,
+        "stream": stream.name,
+        "schema": schema,
+        "key_properties": keys,
+        "replication_method": INCREMENTAL if incremental else FULL_TABLE,
+    }
+    if cursor is not None:
+        of_stream |= {"valid-replication-keys": [cursor], "replication-key": cursor}
+        entry["replication_key"] = cursor
+    always = {*keys, cursor}
+    entry["metadata"] = [
+        {"breadcrumb": [], "metadata": of_stream},
+        *(
+            {
+                "breadcrumb": ["properties", name],
+                "metadata": {
+                    "inclusion": "automatic" if name in always else "available",
+                    "selected-by-default": True,
+                },
+            }
+            for name in schema["properties"]
+        ),
+    ]
+    return entry
+
+
+def normalized(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stream's schema as Singer's targets like it: every property may be null."""
+    properties = schema.get("properties")
+    found = {
+        key: value for key, value in schema.items() if key not in ("$schema", "required", "title")
+    }
+    found["type"] = "object"
+    found["properties"] = {
+        name: _nullable(rule)
+        for name, rule in (properties if isinstance(properties, Mapping) else {}).items()
+    }
+    return found
+
+
+def _nullable(rule: Any) -> Any:
+    if not isinstance(rule, Mapping):
+        return {}
+    types = rule.get("type")
+    if types is None:
+        return dict(rule)
+    types = [types] if isinstance(types, str) else list(types)
+    return {**rule, "type": ["null", *(name for name in types if name != "null")]}
+
+
+def selections(catalog: Mapping[str, Any]) -> Iterator[Selection]:
+    """Yield the streams that a catalog selects.
+
+    Raises:
+        TapError: it isn't a catalog.
+    """
+    for entry in catalog.get("streams", []):
+        try:
+            name = entry["tap_stream_id"]
+            metadata = {
+                tuple(item["breadcrumb"]): item["metadata"] for item in entry.get("metadata", [])
+            }
+            schema = normalized(entry["schema"])
+        except (KeyError, TypeError, AttributeError):
+            message = "The file of `--catalog` is none: a stream lacks its name or its schema."
+            raise TapError(message) from None
+        own = metadata.get((), {})
+        if not own.get("selected", entry.get("selected", own.get("selected-by-default", False))):
+            continue
+        keys = own.get("table-key-properties") or entry.get("key_properties") or []
+        method = own.get("replication-method") or entry.get("replication_method") or FULL_TABLE
+        cursor = own.get("replication-key") or entry.get("replication_key")
+        forced = own.get("forced-replication-method")
+        always = {*keys, cursor}
+        left_out = [
+            tuple(part for part in breadcrumb[1::2])
+            for breadcrumb, item in metadata.items()
+            if breadcrumb
+            and breadcrumb[1] not in always
+            and not item.get("selected", item.get("selected-by-default", True))
+        ]
+        for path in left_out:
+            _remove(schema, path)
+        yield Selection(
+            name=name,
+            schema=schema,
+            keys=keys,
+            cursor=(cursor or "") if (forced or method).upper() == INCREMENTAL else None,
+            left_out=left_out,
+        )
+
+
+def _remove(schema: dict[str, Any], path: Sequence[str]) -> None:
+    *parents, last = path
+    for name in parents:
+        schema = (schema.get("properties") or {}).get(name) or {}
+    properties = schema.get("properties")
+    if isinstance(properties, dict):
+        properties.pop(last, None)

@@ -1,0 +1,254 @@
+"""The command line: settings, discovery, check, and a run."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from airbyte_cdk.models import Status
+from airbyte_cdk.utils.airbyte_secrets_utils import get_secrets, update_secrets
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from tap_airbyte_manifest.catalog import catalog_entry, selections
+from tap_airbyte_manifest.errors import SafeLines, TapError, mask, one_line
+from tap_airbyte_manifest.manifest import completed_config, load_manifest, specification
+from tap_airbyte_manifest.source import ManifestSource, open_source
+from tap_airbyte_manifest.sync import Sync, failed
+
+NAME = "tap-airbyte-manifest"
+logger = logging.getLogger(NAME)
+
+SETTINGS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "manifest": {
+            "type": ["string", "object"],
+            "description": "The path of a manifest in the project, or the manifest itself.",
+        },
+        "config": {
+            "type": "object",
+            "default": {},
+            "description": "What the manifest's `spec` asks for.",
+        },
+        "max_delete_fraction": {
+            "type": ["number", "string"],
+            "default": 0.5,
+            "description": (
+                "If more than this share of a table's rows were to be marked as deleted, the "
+                "stream fails instead."
+            ),
+        },
+    },
+    "required": ["manifest"],
+    "additionalProperties": False,
+}
+CAPABILITIES = ["about", "activate-version", "catalog", "discover", "state"]
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """Return what the command line says."""
+    parser = argparse.ArgumentParser(prog=NAME)
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("--about", action="store_true", help="print the settings")
+    parser.add_argument("--format", choices=["text", "json"], default="text")
+    parser.add_argument("--config", action="append", default=[], metavar="FILE")
+    parser.add_argument("--catalog", "--properties", metavar="FILE")
+    parser.add_argument("--state", metavar="FILE")
+    parser.add_argument("--discover", action="store_true", help="print the catalog")
+    parser.add_argument("--check", "--test", action="store_true", help="run the manifest's check")
+    parser.add_argument("--spec", action="store_true", help="print the JSON schema of `config`")
+    return parser.parse_args(given)
+
+
+class Tap:
+    """The manifest and its settings."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """Check the settings; nothing is sent yet.
+
+        Raises:
+            TapError: the manifest or the settings can't be used.
+        """
+        unknown = settings.keys() - SETTINGS["properties"].keys()
+        if unknown:
+            names = ", ".join(f"`{name}`" for name in sorted(unknown))
+            message = (
+                f"The setting {names} isn't known. What the manifest asks for belongs under "
+                f"`config`."
+            )
+            raise TapError(message)
+        self.manifest = load_manifest(settings.get("manifest"))
+        self.spec = specification(self.manifest)
+        self.max_delete_fraction = float(settings.get("max_delete_fraction", 0.5))
+        given = settings.get("config") or {}
+        secrets = [secret for secret in get_secrets(self.spec, given) if secret]
+        mask.add(secrets)
+        update_secrets([str(secret) for secret in secrets])
+        self.given = given
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return the settings as the manifest's `spec` wants them."""
+        return completed_config(self.spec, self.given)
+
+    def catalog(self) -> dict[str, Any]:
+        """Return all streams."""
+        source = open_source(self.manifest, self.config)
+        delegating = {
+            stream.get("name")
+            for stream in source.resolved_manifest.get("streams", [])
+            if stream.get("type") == "StateDelegatingStream"
+        }
+        return {
+            "streams": [
+                catalog_entry(stream, delegates=stream.name in delegating)
+                for stream in source.streams({})
+            ]
+        }
+
+    def check(self) -> None:
+        """Run the manifest's own check.
+
+        Raises:
+            TapError: it failed.
+        """
+        source = open_source(self.manifest, self.config)
+        status = source.check(logger, self.config)
+        if status.status is not Status.SUCCEEDED:
+            message = f"The manifest's check failed: {str(status.message).strip(chr(39))}"
+            raise TapError(message)
+
+    def sync(self, catalog: Mapping[str, Any] | None, state: Mapping[str, Any]) -> None:
+        """Read the streams that are selected.
+
+        Raises:
+            TapError: some could not be read; the others have been.
+        """
+        chosen = list(selections(catalog if catalog is not None else self.catalog()))
+        bookmarks = state.get("bookmarks") or {}
+        states = {
+            stream.name: bookmarks[stream.name].get("airbyte_state") or {}
+            for stream in chosen
+            if stream.incremental and isinstance(bookmarks.get(stream.name), Mapping)
+        }
+        source = self._source(chosen, states)
+        run = Sync(source, chosen, state, self.max_delete_fraction)
+        try:
+            run.run()
+        except AirbyteTracedException:
+            if not run.failures:
+                raise
+        for name, reason in run.failures.items():
+            logger.error("Stream '%s': %s", name, reason)
+        if run.failures:
+            raise failed(run.failures)
+
+    def _source(self, chosen: Any, states: Mapping[str, Any]) -> ManifestSource:
+        from airbyte_cdk.models import SyncMode
+
+        modes = {
+            stream.name: SyncMode.incremental if stream.incremental else SyncMode.full_refresh
+            for stream in chosen
+        }
+        return open_source(self.manifest, self.config, selected=modes, states=states)
+
+
+def _read_json(path: str, option: str) -> dict[str, Any]:
+    """Return what a file holds.
+
+    Raises:
+        TapError: it isn't what it should be.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"The file of `--{option}`, {path}: {error.strerror}."
+        raise TapError(message) from None
+    except (ValueError, RecursionError) as error:
+        message = f"The file of `--{option}`, {path}, is no JSON: {error}."
+        raise TapError(message) from None
+    if not isinstance(found, dict):
+        message = f"The file of `--{option}`, {path}, is none: it holds no object."
+        raise TapError(message)
+    return found
+
+
+def about(form: str) -> str:
+    """Return the tap's settings and what it can do."""
+    facts = {
+        "name": NAME,
+        "version": version(NAME),
+        "capabilities": CAPABILITIES,
+        "settings": SETTINGS,
+    }
+    if form == "json":
+        return json.dumps(facts, indent=2)
+    lines = [f"{NAME} {facts['version']}", f"Capabilities: {', '.join(CAPABILITIES)}", "Settings:"]
+    lines += [f"  {name}: {rule['description']}" for name, rule in SETTINGS["properties"].items()]
+    return "\n".join(lines)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the command line says.
+
+    Raises:
+        TapError: it can't be done.
+    """
+    out = sys.stdout
+    if options.version:
+        print(f"{NAME} {version(NAME)}", file=out)  # noqa: T201
+        return
+    if options.about:
+        print(about(options.format), file=out)  # noqa: T201
+        return
+    settings: dict[str, Any] = {}
+    for path in options.config:
+        settings |= _read_json(path, "config")
+    tap = Tap(settings)
+    if options.spec:
+        print(json.dumps(tap.spec, indent=2), file=out)  # noqa: T201
+    elif options.check:
+        tap.check()
+    elif options.discover:
+        print(json.dumps(tap.catalog(), indent=2), file=out)  # noqa: T201
+    else:
+        tap.sync(
+            _read_json(options.catalog, "catalog") if options.catalog else None,
+            _read_json(options.state, "state") if options.state else {},
+        )
+
+
+def set_up_logging() -> None:
+    """Write log lines to standard error, safely; the CDK's own handler writes to standard output."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(SafeLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    for name in ("airbyte", "airbyte.", "urllib3", "requests_cache"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def main() -> None:
+    """Run the tap; an expected error is one line, without a traceback."""
+    set_up_logging()
+    try:
+        run(arguments())
+        sys.stdout.flush()
+    except TapError as error:
+        logger.critical("%s", error)
+    except AirbyteTracedException as error:
+        logger.critical("%s", one_line(str(error)))
+    except BrokenPipeError:
+        logger.critical("Nobody reads the extractor's messages any more: the loader has ended.")
+    else:
+        return
+    # Nothing is left to write; at exit, Python would report a broken pipe a second time.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
