@@ -13,13 +13,12 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import requests
 
-from stack.new_source.source_file import expanded
+from stack.new_source.source_file import CREDENTIAL, expanded, mapping
 from stack.terminal import StackError, echo
 
 Record = dict[str, Any]
 
 TIMEOUT = (10, 30)
-SECRET = re.compile(r"key|token|secret|passw|auth|signature|session|cookie", re.I)
 HARMLESS_HEADERS = ("accept", "content-type", "user-agent")
 KEY = (
     "Give a key that may read this with `--header 'Authorization: Bearer …'`, or as the API wants."
@@ -52,8 +51,8 @@ MOMENT = re.compile(
 )
 EPOCH = {"%s": 1, "%ms": 1000}
 NAMES = {
-    **{str: "string", int: "integer", float: "number", bool: "boolean"},
-    **{list: "array", dict: "object"},
+    str: "string", int: "integer", float: "number", bool: "boolean",
+    list: "array", dict: "object",
 }
 START = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -83,7 +82,7 @@ class Page:
     @property
     def shown(self) -> str:
         """The address without secrets."""
-        params = {k: "…" if SECRET.search(k) else v for k, v in self.params.items()}
+        params = {k: "…" if CREDENTIAL.search(k) else v for k, v in self.params.items()}
         return f"{self.url}?{urlencode(params, safe='…:,[]/')}" if params else self.url
 
     @property
@@ -152,8 +151,8 @@ def fetch(page: Page) -> Page:
 
 def propose(
     urls: Sequence[str], options: Options, known: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a manifest for an API, and the values of the settings that it asks for.
+) -> tuple[str, dict[str, str]]:
+    """Return a manifest for an API, as YAML, and the values of the settings that it asks for.
 
     Args:
         urls: example URLs of one API, a stream each.
@@ -178,7 +177,7 @@ def propose(
         page = Page(f"{found.base}{parts.path}", params, headers)
         echo(f"Fetching {page.shown}")
         found.add(name, fetch(page), options)
-    return found.document(), found.settings
+    return "\n".join(mapping(found.document())) + "\n", found.settings
 
 
 def _names(urls: Sequence[str]) -> list[str]:
@@ -237,7 +236,7 @@ class Manifest:
         for param, value in page.params.items():
             if param == (found and found.param) or (cursor and param == since):
                 continue
-            is_secret = SECRET.search(param) and not CURSOR.fullmatch(param)
+            is_secret = CREDENTIAL.search(param) and not CURSOR.fullmatch(param)
             secret = {"title": param, "airbyte_secret": True}
             params[param] = self.setting(_snake(param), value, **secret) if is_secret else value
         requester = {"$ref": "#/definitions/requester", "path": urlsplit(page.url).path}

@@ -10,11 +10,16 @@ from typing import Any
 
 from stack import meltano, scratch
 from stack.new_source import source_file
-from stack.new_source.fetch import SECRET
-from stack.new_source.postgres import metadata_pattern, stream_pattern
-from stack.new_source.source_file import CommentedOut, Draft, Select, Variable, variable_name
+from stack.new_source.source_file import (
+    CREDENTIAL,
+    CommentedOut,
+    Draft,
+    Select,
+    Variable,
+    add_streams,
+    variable_name,
+)
 from stack.project import Project
-from stack.streams.catalog import keys_of, root_metadata
 from stack.terminal import StackError, echo
 
 PACKAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.!+_-]+)?")
@@ -144,7 +149,8 @@ def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -
             message = f"{tap.name} has no setting {', '.join(sorted(unknown))}. There are: {there}."
             raise StackError(message)
         tap.settings += [
-            Setting(setting, is_secret=bool(SECRET.search(setting))) for setting in sorted(unknown)
+            Setting(setting, is_secret=bool(CREDENTIAL.search(setting)))
+            for setting in sorted(unknown)
         ]
         found = _draft(name, tap)
         values = _fill_config(found, tap, given, source_file.known(project.root / ".env"))
@@ -276,7 +282,7 @@ def _missing_settings(tap: Tap) -> Iterator[Setting]:
         yield Setting(
             name,
             kind="date_iso8601" if name.endswith("_date") else None,
-            is_secret=bool(SECRET.search(name)),
+            is_secret=bool(CREDENTIAL.search(name)),
             is_required=True,
         )
 
@@ -385,18 +391,7 @@ def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
         found.select = [Select("*.*", above="Everything; the streams couldn't be listed.")]
         found.notes.append(f"Its streams can't be listed: {streams} All are selected.")
         return
-    for entry in streams:
-        stream = entry["tap_stream_id"]
-        found.select.append(Select(f"{stream_pattern(stream)}.*", _about_stream(entry)))
-        if not keys_of(entry):
-            found.notes.append(
-                f"{stream} has no key: each run adds all its rows again. Leave it out, or name one "
-                f"in `metadata`: `{metadata_pattern(stream)}: {{table-key-properties: [...]}}`."
-            )
-        properties = entry.get("schema", {}).get("properties", {})
-        if proposed := source_file.stream_maps(stream, properties, keys_of(entry)):
-            found.personal[stream] = proposed
-    echo(f"  {len(streams)} streams")
+    add_streams(found, streams)
 
 
 def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str:
@@ -416,11 +411,3 @@ def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str
         last = last if len(last) <= 300 else f"{last[:300]}…"
         return last if last.endswith((".", "…")) else f"{last}."
     return streams or "there are none."
-
-
-def _about_stream(entry: Mapping[str, Any]) -> str:
-    """Return a stream's key and what it is replicated by."""
-    top = root_metadata(entry)
-    keys = [entry.get("replication_key"), top.get("replication-key")]
-    key = next(filter(None, [*keys, *(top.get("valid-replication-keys") or [])]), None)
-    return f"key: {', '.join(keys_of(entry)) or 'none'}; {f'by {key}' if key else 'in full'}"
