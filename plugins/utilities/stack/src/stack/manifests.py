@@ -2,21 +2,38 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from stack.project import Plugin
+if TYPE_CHECKING:
+    from stack.project import Plugin
 
 TAP = "tap-airbyte-manifest"
 # As in `"{{ config['start_date'] }}"`, also with a format or a default around it.
 CONFIG = re.compile(r"config(?:\[['\"]|\.(?:get\(['\"])?)(\w+)")
 
 
-def is_manifest(plugin: Plugin) -> bool:
+def is_manifest(plugin: "Plugin") -> bool:
     """Return whether an extractor is our tap for manifests."""
     return plugin.executable.endswith(f"/{TAP}")
+
+
+def of(plugin: "Plugin", root: Path) -> dict[str, Any]:
+    """Return an extractor's manifest; an empty one where it has none that can be read."""
+    setting = plugin.settings.get("manifest")
+    return load(setting.value, root) if setting and is_manifest(plugin) else {}
+
+
+def with_secrets(plugin: "Plugin", root: Path) -> "Plugin":
+    """Return a plugin in which what its manifest calls a secret counts as one."""
+    names = secrets(of(plugin, root)) & plugin.settings.keys()
+    if not names:
+        return plugin
+    marked = {name: replace(plugin.settings[name], sensitive=True) for name in names}
+    return replace(plugin, settings={**plugin.settings, **marked})
 
 
 def path_of(setting: Any) -> str | None:
@@ -36,11 +53,11 @@ def load(setting: Any, root: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def secrets(manifest: Mapping[str, Any]) -> list[str]:
+def secrets(manifest: Mapping[str, Any]) -> set[str]:
     """Return the settings that a manifest's `spec` calls secret, as Meltano names them."""
     spec = _resolved(manifest, manifest.get("spec"))
     schema = _resolved(manifest, spec.get("connection_specification"))
-    return [f"config.{name}" for name in _secrets(schema)]
+    return {f"config.{name}" for name in _secrets(schema)}
 
 
 def _secrets(schema: Any, prefix: str = "") -> Iterator[str]:
@@ -56,14 +73,15 @@ def _secrets(schema: Any, prefix: str = "") -> Iterator[str]:
 
 
 def start_settings(manifest: Mapping[str, Any]) -> set[str]:
-    """Return the settings by which a manifest's streams are told where to begin."""
+    """Return the settings by which a manifest's streams are told where to begin, for Meltano."""
     found: set[str] = set()
     waiting: list[Any] = [manifest]
     while waiting:
         match waiting.pop():
             case dict() as one:
                 if "start_datetime" in one:
-                    found |= set(CONFIG.findall(str(one["start_datetime"])))
+                    names = CONFIG.findall(str(one["start_datetime"]))
+                    found |= {f"config.{name}" for name in names}
                 waiting += one.values()
             case list() as several:
                 waiting += several

@@ -37,6 +37,9 @@ UNREACHABLE = re.compile(
 MISSING = re.compile(r"missing required keys: \[(?P<keys>[^\]]*)\]|'(?P<key>\w+)' is a required")
 
 
+# How our tap for manifests names a setting that the `spec` rejects, or lacks.
+MANIFEST_SETTING = re.compile(r"`(config\.[\w.]+)`")
+
 RUNNING: set["subprocess.Popen[str]"] = set()
 """The taps that run, which have sessions of their own: no Ctrl-C reaches them."""
 
@@ -108,6 +111,14 @@ class Tap:
         if not outcome.has_data:
             self._raise_for(outcome, f"a record of {stream}")
 
+    def check(self) -> None:
+        """Run the check of a manifest.
+
+        Raises:
+            TapError: it failed.
+        """
+        self._raise_for(self._call("--check"), "its check")
+
     def _write(self, name: str, content: Any) -> Path:
         path = self._folder / f"{name}.json"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
@@ -178,10 +189,11 @@ class Tap:
         extractor = self._source.extractor
         secrets = [name for name, setting in extractor.settings.items() if setting.sensitive]
         keys = " or ".join(extractor.where(name) for name in secrets) or "its key"
+        if named := MANIFEST_SETTING.search(reason):
+            return f"Correct {extractor.where(named[1])} ({self._file})."
         if missing := MISSING.search(reason):
             names = (missing["keys"] or missing["key"]).replace("'", "")
-            file = self._source.file.relative_to(self._context.root)
-            return f"Set `{names}` under `config` of {extractor.name} in {file}."
+            return f"Set `{names}` under `config` of {extractor.name} in {self._file}."
         if KEY_REFUSED.search(reason):
             return f"The key is wrong, or was revoked: correct {keys}."
         if FORBIDDEN.search(reason):
@@ -189,6 +201,10 @@ class Tap:
         if UNREACHABLE.search(reason):
             return _reach(self._context.environment)
         return self._look()
+
+    @property
+    def _file(self) -> Path:
+        return self._source.file.relative_to(self._context.root)
 
     def _look(self) -> str:
         return f"Look at what it says: {self._command()}."

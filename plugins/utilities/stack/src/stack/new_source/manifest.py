@@ -110,10 +110,8 @@ def draft(
     found = Draft(name, origin="by a manifest", label="manifest")
     file = f"{name}.manifest.yaml"
     # Meltano would replace `${…}` in the source's file.
-    if is_own and len(text) < LONGEST_INLINE and not REFERENCE.search(text):
-        found.config["manifest"] = text
-    else:
-        found.config["manifest"] = f"extract/{file}"
+    is_inline = is_own and len(text) < LONGEST_INLINE and not REFERENCE.search(text)
+    if not is_inline:
         found.files[file] = text
     known = source_file.known(project.root / ".env")
     with scratch.folder("new-source") as folder:
@@ -124,7 +122,9 @@ def draft(
             there = ", ".join(setting.name for setting in settings)
             message = f"The manifest has no setting {', '.join(sorted(unknown))}. It has: {there}."
             raise StackError(message)
-        config, found.config["config"] = _fill(found, settings, given, known)
+        config, written = _fill(found, settings, given, known)
+        found.config = {"config": written} if written else {}
+        found.config["manifest"] = text if is_inline else f"extract/{file}"
         echo("Running the manifest's check")
         tap.run("--check", config)
         streams = json.loads(tap.run("--discover", config))["streams"]

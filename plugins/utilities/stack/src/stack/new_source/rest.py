@@ -4,8 +4,9 @@ What is guessed is where the records are, their key, what says when one was chan
 pages. A way of paging is proposed only if following it once gave other records.
 """
 
+import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,12 +18,12 @@ from stack.new_source.source_file import CREDENTIAL, expanded, mapping
 from stack.terminal import StackError, echo
 
 Record = dict[str, Any]
+Component = dict[str, Any]
+"""A part of a manifest."""
 
 TIMEOUT = (10, 30)
 HARMLESS_HEADERS = ("accept", "content-type", "user-agent")
-KEY = (
-    "Give a key that may read this with `--header 'Authorization: Bearer …'`, or as the API wants."
-)
+KEY = "Give a key with `--header 'Authorization: Bearer …'`, or in the header that the API names."
 FIXES = {401: KEY, 403: KEY, 404: "Is the path right?", 429: "Wait a little: it was too often."}
 NEXT_URL = re.compile(r"@?(odata\.)?next_?(page|link|url|href|page_?(url|link|uri))?|href", re.I)
 CURSOR = re.compile(
@@ -36,8 +37,7 @@ LAST_ID_PARAMS = ("starting_after", "after", "after_id", "since_id", "last_id")
 PAGE_PARAMS = ("page", "page_number", "pageNumber", "page[number]", "p")
 OFFSET_PARAMS = ("offset", "skip", "start", "startAt", "startIndex")
 SIZE_PARAMS = ("limit", "per_page", "perPage", "page_size", "pageSize", "size", "count", "$top")
-FAR = 1_000_000
-"""A page that no API has."""
+FAR = 1_000_000  # a page that no API has
 KEYS = ("id", "uuid", "guid", "_id", "gid", "key", "urn", "uri", "slug", "code", "number", "sku")
 CHANGED = re.compile(
     r"_?(date_?)?(last_?)?(updated|modified|changed|edited|update|modification|change)"
@@ -45,16 +45,14 @@ CHANGED = re.compile(
     re.I,
 )
 SINCE = re.compile(r"since|after|from|start|min|gte?\b|updated|modified", re.I)
-MOMENT = re.compile(
-    r"\d{4}-\d\d-\d\d((?P<separator>[T ])\d\d:\d\d:\d\d(?P<part>\.\d{1,6})?"
-    r"(?P<zone>Z|[+-]\d\d:?\d\d)?)?"
+DATE, START = "%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"
+FORMATS = (
+    *(DATE, START, "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"),
+    *("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%d %H:%M:%S"),
 )
-EPOCH = {"%s": 1, "%ms": 1000}
-NAMES = {
-    str: "string", int: "integer", float: "number", bool: "boolean",
-    list: "array", dict: "object",
-}
-START = "%Y-%m-%dT%H:%M:%SZ"
+EPOCHS = {10: ("%s", 1), 13: ("%ms", 1000)}  # formats and units of times by their digits
+TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+TYPES |= {list: "array", dict: "object"}
 
 
 @dataclass(frozen=True)
@@ -93,13 +91,13 @@ class Page:
             found = found.get(name) if isinstance(found, dict) else None
         return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
-    def next(self, url: str | None = None, **params: Any) -> "Page | None":
+    def next(self, params: Mapping[str, Any], url: str | None = None) -> "Page | None":
         """Return another page of the list; None if it has no records, or the same again."""
-        found = self.asked(url, **params)
+        found = self.asked(params, url)
         seen = found and any(row in self.records for row in found.records)
         return found if found and found.records and not seen else None
 
-    def asked(self, url: str | None = None, **params: Any) -> "Page | None":
+    def asked(self, params: Mapping[str, Any], url: str | None = None) -> "Page | None":
         """Return the same list at another address or with other parameters; None if it fails."""
         asked = {**self.params, **{name: str(value) for name, value in params.items()}}
         try:
@@ -182,13 +180,13 @@ def propose(
 
 def _names(urls: Sequence[str]) -> list[str]:
     """Return a stream's name for each URL: the last word of its path, or two where needed."""
-    for count in (1, 2):
-        words = [re.findall(r"(?<=/)[A-Za-z_][^/]*", urlsplit(url).path) for url in urls]
-        names = [_snake("_".join(found[-count:]).removesuffix(".json")) for found in words]
-        if len(set(names)) == len(names):
-            return [name or "records" for name in names]
-    message = f"Two of the URLs would be streams of one name: {', '.join(sorted(names))}."
-    raise StackError(message)
+    words = [re.findall(r"(?<=/)[A-Za-z_][^/]*", urlsplit(url).path) or ["records"] for url in urls]
+    last, two = ([_snake("_".join(one[-count:])) for one in words] for count in (1, 2))
+    names = last if len(set(last)) == len(last) else two
+    if len(set(names)) < len(names):
+        message = f"Two of the URLs would be streams of one name: {', '.join(sorted(names))}."
+        raise StackError(message)
+    return names
 
 
 @dataclass
@@ -205,7 +203,7 @@ class Manifest:
         """Ask for a setting; return how the manifest refers to it."""
         self.settings[name] = value
         self.properties[name] = {"type": "string", **schema}
-        return f"{{{{ config['{name}'] }}}}"
+        return f'{{{{ config["{name}"] }}}}'
 
     def header(self, name: str, value: str, known: Mapping[str, str]) -> str:
         """Write a header into the manifest; return its value with variables filled in."""
@@ -224,7 +222,7 @@ class Manifest:
         """
         page = replace(page, path=_path(name, page, options.records))
         key = _key(name, page.records, options.key)
-        since = next((p for p, v in page.params.items() if SINCE.search(p) and _format(v)), None)
+        since = next((p for p, v in page.params.items() if SINCE.search(p) and _time(v)), None)
         changed = next((c for c in page.records[0] if CHANGED.fullmatch(c)), None)
         cursor = options.replication_key or changed if since else None
         found = None if options.one_page else Pager(page, key[0]).find()
@@ -232,80 +230,72 @@ class Manifest:
         echo(f"  {name}: {len(seen)} records in {'.'.join(page.path) or 'the answer'}")
         echo(f"  key {', '.join(key)}; {f'the next page by {found.why}' if found else 'one page'}")
         echo(f"  reads {f'what is new, by {cursor} and `{since}`' if cursor else 'everything'}")
-        params: dict[str, str] = {}
-        for param, value in page.params.items():
-            if param == (found and found.param) or (cursor and param == since):
-                continue
-            is_secret = CREDENTIAL.search(param) and not CURSOR.fullmatch(param)
-            secret = {"title": param, "airbyte_secret": True}
-            params[param] = self.setting(_snake(param), value, **secret) if is_secret else value
+        sent = (found and found.param, cursor and since)
         requester = {"$ref": "#/definitions/requester", "path": urlsplit(page.url).path}
-        extractor = {"type": "DpathExtractor", "field_path": list(page.path)}
-        retriever: dict[str, Any] = {
-            "type": "SimpleRetriever",
-            "requester": requester | ({"request_parameters": params} if params else {}),
-            "record_selector": {"type": "RecordSelector", "extractor": extractor},
-        }
+        params = {k: self.param(k, v) for k, v in page.params.items() if k not in sent}
+        extractor = _component("DpathExtractor", field_path=list(page.path))
+        retriever = _component(
+            "SimpleRetriever",
+            requester=requester | ({"request_parameters": params} if params else {}),
+            record_selector=_component("RecordSelector", extractor=extractor),
+        )
         if found:
             retriever["paginator"] = found.paginator
-        loader = {"type": "InlineSchemaLoader", "schema": schema(seen)}
-        stream = {"type": "DeclarativeStream", "name": name, "primary_key": key}
-        stream |= {"retriever": retriever, "schema_loader": loader}
+        stream = _component("DeclarativeStream", name=name, primary_key=key, retriever=retriever)
         if cursor and since:
             stream["incremental_sync"] = self._incremental(cursor, since, page, seen)
+        stream["schema_loader"] = _component("InlineSchemaLoader", schema=schema(seen))
         self.streams.append(stream)
+
+    def param(self, name: str, value: str) -> str:
+        """Return a parameter's value as the manifest has it: a secret is a setting."""
+        if not CREDENTIAL.search(name) or CURSOR.fullmatch(name):
+            return value
+        return self.setting(_snake(name), value, title=name, airbyte_secret=True)
 
     def _incremental(
         self, cursor: str, since: str, page: Page, seen: Sequence[Record]
-    ) -> dict[str, Any]:
+    ) -> Component:
         """Return how to ask for what has changed since the last run."""
-        formats = dict.fromkeys(_format(row.get(cursor)) for row in seen)
-        if None in formats:
-            message = f"'{cursor}' isn't a date or time in each record: choose another one."
-            raise StackError(message)
-        value = page.params[since]
-        start = min(_moment(value), self.settings.get("start_date", "~"))
-        moment = {"type": "MinMaxDatetime", "datetime_format": START}
-        return {
-            "type": "DatetimeBasedCursor",
-            "cursor_field": cursor,
-            "cursor_datetime_formats": list(formats),
-            "datetime_format": _format(value),
-            "start_datetime": moment
-            | {"datetime": self.setting("start_date", start, format="date-time")},
-            "start_time_option": _parameter(since),
-        }
+        formats = [(_time(row.get(cursor)) or ("",))[0] for row in seen]
+        if "" in formats:
+            raise StackError(f"'{cursor}' isn't a date or time in each record: choose another one.")
+        sent, start = _time(page.params[since]) or ("", "")
+        start = self.setting(
+            "start_date", min(start, self.settings.get("start_date", start)), format="date-time"
+        )
+        return _component(
+            "DatetimeBasedCursor",
+            cursor_field=cursor,
+            cursor_datetime_formats=list(dict.fromkeys(formats)),
+            datetime_format=sent,
+            start_datetime=_component("MinMaxDatetime", datetime=start, datetime_format=START),
+            start_time_option=_parameter(since),
+        )
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Component:
         """Return the manifest."""
-        requester: dict[str, Any] = {"type": "HttpRequester", "url_base": self.base}
+        requester = _component("HttpRequester", url_base=self.base)
         requester |= {"request_headers": self.headers} if self.headers else {}
-        settings = {"required": list(self.properties), "properties": self.properties}
+        settings = _component("object", required=list(self.properties), properties=self.properties)
         return {
             "version": "6.0.0",
             "type": "DeclarativeSource",
-            "check": {"type": "CheckStream", "stream_names": [self.streams[0]["name"]]},
+            "check": _component("CheckStream", stream_names=[self.streams[0]["name"]]),
             "definitions": {"requester": requester},
             "streams": self.streams,
-            "spec": {"type": "Spec", "connection_specification": {"type": "object", **settings}},
+            "spec": _component("Spec", connection_specification=settings),
         }
 
 
 @dataclass(frozen=True)
 class Paging:
-    """How an API pages: by an option with what a strategy says; `second` is where that led."""
+    """How an API pages; `second` is where that led, `param` what the paginator sends."""
 
-    option: Mapping[str, Any]
-    strategy: Mapping[str, Any]
+    paginator: Component
     why: str
     second: Page
     param: str | None = None
-
-    @property
-    def paginator(self) -> dict[str, Any]:
-        """It as a manifest has it."""
-        option, strategy = {"page_token_option": self.option}, self.strategy
-        return {"type": "DefaultPaginator", **option, "pagination_strategy": strategy}
 
 
 @dataclass(frozen=True)
@@ -316,16 +306,12 @@ class Pager:
     key: str
 
     def find(self) -> Paging | None:
-        """Return how the API pages; a page of one record less shows it where all fit on one.
-
-        Raises:
-            StackError: page numbers have no end.
-        """
+        """Return how the API pages; a page of one record less shows it where all fit on one."""
         less = len(self.first.records) - 1
         for param in [p for p in SIZE_PARAMS if p in self.first.params] or SIZE_PARAMS[:2]:
             if found := self._look():
                 return found
-            page = self.first.asked(**{param: less}) if less else None
+            page = self.first.asked({param: less}) if less else None
             if page and len(page.records) == less and (found := Pager(page, self.key)._look()):
                 return found
         return None
@@ -334,19 +320,23 @@ class Pager:
         ways = (self._link, self._body, self._last_id, self._number, self._offset)
         return next(filter(None, (way() for way in ways)), None)
 
-    def _try(self, param: str, value: Any, strategy: Mapping[str, Any]) -> Paging | None:
-        """Return paging by a parameter, if that gives other records."""
-        page = self.first.next(**{param: value})
-        return Paging(_parameter(param), strategy, f"`{param}`", page, param) if page else None
+    def _try(self, params: Iterable[str], value: Any, strategy: Component) -> Paging | None:
+        """Return paging by the first parameter that gives other records."""
+        for param in dict.fromkeys(params):
+            if page := self.first.next({param: value}):
+                paginator = _paginator(_parameter(param), strategy)
+                return Paging(paginator, f"`{param}`", page, param)
+        return None
 
-    def _try_url(self, url: str, strategy: Mapping[str, Any]) -> Paging | None:
+    def _try_url(self, url: str, strategy: Component) -> Paging | None:
         """Return paging by the next page's address, if that gives other records."""
         url, _, query = urljoin(self.first.url, url).partition("?")
-        page = self.first.next(url, **dict(parse_qsl(query)))
-        return Paging({"type": "RequestPath"}, strategy, "its address", page) if page else None
+        page = self.first.next(dict(parse_qsl(query)), url)
+        paginator = _paginator(_component("RequestPath"), strategy)
+        return Paging(paginator, "its address", page) if page else None
 
     def _link(self) -> Paging | None:
-        strategy = _cursor("headers['link']['next']['url']", "'next' not in headers['link']")
+        strategy = _cursor('headers["link"]["next"]["url"]', '"next" not in headers["link"]')
         return self._try_url(self.first.next_link, strategy) if self.first.next_link else None
 
     def _body(self) -> Paging | None:
@@ -361,10 +351,8 @@ class Pager:
                     found = self._try_url(str(value), strategy)
             elif CURSOR.fullmatch(name):
                 given = [p for p in self.first.params if CURSOR.fullmatch(p) or p in PAGE_PARAMS]
-                likely = re.sub(r"^(next|end)_?", "", name, flags=re.I)
-                names = dict.fromkeys(filter(None, [*given, likely, *CURSOR_PARAMS, name]))
-                tried = (self._try(param, value, strategy) for param in names)
-                found = next(filter(None, tried), None)
+                likely = re.sub(r"^(next|end)_?", "", name, flags=re.I) or name
+                found = self._try([*given, likely, *CURSOR_PARAMS, name], value, strategy)
             if found:
                 return found
         return None
@@ -373,48 +361,48 @@ class Pager:
         """Ask for what comes after the last record, where the answer says that there is more."""
         for path, value in self.first.values():
             if value is True and MORE.fullmatch(path[-1]):
-                strategy = _cursor(f"last_record[{self.key!r}]", f"not {_response(path)}")
+                strategy = _cursor(f'last_record["{self.key}"]', f"not {_response(path)}")
                 last = self.first.records[-1].get(self.key)
-                tried = (self._try(param, last, strategy) for param in LAST_ID_PARAMS)
-                return next(filter(None, tried), None)
+                return self._try(LAST_ID_PARAMS, last, strategy)
         return None
 
     def _number(self) -> Paging | None:
         """Count pages until one is empty; or, where such a page is an error, until one is short."""
         param = next((p for p in PAGE_PARAMS if p in self.first.params), PAGE_PARAMS[0])
         start = int(self.first.params.get(param) or 1)
-        strategy: dict[str, Any] = {"type": "PageIncrement", "start_from_page": start}
-        if not (found := self._try(param, start + 1, strategy)):
+        strategy = _component("PageIncrement", start_from_page=start)
+        if not (found := self._try([param], start + 1, strategy)):
             return None
-        beyond = self.first.asked(**{param: FAR})
-        if beyond and beyond.records:
-            message = (
-                f"The API has numbered pages (`{param}`), and page {FAR:,} has records too: nothing "
-                "says which is the last. Write a manifest for it in Airbyte's Connector Builder; "
-                "or take the first page only with `--one-page`."
-            )
-            raise StackError(message)
-        if not beyond:
+        if not self.first.asked({param: FAR}):
             strategy["page_size"] = len(self.first.records)
         return found
 
     def _offset(self) -> Paging | None:
         """Count records until a page is empty."""
         param = next((p for p in OFFSET_PARAMS if p in self.first.params), OFFSET_PARAMS[0])
-        return self._try(param, len(self.first.records), {"type": "OffsetIncrement"})
+        return self._try([param], len(self.first.records), _component("OffsetIncrement"))
 
 
-def _cursor(value: str, stop: str) -> dict[str, Any]:
-    templates = {"cursor_value": f"{{{{ {value} }}}}", "stop_condition": f"{{{{ {stop} }}}}"}
-    return {"type": "CursorPagination", **templates}
+def _component(kind: str, **fields: Any) -> Component:
+    return {"type": kind, **fields}
+
+
+def _paginator(option: Component, strategy: Component) -> Component:
+    parts = {"page_token_option": option, "pagination_strategy": strategy}
+    return _component("DefaultPaginator", **parts)
+
+
+def _cursor(value: str, stop: str) -> Component:
+    value, stop = f"{{{{ {value} }}}}", f"{{{{ {stop} }}}}"
+    return _component("CursorPagination", cursor_value=value, stop_condition=stop)
 
 
 def _response(path: Sequence[str]) -> str:
-    return f"response{''.join(f'[{step!r}]' for step in path)}"
+    return "response" + "".join(f'["{step}"]' for step in path)
 
 
-def _parameter(name: str) -> dict[str, Any]:
-    return {"type": "RequestOption", "inject_into": "request_parameter", "field_name": name}
+def _parameter(name: str) -> Component:
+    return _component("RequestOption", inject_into="request_parameter", field_name=name)
 
 
 def _snake(name: str) -> str:
@@ -461,33 +449,21 @@ def _key(name: str, rows: Sequence[Record], chosen: str | None) -> list[str]:
     raise StackError(message)
 
 
-def _format(value: Any) -> str | None:
-    """Return the format of a date or time, as manifests write it; None if it is something else."""
+def _time(value: Any) -> tuple[str, str] | None:
+    """Return a time's format as manifests write it, and its moment; None if it is no time."""
     text = str(value)
-    if re.fullmatch(r"\d{10}|\d{13}", text):
-        return "%s" if len(text) == 10 else "%ms"
-    found = MOMENT.fullmatch(text)
-    if not found:
-        return None
-    if not found["separator"]:
-        return "%Y-%m-%d"
-    part = {None: "", 4: ".%_ms"}.get(found["part"] and len(found["part"]), ".%f")
-    zone = {"Z": "Z", None: ""}.get(found["zone"], "%z")
-    return f"%Y-%m-%d{found['separator']}%H:%M:%S{part}{zone}"
-
-
-def _moment(value: str) -> str:
-    """Return the moment that a text of a known format says."""
-    unit = EPOCH.get(_format(value) or "")
-    moment = datetime.fromtimestamp(int(value) / unit, UTC) if unit else None
-    moment = moment or datetime.fromisoformat(value)
-    return (moment.astimezone(UTC) if moment.tzinfo else moment).strftime(START)
+    for form in FORMATS:
+        with contextlib.suppress(ValueError):
+            moment = datetime.strptime(text, form).replace(tzinfo=UTC)
+            return form, moment.strftime(START)
+    form, unit = EPOCHS.get(len(text) if text.isdigit() else 0, ("", 0))
+    return (form, datetime.fromtimestamp(int(text) / unit, UTC).strftime(START)) if form else None
 
 
 def schema(values: Sequence[Any]) -> dict[str, Any]:
     """Return a JSON Schema that all values fit; `{}`, which takes anything, where none is known."""
     there = [value for value in values if value is not None]
-    kinds = {NAMES[type(value)] for value in there}
+    kinds = {TYPES[type(value)] for value in there}
     kind = "number" if kinds == {"integer", "number"} else kinds.pop() if len(kinds) == 1 else None
     found: dict[str, Any] = {"type": [kind, "null"]} if kind else {}
     if kind == "array":
@@ -497,7 +473,8 @@ def schema(values: Sequence[Any]) -> dict[str, Any]:
         # An object whose names are ids is a map, not a structure.
         if len(names) < 2 or not all(re.fullmatch(r"\d+|[0-9a-f-]{16,}", name) for name in names):
             found["properties"] = {n: schema([value.get(n) for value in there]) for n in names}
-    elif kind == "string" and all(MOMENT.fullmatch(value) for value in there):
-        is_date = {_format(value) for value in there} == {"%Y-%m-%d"}
-        found["format"] = "date" if is_date else "date-time"
+    elif kind == "string":
+        forms = {(_time(value) or ("",))[0] for value in there}
+        if forms <= set(FORMATS):
+            found["format"] = "date" if forms == {DATE} else "date-time"
     return found
