@@ -103,12 +103,7 @@ def extras(service: PluginSettingsService) -> dict[str, Any]:
 
 def setting_facts(service: PluginSettingsService) -> Iterator[dict[str, Any]]:
     """Yield each setting's value, where it comes from, and the variable that it waits for."""
-    definitions = service.definitions(extras=False)
-    # What is set in a mapping is a setting of its own; the mapping as a whole would say it again.
-    parents = {definition.name.rpartition(".")[0] for definition in definitions}
-    for definition in definitions:
-        if definition.name in parents:
-            continue
+    for definition in service.definitions(extras=False):
         facts = {
             "name": definition.name,
             "sensitive": bool(definition.is_redacted),

@@ -5,6 +5,7 @@ pages. A way of paging is proposed only if following it once gave other records.
 """
 
 import contextlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from stack.new_source.source_file import CREDENTIAL, expanded, mapping
 from stack.terminal import StackError, echo
@@ -22,6 +24,8 @@ Component = dict[str, Any]
 """A part of a manifest."""
 
 TIMEOUT = (10, 30)
+LARGEST = 64 * 2**20
+NOT_FOR_PEOPLE = "Give the address of an API, not of a page for people; and ask for a short page."
 HARMLESS_HEADERS = ("accept", "content-type", "user-agent")
 KEY = "Give a key with `--header 'Authorization: Bearer …'`, or in the header that the API names."
 FIXES = {401: KEY, 403: KEY, 404: "Is the path right?", 429: "Wait a little: it was too often."}
@@ -122,27 +126,34 @@ def fetch(page: Page) -> Page:
         StackError: there is no answer, or it isn't JSON.
     """
     host = urlsplit(page.url).netloc
+    params, headers = dict(page.params), dict(page.headers)
     try:
-        answer = requests.get(
-            page.url, params=dict(page.params), headers=dict(page.headers), timeout=TIMEOUT
-        )
-    except requests.RequestException as error:
+        with requests.get(
+            page.url, params=params, headers=headers, timeout=TIMEOUT, stream=True
+        ) as answer:
+            body = answer.raw.read(LARGEST, decode_content=True)
+    except (requests.RequestException, HTTPError) as error:
         reason = str(error).rsplit(": ", 1)[-1].rstrip(")'\"")
         message = f"{host} can't be reached: {reason}. Check the address and the network."
         raise StackError(message) from None
-    start = " ".join(answer.content[:1000].decode(errors="replace").split())[:200]
+    start = " ".join(body[:1000].decode(errors="replace").split())[:200]
     if not answer.ok:
         fix = FIXES.get(answer.status_code, "Try again later.")
         message = f"{page.shown} answers {answer.status_code} {answer.reason}: {start}. {fix}"
         raise StackError(message)
     try:
-        document = answer.json()
-    except (ValueError, RecursionError):
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
         kind = answer.headers.get("Content-Type", "something").split(";")[0]
-        message = (
-            f"{page.shown} answers with {kind}, not JSON: {start!r}. Give the address of the API, "
-            "not of a page for people."
-        )
+        reasons = {
+            "nothing": not body.strip(),
+            "more than 64 MiB": len(body) == LARGEST,
+            "JSON that is nested too deeply": isinstance(error, RecursionError),
+            "a number of thousands of digits": "digits" in str(error),
+            f"{kind}, not JSON: {start!r}": True,
+        }
+        what = next(reason for reason, holds in reasons.items() if holds)
+        message = f"{page.shown} answers {answer.status_code} with {what}. {NOT_FOR_PEOPLE}"
         raise StackError(message) from None
     return replace(page, document=document, next_link=answer.links.get("next", {}).get("url"))
 

@@ -279,7 +279,7 @@ def beginning(
     by_date = stream.method != "FULL_TABLE" and replication_key != "xmin"
     for name in ("start_date", *sorted(starts)):
         if by_date and name in extractor.settings:
-            is_date = DATE.fullmatch(str(extractor.settings[name].value))
+            is_date = name in starts and DATE.fullmatch(str(extractor.settings[name].value))
             return Beginning(None, {variable(extractor, name): text[:10] if is_date else text})
     form = (stream.properties.get(replication_key or "") or {}).get("format")
     if not by_date or form not in ("date", "date-time"):
