@@ -1,8 +1,12 @@
 """The CDK's source for a manifest, run in this process."""
 
+import json
 import logging
-from collections.abc import Iterator, Mapping
-from typing import Any, override
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, override
 
 from airbyte_cdk.models import (
     AirbyteMessage,
@@ -20,9 +24,46 @@ from airbyte_cdk.models import (
 from airbyte_cdk.sources.declarative.concurrent_declarative_source import (
     ConcurrentDeclarativeSource,
 )
+from airbyte_cdk.sources.declarative.incremental.concurrent_partition_cursor import (
+    ConcurrentPerPartitionCursor,
+)
 from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
+from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
+
+from tap_airbyte_manifest import runtime
 
 logger = logging.getLogger("tap-airbyte-manifest")
+runtime.install()
+
+# Where the CDK's streams, slicers and routers keep what their partitions come from.
+HOLDERS_OF_CURSORS = (
+    "cursor",
+    "parent_stream_configs",
+    "partition_routers",
+    "stream",
+    "stream_slicer",
+    "stream_slicers",
+    "underlying_partition_router",
+    "_partition_router",
+    "_stream_partition_generator",
+    "_stream_slicer",
+)
+
+
+class Window(NamedTuple):
+    """What part of a stream is read. None is no limit."""
+
+    start: Any = None
+    end: Any = None
+
+    def covers(self, other: "Window") -> bool:
+        """Return whether nothing of another window lies outside this one."""
+        try:
+            return (self.start is None or (other.start is not None and self.start <= other.start)) and (
+                self.end is None or other.end is None or self.end >= other.end
+            )
+        except TypeError:
+            return False
 
 
 class ManifestSource(ConcurrentDeclarativeSource):
@@ -35,6 +76,38 @@ class ManifestSource(ConcurrentDeclarativeSource):
         if self._built is None:
             self._built = super().streams(config)
         return self._built
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Return the settings as the manifest has migrated and changed them."""
+        return self._config
+
+    def read_streams(self, names: list[str]) -> Iterator[AirbyteMessage]:
+        """Read streams; yields the CDK's messages."""
+        catalog = configured_catalog(dict.fromkeys(names, SyncMode.full_refresh))
+        return self.read(logger, {}, catalog)
+
+    def described(self) -> Iterator[tuple[AirbyteStream, bool]]:
+        """Yield each stream, and whether it is a StateDelegatingStream.
+
+        One whose schema can't be asked for has none: reading it tells why.
+        """
+        delegating = {
+            stream.get("name")
+            for stream in self.resolved_manifest.get("streams", [])
+            if stream.get("type") == "StateDelegatingStream"
+        }
+        for stream in self.streams({}):
+            try:
+                description = (
+                    stream.described()
+                    if isinstance(stream, runtime.NamedStream)
+                    else stream.as_airbyte_stream()
+                )
+            except Exception as error:  # noqa: BLE001 - whatever the manifest's loader raises
+                logger.warning("Stream '%s' has no schema: %s", stream.name, error)
+                description = stream.as_airbyte_stream()
+            yield description, stream.name in delegating
 
 
 def open_source(
@@ -84,6 +157,61 @@ def configured_catalog(selected: Mapping[str, SyncMode]) -> ConfiguredAirbyteCat
     )
 
 
-def read(source: ManifestSource, selected: Mapping[str, SyncMode]) -> Iterator[AirbyteMessage]:
-    """Read streams; yields the CDK's messages."""
-    return source.read(logger, {}, configured_catalog(selected))
+def window(stream: AbstractStream) -> Window:
+    """Return from where to where a stream's rows are read; None where there is no limit.
+
+    Its own cursor tells, and those of the streams whose children it reads. Moments are in ISO 8601.
+    """
+    starts, ends = [], []
+    for cursor in _cursors(stream):
+        if cursor._start is not None:  # noqa: SLF001
+            starts.append(_jsonable(cursor._start))  # noqa: SLF001
+        ends.append(_jsonable(cursor._end_provider()))  # noqa: SLF001
+    return Window(max(starts, default=None), min(ends, default=None))
+
+
+def _cursors(stream: AbstractStream) -> Iterator[ConcurrentCursor]:
+    """Yield the cursors that a stream's rows depend on."""
+    found: list[Any] = [stream]
+    while found:
+        node = found.pop()
+        if isinstance(node, ConcurrentCursor):
+            yield node
+        elif isinstance(node, ConcurrentPerPartitionCursor):
+            yield node._cursor_factory.create({}, None)  # noqa: SLF001
+        for name in HOLDERS_OF_CURSORS:
+            inner = getattr(node, name, None)
+            found += inner if isinstance(inner, list) else [inner] * (inner is not None)
+
+
+def _jsonable(value: Any) -> Any:
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+
+
+class ControlMessages:
+    """Standard output for the CDK, which prints to it: only a changed config is heard."""
+
+    def __init__(self) -> None:
+        """Hear nothing at first: a config that is migrated is so in every run."""
+        self.listener: Callable[[Mapping[str, Any]], None] = lambda _: None
+
+    def write(self, text: str) -> int:
+        """Take what is printed."""
+        for line in text.splitlines():
+            if '"CONNECTOR_CONFIG"' in line:
+                self.listener(json.loads(line)["control"]["connectorConfig"]["config"])
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def control_messages() -> Iterator[ControlMessages]:
+    """Keep standard output for Singer's messages while the CDK works."""
+    kept, control = sys.stdout, ControlMessages()
+    sys.stdout = control  # type: ignore[assignment]
+    try:
+        yield control
+    finally:
+        sys.stdout = kept
