@@ -157,14 +157,14 @@ class Requests(HttpClient):
             cause = error._exception  # noqa: SLF001
             if not isinstance(cause, BaseBackoffException):
                 raise
-            reason = "it went on failing" if cause.response is not None else str(cause)
+            reason = "it went on failing" if cause.response is not None else _thread.reason
             raise AirbyteTracedException(
                 message=_explained(request, cause.response, reason),
                 failure_type=FailureType.transient_error,
             ) from error
         except requests.RequestException as error:
             raise AirbyteTracedException(
-                message=_explained(request, error.response, str(error)),
+                message=_explained(request, error.response, _innermost(error)),
                 failure_type=FailureType.transient_error,
             ) from error
 
@@ -188,6 +188,7 @@ class Requests(HttpClient):
             notes.doubts.setdefault(
                 current_stream(), f"{status} was ignored, as the manifest says for such answers"
             )
+        _thread.reason = _innermost(exc) if exc is not None else ""
         try:
             super()._handle_error_resolution(
                 response, exc, request, error_resolution, exit_on_rate_limit
@@ -205,7 +206,7 @@ class Requests(HttpClient):
             elif told.startswith("HTTP Status Code") or not told:
                 told = self._error_message_parser.parse_response_error_message(response) or ""
             raise AirbyteTracedException(
-                message=_explained(request, response, told or (str(exc) if exc else "")),
+                message=_explained(request, response, told or _thread.reason),
                 failure_type=error.failure_type,
             ) from error
 
@@ -225,9 +226,9 @@ class Requests(HttpClient):
         failing = now + seconds - self._failing_since.setdefault(request, now)
         if failing > notes.max_retry_seconds:
             self._evict_key(request)
-            reason = (
-                f"the API asks to wait {seconds:.0f} seconds" if seconds else "it went on failing"
-            )
+            reason = _thread.reason or "it went on failing"
+            if seconds:
+                reason = f"the API asks to wait {seconds:.0f} seconds"
             raise AirbyteTracedException(
                 message=_explained(
                     request,
@@ -239,6 +240,12 @@ class Requests(HttpClient):
         if seconds > 1:
             status = f"HTTP {response.status_code}" if response is not None else "a failed request"
             notes.tell(f"Stream '{current_stream()}': {status}, waiting {seconds:.0f} seconds.")
+
+
+def _innermost(error: BaseException) -> str:
+    """Return why a request failed, without all that it is wrapped in."""
+    inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+    return _innermost(inner) if isinstance(inner, BaseException) else str(error)
 
 
 def _explained(

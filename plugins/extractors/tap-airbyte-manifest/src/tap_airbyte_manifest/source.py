@@ -21,6 +21,7 @@ from airbyte_cdk.models import (
     StreamDescriptor,
     SyncMode,
 )
+from airbyte_cdk.sources.declarative import concurrent_declarative_source
 from airbyte_cdk.sources.declarative.concurrent_declarative_source import (
     ConcurrentDeclarativeSource,
 )
@@ -30,10 +31,14 @@ from airbyte_cdk.sources.declarative.incremental.concurrent_partition_cursor imp
 from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
 from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
 
+from jsonschema.exceptions import ValidationError
+
 from tap_airbyte_manifest import runtime
+from tap_airbyte_manifest.manifest import component_schema, invalid
 
 logger = logging.getLogger("tap-airbyte-manifest")
 runtime.install()
+concurrent_declarative_source.get_declarative_component_schema = component_schema
 
 # Where the CDK's streams, slicers and routers keep what their partitions come from.
 HOLDERS_OF_CURSORS = (
@@ -67,15 +72,49 @@ class Window(NamedTuple):
 
 
 class ManifestSource(ConcurrentDeclarativeSource):
-    """A source that builds its streams once."""
+    """A source that builds its streams once, and each of them whatever is wrong with others.
+
+    Attributes:
+        broken: why a stream can't be read, by stream.
+    """
 
     _built: list[AbstractStream] | None = None
 
     @override
     def streams(self, config: Mapping[str, Any]) -> list[AbstractStream]:
         if self._built is None:
-            self._built = super().streams(config)
+            self.broken: dict[str, str] = {}
+            self._prepare_for_stream_build()
+            configs = self._stream_configs(self._source_config) + self.dynamic_streams
+            try:
+                self._built = self._create_streams(configs, configs)
+            except Exception as error:  # noqa: BLE001 - the CDK has no kind of its own for these
+                logger.debug("The streams are built one by one: %s", error)
+                self._built = [
+                    stream for each in configs for stream in self._built_alone(each, configs)
+                ]
         return self._built
+
+    def _built_alone(
+        self, definition: dict[str, Any], all_definitions: list[dict[str, Any]]
+    ) -> list[AbstractStream]:
+        name = str(definition.get("name"))
+        try:
+            return self._create_streams([definition], all_definitions)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.broken[name] = f"the manifest's definition can't be run: {error}"
+        if self._connector_state_manager.get_stream_state(name, None):
+            self._connector_state_manager.update_state_for_stream(name, None, {})
+            try:
+                self._create_streams([definition], all_definitions)
+            except Exception as error:  # noqa: BLE001 - as above
+                logger.debug("Stream '%s' can't be built without its state either: %s", name, error)
+            else:
+                self.broken[name] += (
+                    ". That is because of its state, which an earlier form of the manifest has "
+                    "left: remove its bookmark from the state, and it is read from its start"
+                )
+        return []
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -92,12 +131,21 @@ class ManifestSource(ConcurrentDeclarativeSource):
 
         One whose schema can't be asked for has none: reading it tells why.
         """
+        streams = self.streams({})
         delegating = {
             stream.get("name")
             for stream in self.resolved_manifest.get("streams", [])
             if stream.get("type") == "StateDelegatingStream"
         }
-        for stream in self.streams({}):
+        for name, reason in self.broken.items():
+            logger.warning("Stream '%s': %s.", name, reason)
+            yield (
+                AirbyteStream(
+                    name=name, json_schema={}, supported_sync_modes=[SyncMode.full_refresh]
+                ),
+                False,
+            )
+        for stream in streams:
             try:
                 description = (
                     stream.described()
@@ -124,7 +172,23 @@ def open_source(
         config: as its `spec` wants it.
         selected: the streams to read, and how; None to read nothing.
         states: each stream's Airbyte state.
+
+    Raises:
+        TapError: the manifest isn't valid.
     """
+    try:
+        return _source(manifest, config, selected, states)
+    except ValidationError as error:
+        cause = error.__cause__ if isinstance(error.__cause__, ValidationError) else error
+        raise invalid(cause) from None
+
+
+def _source(
+    manifest: Mapping[str, Any],
+    config: Mapping[str, Any],
+    selected: Mapping[str, SyncMode] | None,
+    states: Mapping[str, Mapping[str, Any]] | None,
+) -> ManifestSource:
     return ManifestSource(
         catalog=configured_catalog(selected) if selected is not None else None,
         config=config,

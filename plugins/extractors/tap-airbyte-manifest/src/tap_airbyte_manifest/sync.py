@@ -107,11 +107,11 @@ class Sync:
                 bookmark = bookmarks.get(selection.name) or {}
                 self._streams[selection.name] = _Stream(selection, bookmark, current)
             else:
-                self._fail(
-                    selection.name,
+                missing = (
                     "the catalog selects it, but the manifest has no such stream. Leave it out "
-                    f"with `select: ['*.*', '!{selection.name}.*']`",
+                    f"with `select: ['*.*', '!{selection.name}.*']`"
                 )
+                self._fail(selection.name, source.broken.get(selection.name, missing))
         self._max_delete_fraction = max_delete_fraction
         self._version = time.time_ns() // 1_000_000
         self._output = output

@@ -1,6 +1,7 @@
 """The command line: settings, discovery, check, and a run."""
 
 import argparse
+import ast
 import json
 import logging
 import os
@@ -23,6 +24,8 @@ from tap_airbyte_manifest.sync import Sync, known_config
 
 NAME = "tap-airbyte-manifest"
 logger = logging.getLogger(NAME)
+# For what the CDK both logs and tells.
+quiet = logging.Logger("quiet", logging.CRITICAL + 1)
 
 SETTINGS: dict[str, Any] = {
     "type": "object",
@@ -128,9 +131,12 @@ class Tap:
             TapError: it failed.
         """
         with control_messages():
-            status = self._source().check(logger, {})
+            status = self._source().check(quiet, {})
         if status.status is not Status.SUCCEEDED:
-            message = f"The manifest's check failed: {str(status.message).strip(chr(39))}"
+            reason = str(status.message)
+            if reason[:1] in "'\"":
+                reason = str(ast.literal_eval(reason))
+            message = f"The manifest's check failed: {reason}"
             raise TapError(message)
 
     def sync(self, catalog: Mapping[str, Any] | None, state: Mapping[str, Any]) -> None:
@@ -254,7 +260,7 @@ def set_up_logging() -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     for name in ("backoff", "requests_cache", "urllib3"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     notes.tell = logger.warning
 
 
