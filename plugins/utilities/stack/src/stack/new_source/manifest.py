@@ -128,12 +128,10 @@ def draft(
         echo("Running the manifest's check")
         tap.run("--check", config)
         streams = json.loads(tap.run("--discover", config))["streams"]
-    secrets = [setting.name for setting in settings if setting.is_secret]
-    found.definition = {"inherit_from": TAP}
-    if secrets:
-        # So that Meltano doesn't show them.
-        declared = [{"name": f"config.{secret}", "sensitive": True} for secret in secrets]
-        found.definition["settings"] = declared
+    # So that Meltano doesn't show them. (It fails where such a setting has no value.)
+    secrets = [one.name for one in settings if one.is_secret and _at(config, one.path)]
+    declared = [{"name": f"config.{secret}", "sensitive": True} for secret in secrets]
+    found.definition = {"inherit_from": TAP, **({"settings": declared} if declared else {})}
     add_streams(found, streams)
     return found
 
@@ -309,6 +307,12 @@ def _put(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
     tree[path[-1]] = value
+
+
+def _at(tree: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        tree = tree.get(name) if isinstance(tree, Mapping) else None
+    return tree
 
 
 def _ask(setting: Setting) -> str:
