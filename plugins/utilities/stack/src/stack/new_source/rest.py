@@ -242,7 +242,7 @@ class Manifest:
         echo(f"  key {', '.join(key)}; {f'the next page by {found.why}' if found else 'one page'}")
         echo(f"  reads {f'what is new, by {cursor} and `{since}`' if cursor else 'everything'}")
         sent = (found and found.param, cursor and since)
-        requester = {"$ref": "#/definitions/requester", "path": urlsplit(page.url).path}
+        requester = {"$ref": "#/definitions/requester", "url": page.url}
         params = {k: self.param(k, v) for k, v in page.params.items() if k not in sent}
         extractor = _component("DpathExtractor", field_path=list(page.path))
         retriever = _component(
@@ -286,7 +286,7 @@ class Manifest:
 
     def document(self) -> Component:
         """Return the manifest."""
-        requester = _component("HttpRequester", url_base=self.base)
+        requester = _component("HttpRequester")
         requester |= {"request_headers": self.headers} if self.headers else {}
         settings = _component("object", required=list(self.properties), properties=self.properties)
         return {
