@@ -150,7 +150,9 @@ class Requests(HttpClient):
         return response
 
     @override
-    def _send_with_retry(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> Any:
+    def _send_with_retry(
+        self, request: requests.PreparedRequest, *args: Any, **options: Any
+    ) -> Any:
         try:
             return super()._send_with_retry(request, *args, **options)
         except AirbyteTracedException as error:

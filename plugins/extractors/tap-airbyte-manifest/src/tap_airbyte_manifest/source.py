@@ -64,9 +64,9 @@ class Window(NamedTuple):
     def covers(self, other: "Window") -> bool:
         """Return whether nothing of another window lies outside this one."""
         try:
-            return (self.start is None or (other.start is not None and self.start <= other.start)) and (
-                self.end is None or other.end is None or self.end >= other.end
-            )
+            return (
+                self.start is None or (other.start is not None and self.start <= other.start)
+            ) and (self.end is None or other.end is None or self.end >= other.end)
         except TypeError:
             return False
 

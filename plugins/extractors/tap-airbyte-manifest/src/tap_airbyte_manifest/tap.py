@@ -232,10 +232,11 @@ def run(options: argparse.Namespace) -> None:
     tap = Tap(settings)
     if options.spec:
         print(json.dumps(tap.spec, indent=2), file=out)  # noqa: T201
-    elif options.check:
-        tap.check()
-    elif options.discover:
-        print(json.dumps(tap.catalog(), indent=2), file=out)  # noqa: T201
+    elif options.discover or options.check:
+        if options.discover:
+            print(json.dumps(tap.catalog(), indent=2), file=out)  # noqa: T201
+        if options.check:
+            tap.check()
     else:
         tap.sync(
             _read_json(options.catalog, "catalog") if options.catalog else None,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from stack.project import Plugin
 
 TAP = "tap-airbyte-manifest"
+INJECTED = "__injected_declarative_manifest"
+"""What an export of the Connector Builder may have around the manifest."""
 # As in `"{{ config['start_date'] }}"`, also with a format or a default around it.
 CONFIG = re.compile(r"config(?:\[['\"]|\.(?:get\(['\"])?)(\w+)")
 
@@ -50,7 +52,8 @@ def load(setting: Any, root: Path) -> dict[str, Any]:
         found = yaml.load(setting, yaml.CSafeLoader) if isinstance(setting, str) else setting
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    return found if isinstance(found, dict) else {}
+    found = found if isinstance(found, dict) else {}
+    return found.get(INJECTED) or found
 
 
 def secrets(manifest: Mapping[str, Any]) -> set[str]:

@@ -204,8 +204,9 @@ def _is_written_down(setting: Setting) -> bool:
 
 
 def _in_yaml(plugin: Plugin, setting: Setting) -> Result:
-    name = f"{plugin.namespace}_{setting.name}".upper()
-    fix = f"Put its value into .env as `{name}`, and write `{setting.name}: ${{{name}}}`."
+    inner = setting.name.removeprefix("config.")
+    name = re.sub(r"[^A-Z0-9]+", "_", f"{plugin.namespace}_{inner}".upper())
+    fix = f"Put its value into .env as `{name}`, and write `{inner}: ${{{name}}}`."
     return failed(setting.name, f"a secret of {plugin.name} is written in YAML", fix)
 
 

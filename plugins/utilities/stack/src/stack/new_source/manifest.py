@@ -126,8 +126,7 @@ def draft(
         found.config = {"config": written} if written else {}
         found.config["manifest"] = text if is_inline else f"extract/{file}"
         echo("Running the manifest's check")
-        tap.run("--check", config)
-        streams = json.loads(tap.run("--discover", config))["streams"]
+        streams = json.loads(tap.run("--discover", "--check", config=config))["streams"]
     # So that Meltano doesn't show them. (It fails where such a setting has no value.)
     secrets = [one.name for one in settings if one.is_secret and _at(config, one.path)]
     declared = [{"name": f"config.{secret}", "sensitive": True} for secret in secrets]
@@ -154,7 +153,7 @@ class Tap:
             raise StackError(message)
         (folder / "manifest.yaml").write_text(manifest)
 
-    def run(self, option: str, config: Mapping[str, Any] | None = None) -> str:
+    def run(self, *options: str, config: Mapping[str, Any] | None = None) -> str:
         """Return what the tap prints.
 
         Raises:
@@ -166,7 +165,7 @@ class Tap:
         manifest = str(self._folder / "manifest.yaml")
         settings.write_text(json.dumps({"manifest": manifest, "config": config or {}}))
         done = subprocess.run(  # noqa: S603
-            [self._executable, "--config", str(settings), option],
+            [self._executable, "--config", str(settings), *options],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,

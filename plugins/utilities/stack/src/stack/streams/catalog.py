@@ -304,7 +304,7 @@ def _cursors(state: Mapping[str, Any]) -> Mapping[str, Any]:
     if state.get("states") and not state.get("use_global_cursor"):
         return {"partitions": state["states"]}
     found = state.get("state") or state
-    return {key: value for key, value in found.items() if isinstance(value, str | int | float)}
+    return {key: value for key, value in found.items() if type(value) in (str, int, float)}
 
 
 def _value(key: str, value: Any) -> str:

@@ -138,6 +138,7 @@ class Reread:
         try:
             meltano.run("run", *options, extractor, loader, **variables)
         except StackError as error:
+            change("carry", request)
             message = (
                 f"{error.message} No bookmark has moved: fix what it names, then run this "
                 f"command again."
