@@ -14,7 +14,7 @@ from sandbox.saas.documents import Body
 from sandbox.saas.simple import iso, refuse_unknown_parameters
 from sandbox.saas.store import Store, store_of
 
-TOKEN_PATH = "/oauth/token"
+TOKENS = "/oauth/token"
 CLIENT_ID = "sandbox"
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 RATE_LIMIT = (600, 60.0)
@@ -26,7 +26,7 @@ unknown_route = simple.unknown_route
 
 def authorised(request: Request, secret: str) -> bool:
     """Tell whether the request has a token: a personal one, or one that `/oauth/token` gives."""
-    if request.url.path == f"/surveys{TOKEN_PATH}":
+    if request.url.path == f"/surveys{TOKENS}":
         return True
     given = request.headers.get("authorization", "").encode()
     tokens = (secret, _access_token(secret))
@@ -42,7 +42,7 @@ StoreOf = Annotated[Store, Depends(store_of("surveys"))]
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
-@router.post(TOKEN_PATH)
+@router.post(TOKENS)
 async def refresh(request: Request) -> Body:
     """Give an access token for a refresh token, as RFC 6749 has it (section 6)."""
     secret = request.app.state.secrets["surveys"]
