@@ -65,6 +65,7 @@ class Proposal:
         ("everything", None),
         # All of it is on the example's page: another, of one record less, shows how it goes on.
         ("short?limit=50", "CursorPagination"),
+        ("strict?limit=50", "PageIncrement"),
     ],
 )
 def test_however_an_api_pages_the_tap_reads_each_document_once(

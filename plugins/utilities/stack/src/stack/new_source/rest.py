@@ -311,21 +311,20 @@ class Paging:
 
 @dataclass(frozen=True)
 class Pager:
-    """Finds out how an API pages, by its first page."""
+    """Finds out how an API pages, by its first page; `size` is how long a page may be, if known."""
 
     first: Page
     key: str
+    size: str | None = None
 
     def find(self) -> Paging | None:
         """Return how the API pages; a page of one record less shows it where all fit on one."""
-        less = len(self.first.records) - 1
+        found, less = self._look(), len(self.first.records) - 1
         for param in [p for p in SIZE_PARAMS if p in self.first.params] or SIZE_PARAMS[:2]:
-            if found := self._look():
-                return found
-            page = self.first.asked({param: less}) if less else None
-            if page and len(page.records) == less and (found := Pager(page, self.key)._look()):
-                return found
-        return None
+            page = self.first.asked({param: less}) if less and not found else None
+            if page and len(page.records) == less:
+                found = Pager(page, self.key, self.first.params.get(param))._look()
+        return found
 
     def _look(self) -> Paging | None:
         ways = (self._link, self._body, self._last_id, self._number, self._offset)
@@ -385,7 +384,7 @@ class Pager:
         if not (found := self._try([param], start + 1, strategy)):
             return None
         if not self.first.asked({param: FAR}):
-            strategy["page_size"] = len(self.first.records)
+            strategy["page_size"] = int(self.size or len(self.first.records))
         return found
 
     def _offset(self) -> Paging | None:
