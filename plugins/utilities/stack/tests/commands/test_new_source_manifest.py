@@ -191,10 +191,10 @@ def test_a_variable_that_is_there_is_referred_to(
         ),
         (["workspace=a"], r"alternatives for `credentials`.*kind=oauth.*; or .*kind=key"),
         (["workspace=a", "credentials.kind=x"], r"alternatives for `credentials`"),
-        (["worksapce=a", "credentials.key=x"], r"no setting worksapce\. It has: workspace, "),
+        (["worksapce=a", "credentials.key=x"], r"no setting worksapce\. There are: workspace, "),
         (
             ["workspace=a", "credentials.key=x", "page_size=ten"],
-            "`page_size` is of type integer: write it as JSON",
+            "page_size is of kind integer: write it as JSON",
         ),
         (["workspace=a", "credentials.key=s3cret"], "check failed.*401"),
         (["workspace=a", "credentials.key=${NOBODYS}"], "NOBODYS isn't set"),

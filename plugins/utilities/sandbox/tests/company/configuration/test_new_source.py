@@ -233,7 +233,8 @@ def test_a_stream_of_a_manifest_is_read_again_from_a_date_or_the_beginning(
 
 
 def test_check_and_new_staging_know_a_source_with_a_manifest(sources: NewSources) -> None:
-    checked = sources.stack.meltano("invoke", "stack", "check", "notes", "--json")
+    check = ("invoke", "stack", "check", "notes", "--json")
+    checked = sources.stack.meltano("--log-level=error", *check)
     rows = [row for row in json.loads(checked) if row["group"] == "notes"]
     assert {row["name"]: row["ok"] for row in rows} == dict.fromkeys(
         ("settings", "streams", "keys", "reading"), True

@@ -243,6 +243,8 @@ def _check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Res
         yield skipped("streams", "not asked: settings are missing")
     elif not installation.is_redirected(context, extractor):
         yield skipped("streams", "not asked: requests would go to the vendor")
+    elif manifests.is_manifest(extractor) and not manifests.of(extractor, context.root):
+        yield skipped("streams", "not asked: its manifest can't be read")
     else:
         with scratch.folder("stack-check") as folder:
             yield from _streams(context, catalogs, source, folder)

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,8 @@ from stack import scratch
 from stack.check.taps import last_words
 from stack.manifests import TAP
 from stack.new_source import source_file
-from stack.new_source.source_file import (
-    CommentedOut,
-    Draft,
-    Variable,
-    add_streams,
-    expanded,
-    variable_name,
-)
+from stack.new_source.settings import KINDS, Setting, fill, refuse_unknown
+from stack.new_source.source_file import Draft, add_streams, variable_name
 from stack.project import REFERENCE, Project
 from stack.terminal import StackError, echo
 
@@ -30,46 +24,6 @@ LONGEST_INLINE = 100_000
 """Meltano hands each setting to the tap as a variable, too: Linux allows 128 KiB for one."""
 LAST = 10**6
 """Where a setting without `order` is asked for."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A setting that a `spec` has, by the names that lead to it."""
-
-    path: tuple[str, ...]
-    schema: Mapping[str, Any]
-    is_required: bool
-
-    @property
-    def name(self) -> str:
-        """Its name for `--set`: `credentials.client_id`."""
-        return ".".join(self.path)
-
-    @property
-    def is_secret(self) -> bool:
-        """Whether it belongs into .env."""
-        return bool(self.schema.get("airbyte_secret"))
-
-    @property
-    def about(self) -> str:
-        """What the `spec` says of it, in a line."""
-        words = re.sub(r"<[^>]*>", "", str(self.schema.get("description") or ""))
-        return " ".join(words.split())
-
-    def typed(self, value: str) -> Any:
-        """Return a value as the `spec` wants it.
-
-        Raises:
-            StackError: it doesn't fit.
-        """
-        kinds = self.schema.get("type") or "string"
-        if "string" in ([kinds] if isinstance(kinds, str) else kinds):
-            return value
-        try:
-            return json.loads(value)
-        except ValueError:
-            message = f"`{self.name}` is of type {kinds}: write it as JSON."
-            raise StackError(message) from None
 
 
 def read(path: str, project: Project) -> str:
@@ -107,28 +61,29 @@ def draft(
     Raises:
         StackError: the manifest can't be run, settings are missing, or its check fails.
     """
-    found = Draft(name, origin="by a manifest", label="manifest")
-    file = f"{name}.manifest.yaml"
-    # Meltano would replace `${…}` in the source's file.
-    is_inline = is_own and len(text) < LONGEST_INLINE and not REFERENCE.search(text)
-    if not is_inline:
-        found.files[file] = text
-    known = source_file.known(project.root / ".env")
+    origin, label = ("a REST API", "REST API") if is_own else ("by a manifest", "manifest")
+    found = Draft(name, origin, label)
     with scratch.folder("new-source") as folder:
         tap = Tap(project, folder, text)
         schema = json.loads(tap.run("--spec"))
         settings = list(of_spec(schema, given))
-        if unknown := given.keys() - {setting.name for setting in settings}:
-            there = ", ".join(setting.name for setting in settings)
-            message = f"The manifest has no setting {', '.join(sorted(unknown))}. It has: {there}."
-            raise StackError(message)
-        config, written = _fill(found, settings, given, known)
-        found.config = {"config": written} if written else {}
-        found.config["manifest"] = text if is_inline else f"extract/{file}"
+        refuse_unknown(given, settings, "The manifest")
+        known = source_file.known(project.root / ".env")
+        filled = fill(found, settings, given, known, describe=True)
+        if filled.missing:
+            raise StackError(_missing(name, filled.missing))
         echo("Running the manifest's check")
-        streams = json.loads(tap.run("--discover", "--check", config=config))["streams"]
+        streams = json.loads(tap.run("--discover", "--check", config=filled.values))["streams"]
+    found.config = {"config": filled.written} if filled.written else {}
+    # Meltano would replace `${…}` in the source's file.
+    if is_own and len(text) < LONGEST_INLINE and not REFERENCE.search(text):
+        found.config["manifest"] = text
+    else:
+        file = f"{name}.manifest.yaml"
+        found.config["manifest"] = f"extract/{file}"
+        found.files[file] = text
     # So that Meltano doesn't show them. (It fails where such a setting has no value.)
-    secrets = [one.name for one in settings if one.is_secret and _at(config, one.path)]
+    secrets = [one.name for one in settings if one.is_secret and _at(filled.values, one.path)]
     declared = [{"name": f"config.{secret}", "sensitive": True} for secret in secrets]
     found.definition = {"inherit_from": TAP, **({"settings": declared} if declared else {})}
     add_streams(found, streams)
@@ -176,30 +131,49 @@ class Tap:
 
 
 def of_spec(
-    schema: Mapping[str, Any], given: Mapping[str, str], path: tuple[str, ...] = ()
+    schema: Mapping[str, Any], given: Mapping[str, str], prefix: str = ""
 ) -> Iterator[Setting]:
     """Yield the settings of a `spec` in its order; of alternatives, those of the one chosen.
 
     Args:
         schema: the JSON Schema of an object.
         given: what is set already, by name.
-        path: where the object is.
+        prefix: the names that lead to the object.
     """
     properties = schema.get("properties") or {}
-    for name in sorted(properties, key=lambda one: properties[one].get("order", LAST)):
-        here, inner = (*path, name), properties[name]
-        setting = Setting(here, inner, name in schema.get("required", ()))
+    for key in sorted(properties, key=lambda one: properties[one].get("order", LAST)):
+        inner = properties[key]
+        setting = _setting(f"{prefix}{key}", inner, is_required=key in schema.get("required", ()))
         if branches := inner.get("oneOf") or inner.get("anyOf"):
-            chosen = _choose(setting, branches, given)
-            if chosen is None:
-                continue
-            inner = chosen
+            inner = _choose(setting, branches, given)
+        if inner is None:
+            continue
         if not inner.get("properties"):
             yield setting
             continue
-        is_used = setting.is_required or any(one.startswith(f"{setting.name}.") for one in given)
-        for below in of_spec(inner, given, here):
+        inside = f"{setting.name}."
+        is_used = setting.is_required or any(name.startswith(inside) for name in given)
+        for below in of_spec(inner, given, inside):
             yield replace(below, is_required=below.is_required and is_used)
+
+
+def _setting(name: str, schema: Mapping[str, Any], *, is_required: bool) -> Setting:
+    kinds = schema.get("type") or "string"
+    kind = next(
+        (one for one in ([kinds] if isinstance(kinds, str) else kinds) if one != "null"), ""
+    )
+    is_secret = bool(schema.get("airbyte_secret"))
+    return Setting(
+        name,
+        kind=KINDS.get(kind),
+        title=str(schema.get("title") or ""),
+        is_secret=is_secret,
+        is_variable=is_secret,
+        is_required=is_required,
+        description=" ".join(re.sub(r"<[^>]*>", "", str(schema.get("description") or "")).split()),
+        default=_fixed(schema) or schema.get("default"),
+        options=schema.get("enum") or (),
+    )
 
 
 def _choose(
@@ -219,9 +193,7 @@ def _choose(
         return None
     if len(fitting) > 1 and sys.stdin.isatty():
         titles = [str(branch.get("title") or number) for number, branch in enumerate(fitting, 1)]
-        answer = click.prompt(
-            setting.schema.get("title") or setting.name, type=click.Choice(titles), err=True
-        )
+        answer = click.prompt(setting.title or setting.name, type=click.Choice(titles), err=True)
         return fitting[titles.index(answer)]
     if len(fitting) == 1:
         return fitting[0]
@@ -253,83 +225,18 @@ def _fixed(schema: Mapping[str, Any]) -> Any:
     return schema.get("const", values[0] if len(values) == 1 else None)
 
 
-def _fill(
-    found: Draft,
-    settings: Sequence[Setting],
-    given: Mapping[str, str],
-    known: Mapping[str, str],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings as the tap gets them, and as the file has them.
-
-    Raises:
-        StackError: some are missing.
-    """
-    values: dict[str, Any] = {}
-    written: dict[str, Any] = {}
-    missing = []
-    for setting in settings:
-        variable = variable_name(found.name, *setting.path)
-        reference = f"${{{variable}}}"
-        default = _fixed(setting.schema) or setting.schema.get("default")
-        value = given.get(setting.name)
-        if value is None and variable not in known and setting.is_required and default is None:
-            if not sys.stdin.isatty():
-                missing.append((setting, variable))
-                continue
-            value = _ask(setting)
-        if value is not None and REFERENCE.search(value):
-            _put(values, setting.path, setting.typed(expanded(value, known)))
-            _put(written, setting.path, value)
-        elif value is not None and not setting.is_secret:
-            _put(values, setting.path, setting.typed(value))
-            _put(written, setting.path, setting.typed(value))
-        elif value is not None or variable in known:
-            text = known[variable] if value is None else value
-            _put(values, setting.path, setting.typed(text))
-            _put(written, setting.path, reference)
-            found.variables.append(Variable(variable, value))
-        elif setting.is_required:
-            _put(values, setting.path, default)
-            _put(written, setting.path, default)
-        else:
-            shown = reference if setting.is_secret else default
-            _put(written, setting.path, CommentedOut(shown, setting.about[:LONGEST_COMMENT]))
-    if missing:
-        raise StackError(_missing(missing))
-    return values, written
-
-
-LONGEST_COMMENT = 200
-
-
-def _put(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    for name in path[:-1]:
-        tree = tree.setdefault(name, {})
-    tree[path[-1]] = value
-
-
 def _at(tree: Any, path: Sequence[str]) -> Any:
     for name in path:
         tree = tree.get(name) if isinstance(tree, Mapping) else None
     return tree
 
 
-def _ask(setting: Setting) -> str:
-    """Ask for a setting on the terminal."""
-    if setting.about:
-        echo(setting.about)
-    title = str(setting.schema.get("title") or setting.name)
-    options = setting.schema.get("enum")
-    kind = click.Choice([str(option) for option in options]) if options else None
-    return str(click.prompt(title, hide_input=setting.is_secret, type=kind, err=True))
-
-
-def _missing(missing: Sequence[tuple[Setting, str]]) -> str:
+def _missing(source: str, missing: Sequence[Setting]) -> str:
     named = [
-        f"`{setting.name}`" + (f" ({setting.about.rstrip('.')})" if setting.about else "")
-        for setting, _ in missing
+        f"`{one.name}`" + (f" ({one.description.rstrip('.')})" if one.description else "")
+        for one in missing
     ]
-    options = " ".join(f"--set {setting.name}=…" for setting, _ in missing)
-    secrets = [variable for setting, variable in missing if setting.is_secret]
+    options = " ".join(f"--set {one.name}=…" for one in missing)
+    secrets = [variable_name(source, *one.path) for one in missing if one.is_secret]
     kept = f" Or put secrets into .env first: {', '.join(secrets)}." if secrets else ""
     return f"The manifest needs {', '.join(named)}: `{options}`.{kept}"
