@@ -7,7 +7,8 @@ known where a request fails, such as its status, is gone where the failure is re
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, override
 from urllib.parse import urlsplit
@@ -78,11 +79,16 @@ class Notes:
     keeps_tokens: bool = False
     tell: Callable[[str], None] = lambda _: None
 
-    def begin_run(self) -> None:
-        """Forget what was noted of other runs; this one has a state."""
+    @contextmanager
+    def of_a_run(self) -> Iterator[None]:
+        """Begin without notes, and keep tokens, since a run has a state."""
         self.doubts.clear()
         self.given_up.clear()
         self.keeps_tokens = True
+        try:
+            yield
+        finally:
+            self.keeps_tokens = False
 
 
 notes = Notes()
@@ -156,7 +162,9 @@ class Requests(HttpClient):
         return response
 
     @override
-    def _send_with_retry(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> Any:
+    def _send_with_retry(
+        self, request: requests.PreparedRequest, *args: Any, **options: Any
+    ) -> Any:
         try:
             return super()._send_with_retry(request, *args, **options)
         except AirbyteTracedException as error:

@@ -70,9 +70,9 @@ class Window(NamedTuple):
     def covers(self, other: "Window") -> bool:
         """Return whether nothing of another window lies outside this one."""
         try:
-            return (self.start is None or (other.start is not None and self.start <= other.start)) and (
-                self.end is None or other.end is None or self.end >= other.end
-            )
+            return (
+                self.start is None or (other.start is not None and self.start <= other.start)
+            ) and (self.end is None or other.end is None or self.end >= other.end)
         except TypeError:
             return False
 
@@ -297,7 +297,9 @@ def request_cache() -> Iterator[None]:
         with suppress(OSError, ValueError):
             if not _is_alive(int(left.name.removeprefix(CACHE_PREFIX).partition("-")[0])):
                 shutil.rmtree(left)
-    with TemporaryDirectory(prefix=f"{CACHE_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+    with TemporaryDirectory(
+        prefix=f"{CACHE_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True
+    ) as folder:
         os.environ[ENV_REQUEST_CACHE_PATH] = folder
         yield
 

@@ -200,9 +200,9 @@ class Sync:
 
     @staticmethod
     def _widest(stream: _Stream) -> Window:
-        """Return the window in which rows have been read so far."""
+        """Return the window in which rows have been read, in this run or before."""
         before = stream.window_before
-        if before is None or not stream.selection.incremental or stream.window.covers(before):
+        if before is None or stream.window.covers(before):
             return stream.window
         return Window(before.start, stream.window.end)
 
@@ -232,7 +232,10 @@ class Sync:
         doubt = notes.doubts.get(stream.name)
         before = stream.window_before
         if not doubt and before is not None and not stream.window.covers(before):
-            doubt = "earlier runs read from an earlier start, or to a later end"
+            doubt = (
+                "earlier runs read from an earlier start, or to a later end. Set that again, or "
+                "remove the stream's bookmark from the state if those rows may go"
+            )
         if doubt:
             logger.warning(
                 "Stream '%s' may lack rows: %s. No row counts as deleted in this run.",

@@ -157,9 +157,8 @@ class Tap:
             for stream in chosen
         }
         given = self.config
-        notes.begin_run()
         output = sys.stdout.buffer
-        with control_messages() as control, request_cache():
+        with notes.of_a_run(), control_messages() as control, request_cache():
             source = open_source(
                 self.manifest, known_config(given, state), selected=modes, states=states
             )

@@ -155,10 +155,7 @@ def delegating() -> dict[str, Any]:
 
 
 def dynamic() -> Manifest:
-    template = stream(
-        "of the table", "/tables/", types={}, requester_more={"path": "/tables/{{ parameters }}"}
-    )
-    template["retriever"]["requester"]["path"] = "to be filled"
+    template = stream("to be filled", "to be filled")
     template["schema_loader"] = {
         "type": "DynamicSchemaLoader",
         "retriever": {
@@ -312,7 +309,9 @@ FULL: dict[str, Manifest] = {
     "substream": source(
         stream(path="/groups/{{ stream_partition['code'] }}", partition_router=children(GROUP))
     ),
-    "list of partitions": source(stream(path="/in", requester_more=IN_GROUP, partition_router=LIST)),
+    "list of partitions": source(
+        stream(path="/in", requester_more=IN_GROUP, partition_router=LIST)
+    ),
     "grouped partitions": source(
         stream(
             path="/groups/{{ stream_partition['code'] | join(',') }}",
