@@ -272,7 +272,7 @@ def completed_config(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict
     try:
         found = _completed(spec, config)
         error = best_match(validator_for(spec)(spec).iter_errors(found))
-    except Exception as error:  # noqa: BLE001 - it depends on what isn't a schema
+    except Exception as error:  # it depends on what isn't a schema
         logger.debug("", exc_info=True)
         message = f"The manifest's `spec` is no JSON schema ({type(error).__name__})."
         raise TapError(message) from None

@@ -34,7 +34,6 @@ from airbyte_cdk.sources.declarative.incremental.concurrent_partition_cursor imp
 )
 from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
 from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
-
 from airbyte_cdk.utils.constants import ENV_REQUEST_CACHE_PATH
 from jsonschema.exceptions import ValidationError
 
@@ -94,7 +93,7 @@ class ManifestSource(ConcurrentDeclarativeSource):
             configs = self._stream_configs(self._source_config) + self.dynamic_streams
             try:
                 self._built = self._create_streams(configs, configs)
-            except Exception as error:  # noqa: BLE001 - the CDK has no kind of its own for these
+            except Exception as error:  # the CDK has no kind of its own for these
                 logger.debug("The streams are built one by one: %s", error)
                 self._built = [
                     stream for each in configs for stream in self._built_alone(each, configs)
@@ -107,13 +106,13 @@ class ManifestSource(ConcurrentDeclarativeSource):
         name = str(definition.get("name"))
         try:
             return self._create_streams([definition], all_definitions)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # as above
             self.broken[name] = f"the manifest's definition can't be run: {error}"
         if self._connector_state_manager.get_stream_state(name, None):
             self._connector_state_manager.update_state_for_stream(name, None, {})
             try:
                 self._create_streams([definition], all_definitions)
-            except Exception as error:  # noqa: BLE001 - as above
+            except Exception as error:  # as above
                 logger.debug("Stream '%s' can't be built without its state either: %s", name, error)
             else:
                 self.broken[name] += (
@@ -158,7 +157,7 @@ class ManifestSource(ConcurrentDeclarativeSource):
                     if isinstance(stream, runtime.NamedStream)
                     else stream.as_airbyte_stream()
                 )
-            except Exception as error:  # noqa: BLE001 - whatever the manifest's loader raises
+            except Exception as error:  # whatever the manifest's loader raises
                 logger.warning("Stream '%s' has no schema: %s", stream.name, error)
                 description = stream.as_airbyte_stream()
             yield description, stream.name in delegating
@@ -234,9 +233,9 @@ def window(stream: AbstractStream) -> Window:
     """
     starts, ends = [], []
     for cursor in _cursors(stream):
-        if cursor._start is not None:  # noqa: SLF001
-            starts.append(_jsonable(cursor._start))  # noqa: SLF001
-        ends.append(_jsonable(cursor._end_provider()))  # noqa: SLF001
+        if cursor._start is not None:
+            starts.append(_jsonable(cursor._start))
+        ends.append(_jsonable(cursor._end_provider()))
     return Window(max(starts, default=None), min(ends, default=None))
 
 
@@ -248,7 +247,7 @@ def _cursors(stream: AbstractStream) -> Iterator[ConcurrentCursor]:
         if isinstance(node, ConcurrentCursor):
             yield node
         elif isinstance(node, ConcurrentPerPartitionCursor):
-            yield node._cursor_factory.create({}, None)  # noqa: SLF001
+            yield node._cursor_factory.create({}, None)
         for name in HOLDERS_OF_CURSORS:
             inner = getattr(node, name, None)
             found += inner if isinstance(inner, list) else [inner] * (inner is not None)
@@ -280,7 +279,7 @@ class ControlMessages:
 def control_messages() -> Iterator[ControlMessages]:
     """Keep standard output for Singer's messages while the CDK works."""
     kept, control = sys.stdout, ControlMessages()
-    sys.stdout = control  # type: ignore[assignment]
+    sys.stdout = control
     try:
         yield control
     finally:

@@ -112,7 +112,7 @@ class Sync:
                 continue
             try:
                 current = window(built[name])
-            except Exception as error:  # noqa: BLE001 - whatever the cursor makes of the settings
+            except Exception as error:  # whatever the cursor makes of the settings
                 self._fail(name, f"its cursor can't be set up: {error}")
             else:
                 self._streams[name] = _Stream(selection, bookmarks.get(name) or {}, current)
@@ -141,8 +141,8 @@ class Sync:
             logger.error("Stream '%s': %s.", name, reason)
         if self.failures:
             names = ", ".join(f"'{name}'" for name in self.failures)
-            message = f"{len(self.failures)} of the streams failed: {names}. The others were read."
-            raise TapError(message)
+            failed = f"{len(self.failures)} of the streams failed: {names}. The others were read."
+            raise TapError(failed)
 
     def take_config(self, config: Mapping[str, Any]) -> None:
         """Keep settings that the API has changed, such as its tokens, for the next run."""

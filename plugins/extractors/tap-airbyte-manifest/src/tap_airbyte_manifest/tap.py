@@ -220,20 +220,20 @@ def run(options: argparse.Namespace) -> None:
     """
     out = sys.stdout
     if options.version:
-        print(f"{NAME} {version(NAME)}", file=out)  # noqa: T201
+        print(f"{NAME} {version(NAME)}", file=out)
         return
     if options.about:
-        print(about(options.format), file=out)  # noqa: T201
+        print(about(options.format), file=out)
         return
     settings: dict[str, Any] = {}
     for path in options.config:
         settings |= _read_json(path, "config")
     tap = Tap(settings)
     if options.spec:
-        print(json.dumps(tap.spec, indent=2), file=out)  # noqa: T201
+        print(json.dumps(tap.spec, indent=2), file=out)
     elif options.discover or options.check:
         if options.discover:
-            print(json.dumps(tap.catalog(), indent=2), file=out, flush=True)  # noqa: T201
+            print(json.dumps(tap.catalog(), indent=2), file=out, flush=True)
         if options.check:
             tap.check()
     else:
@@ -277,7 +277,7 @@ def main() -> None:
         logger.critical("Nobody reads the extractor's messages any more: the loader has ended.")
     except AirbyteTracedException as error:
         logger.critical("%s", error)
-    except Exception as error:  # noqa: BLE001 - the CDK has no kind of its own for a bad manifest
+    except Exception as error:  # the CDK has no kind of its own for a bad manifest
         logger.debug("", exc_info=True)
         logger.critical("The manifest can't be run: %s (%s).", error, type(error).__name__)
     # What was written is complete. At exit, Python would report a broken pipe a second time, and

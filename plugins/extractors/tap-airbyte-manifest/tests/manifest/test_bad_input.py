@@ -100,7 +100,7 @@ def test_settings_that_the_spec_rejects(tap: MakeTap, fault: str) -> None:
 
 
 def test_a_setting_that_is_not_known(tap: MakeTap) -> None:
-    with pytest.raises(TapError, match="`start_date` isn't known.*under `config`"):
+    with pytest.raises(TapError, match=r"`start_date` isn't known.*under `config`"):
         tap(ITEMS, start_date="2024-01-01").catalog()
 
 
@@ -226,7 +226,7 @@ def test_a_server_that_can_not_be_reached(tap: MakeTap) -> None:
     assert "Connection refused. Correct the address, or run again later" in str(run.log)
 
 
-def test_a_catalog_with_a_stream_that_is_not_there(api: Api, tap: MakeTap) -> None:
+def test_a_catalog_with_a_stream_that_is_not_there(tap: MakeTap) -> None:
     extractor = tap(ITEMS)
     catalog = extractor.catalog()
     catalog["streams"].append(copy.deepcopy(catalog["streams"][0]) | {"tap_stream_id": "gone"})
@@ -246,7 +246,7 @@ def test_a_stream_whose_definition_can_not_be_run(tap: MakeTap) -> None:
     assert run.activated == {"items"}
 
 
-def test_a_state_that_the_manifest_can_not_read(api: Api, tap: MakeTap) -> None:
+def test_a_state_that_the_manifest_can_not_read(tap: MakeTap) -> None:
     dated = tap(source(stream("dated", paginator=manifests.OFFSETS, incremental=by_date())))
     before = {"bookmarks": {"dated": {"airbyte_state": {"updated_at": "the day before"}}}}
     run = dated.sync(before)
@@ -282,5 +282,5 @@ def test_the_check_says_why_it_fails(api: Api, tap: MakeTap) -> None:
     extractor = tap(ITEMS)
     extractor.command("--config", extractor.file("config", extractor.settings), "--check")
     api.faults["/offset"] = always(401)
-    with pytest.raises(TapError, match="check failed: .*HTTP 401.*correct them under `config`"):
+    with pytest.raises(TapError, match=r"check failed: .*HTTP 401.*correct them under `config`"):
         extractor.command("--config", extractor.file("config", extractor.settings), "--check")

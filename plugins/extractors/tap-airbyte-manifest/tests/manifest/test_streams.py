@@ -67,7 +67,7 @@ def test_a_value_fits_its_type_or_is_kept_beside(declared: Any, value: Any, fitt
     assert Fitting(normalized({"properties": properties}))({"a": value}) == fitting
 
 
-def test_properties_that_are_not_selected_are_not_read(api: Api, tap: MakeTap) -> None:
+def test_properties_that_are_not_selected_are_not_read(tap: MakeTap) -> None:
     extractor = tap(source(stream(paginator=manifests.OFFSETS)))
     catalog = extractor.catalog()
     for entry in catalog["streams"][0]["metadata"]:
@@ -108,7 +108,7 @@ def test_an_incremental_stream_can_be_read_in_full(api: Api, tap: MakeTap) -> No
     assert run.activated == {"items"}
 
 
-def test_a_later_start_date_does_not_make_earlier_rows_deleted(api: Api, tap: MakeTap) -> None:
+def test_a_later_start_date_does_not_make_earlier_rows_deleted(tap: MakeTap) -> None:
     state = {"bookmarks": tap(DATED).sync().bookmarks}
     later = tap(DATED, {"start_date": "2024-02-01T00:00:00Z"})
     for _ in range(2):
@@ -120,7 +120,7 @@ def test_a_later_start_date_does_not_make_earlier_rows_deleted(api: Api, tap: Ma
     assert tap(DATED).sync(state, later.catalog(items="FULL_TABLE")).activated == {"items"}
 
 
-def test_children_of_parents_that_a_start_date_hides(api: Api, tap: MakeTap) -> None:
+def test_children_of_parents_that_a_start_date_hides(tap: MakeTap) -> None:
     parents = stream("parents", paginator=manifests.OFFSETS, incremental=by_date())
     parents_of = manifests.children(parents, parent_key="group")
     manifest = source(
