@@ -213,7 +213,7 @@ def served(api: Api) -> Iterator[Api]:
             self.end_headers()
             self.wfile.write(answer.raw)
 
-        do_GET = do_POST = handle_any
+        do_GET = do_POST = handle_any  # noqa: N815
 
         def log_message(self, *_: object) -> None: ...
 

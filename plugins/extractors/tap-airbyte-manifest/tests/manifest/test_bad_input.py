@@ -1,4 +1,4 @@
-"""What is wrong is said in one line; the other streams are loaded, and the failed one's state stays."""
+"""What is wrong is said in one line; other streams are loaded, and no state of the failed moves."""
 
 import copy
 import itertools
