@@ -118,7 +118,7 @@ def _nullable(rule: Any) -> dict[str, Any]:
     names = {types} if isinstance(types, str) else set(types or ()) - {"null"}
     if names == {"integer", "number"}:
         names = {"number"}
-    if len(names) != 1 or not isinstance(*names, str):
+    if len(names) != 1:
         return {}
     return {**rules, "type": ["null", *names]}
 

@@ -9,6 +9,7 @@ import datetime
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from types import GenericAlias
 from typing import Annotated, Any
 
 import msgspec
@@ -34,7 +35,7 @@ def declared_type(schema: Any) -> Any:
     (name,) = names
     if name == "array":
         item = declared_type(schema.get("items"))
-        return Any if item is Any or getattr(item, "__origin__", None) is list else list[item]
+        return Any if item is Any or isinstance(item, GenericAlias) else GenericAlias(list, (item,))
     if name == "string":
         return FORMATS.get(str(schema.get("format")), str)
     return SCALARS.get(name, Any)

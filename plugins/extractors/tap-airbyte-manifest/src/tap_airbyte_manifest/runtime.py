@@ -7,7 +7,8 @@ known where a request fails, such as its status, is gone where the failure is re
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, override
 from urllib.parse import urlsplit
@@ -77,6 +78,17 @@ class Notes:
     given_up: set[str] = field(default_factory=set)
     keeps_tokens: bool = False
     tell: Callable[[str], None] = lambda _: None
+
+    @contextmanager
+    def of_a_run(self) -> Iterator[None]:
+        """Begin without notes, and keep tokens, since a run has a state."""
+        self.doubts.clear()
+        self.given_up.clear()
+        self.keeps_tokens = True
+        try:
+            yield
+        finally:
+            self.keeps_tokens = False
 
 
 notes = Notes()
@@ -156,7 +168,7 @@ class Requests(HttpClient):
         try:
             return super()._send_with_retry(request, *args, **options)
         except AirbyteTracedException as error:
-            cause = error._exception  # noqa: SLF001
+            cause = error._exception
             if not isinstance(cause, BaseBackoffException):
                 raise
             reason = "it went on failing" if cause.response is not None else _thread.reason
@@ -205,7 +217,7 @@ class Requests(HttpClient):
             told = error_resolution.error_message or ""
             if action is not ResponseAction.FAIL:
                 told = str(error)
-            elif told.startswith("HTTP Status Code") or not told:
+            elif response is not None and (told.startswith("HTTP Status Code") or not told):
                 told = self._error_message_parser.parse_response_error_message(response) or ""
             raise AirbyteTracedException(
                 message=_explained(request, response, told or _thread.reason),
@@ -285,9 +297,7 @@ class StrictJsonDecoder(factory.JsonDecoder):
     """Takes what isn't JSON for an error; the CDK takes it for an answer without records."""
 
     @override
-    def decode(
-        self, response: requests.Response
-    ) -> Generator[MutableMapping[str, Any], None, None]:
+    def decode(self, response: requests.Response) -> Generator[MutableMapping[str, Any]]:
         empty = True
         content = response.content
         if content and not content.isspace():
@@ -324,7 +334,7 @@ class StrictJsonLineParser(composite_raw_decoder.JsonLineParser):
     """Takes a line that isn't JSON for an error; the CDK leaves it out."""
 
     @override
-    def parse(self, data: Any) -> Generator[MutableMapping[str, Any], None, None]:
+    def parse(self, data: Any) -> Generator[MutableMapping[str, Any]]:
         encoding = self.encoding or "utf-8"
         for number, line in enumerate(data, start=1):
             if not line.strip():
@@ -418,13 +428,26 @@ class GuardedTracker(PaginationTracker):
 
 def install() -> None:
     """Put these in the places of the CDK's."""
-    concurrent_source.PartitionReader = NamedReader  # type: ignore[misc]
-    concurrent_source.PartitionEnqueuer = NamedEnqueuer  # type: ignore[misc]
-    http_requester.HttpClient = Requests  # type: ignore[misc]
-    factory.DeclarativeSingleUseRefreshTokenOauth2Authenticator = KeptTokens  # type: ignore[misc]
-    factory.DefaultStream = NamedStream  # type: ignore[misc]
-    factory.JsonDecoder = StrictJsonDecoder  # type: ignore[misc]
-    factory.JsonLineParser = StrictJsonLineParser  # type: ignore[misc]
-    factory.DpathExtractor = PathExtractor  # type: ignore[misc]
-    factory.PaginationTracker = GuardedTracker  # type: ignore[misc]
-    simple_retriever.PaginationTracker = GuardedTracker  # type: ignore[misc]
+    for module, own in (
+        (concurrent_source, {"PartitionReader": NamedReader, "PartitionEnqueuer": NamedEnqueuer}),
+        (http_requester, {"HttpClient": Requests}),
+        (simple_retriever, {"PaginationTracker": GuardedTracker}),
+        (
+            factory,
+            {
+                "DeclarativeSingleUseRefreshTokenOauth2Authenticator": KeptTokens,
+                "DefaultStream": NamedStream,
+                "DpathExtractor": PathExtractor,
+                "JsonDecoder": StrictJsonDecoder,
+                "JsonLineParser": StrictJsonLineParser,
+                "PaginationTracker": GuardedTracker,
+            },
+        ),
+    ):
+        for name, replacement in own.items():
+            if not hasattr(module, name):
+                message = (
+                    f"The CDK's {module.__name__} has no {name}: install the version of the lock."
+                )
+                raise ImportError(message)
+            setattr(module, name, replacement)

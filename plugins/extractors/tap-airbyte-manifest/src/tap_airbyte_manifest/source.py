@@ -2,10 +2,14 @@
 
 import json
 import logging
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, NamedTuple, override
 
 from airbyte_cdk.models import (
@@ -30,7 +34,7 @@ from airbyte_cdk.sources.declarative.incremental.concurrent_partition_cursor imp
 )
 from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
 from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
-
+from airbyte_cdk.utils.constants import ENV_REQUEST_CACHE_PATH
 from jsonschema.exceptions import ValidationError
 
 from tap_airbyte_manifest import runtime
@@ -40,6 +44,7 @@ logger = logging.getLogger("tap-airbyte-manifest")
 runtime.install()
 concurrent_declarative_source.get_declarative_component_schema = component_schema
 
+CACHE_PREFIX = "tap-airbyte-manifest-"
 # Where the CDK's streams, slicers and routers keep what their partitions come from.
 HOLDERS_OF_CURSORS = (
     "cursor",
@@ -88,7 +93,7 @@ class ManifestSource(ConcurrentDeclarativeSource):
             configs = self._stream_configs(self._source_config) + self.dynamic_streams
             try:
                 self._built = self._create_streams(configs, configs)
-            except Exception as error:  # noqa: BLE001 - the CDK has no kind of its own for these
+            except Exception as error:  # the CDK has no kind of its own for these
                 logger.debug("The streams are built one by one: %s", error)
                 self._built = [
                     stream for each in configs for stream in self._built_alone(each, configs)
@@ -101,13 +106,13 @@ class ManifestSource(ConcurrentDeclarativeSource):
         name = str(definition.get("name"))
         try:
             return self._create_streams([definition], all_definitions)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # as above
             self.broken[name] = f"the manifest's definition can't be run: {error}"
         if self._connector_state_manager.get_stream_state(name, None):
             self._connector_state_manager.update_state_for_stream(name, None, {})
             try:
                 self._create_streams([definition], all_definitions)
-            except Exception as error:  # noqa: BLE001 - as above
+            except Exception as error:  # as above
                 logger.debug("Stream '%s' can't be built without its state either: %s", name, error)
             else:
                 self.broken[name] += (
@@ -152,7 +157,7 @@ class ManifestSource(ConcurrentDeclarativeSource):
                     if isinstance(stream, runtime.NamedStream)
                     else stream.as_airbyte_stream()
                 )
-            except Exception as error:  # noqa: BLE001 - whatever the manifest's loader raises
+            except Exception as error:  # whatever the manifest's loader raises
                 logger.warning("Stream '%s' has no schema: %s", stream.name, error)
                 description = stream.as_airbyte_stream()
             yield description, stream.name in delegating
@@ -228,9 +233,9 @@ def window(stream: AbstractStream) -> Window:
     """
     starts, ends = [], []
     for cursor in _cursors(stream):
-        if cursor._start is not None:  # noqa: SLF001
-            starts.append(_jsonable(cursor._start))  # noqa: SLF001
-        ends.append(_jsonable(cursor._end_provider()))  # noqa: SLF001
+        if cursor._start is not None:
+            starts.append(_jsonable(cursor._start))
+        ends.append(_jsonable(cursor._end_provider()))
     return Window(max(starts, default=None), min(ends, default=None))
 
 
@@ -242,7 +247,7 @@ def _cursors(stream: AbstractStream) -> Iterator[ConcurrentCursor]:
         if isinstance(node, ConcurrentCursor):
             yield node
         elif isinstance(node, ConcurrentPerPartitionCursor):
-            yield node._cursor_factory.create({}, None)  # noqa: SLF001
+            yield node._cursor_factory.create({}, None)
         for name in HOLDERS_OF_CURSORS:
             inner = getattr(node, name, None)
             found += inner if isinstance(inner, list) else [inner] * (inner is not None)
@@ -274,8 +279,35 @@ class ControlMessages:
 def control_messages() -> Iterator[ControlMessages]:
     """Keep standard output for Singer's messages while the CDK works."""
     kept, control = sys.stdout, ControlMessages()
-    sys.stdout = control  # type: ignore[assignment]
+    sys.stdout = control
     try:
         yield control
     finally:
         sys.stdout = kept
+
+
+@contextmanager
+def request_cache() -> Iterator[None]:
+    """Give the CDK a private folder for the answers that parents and children share.
+
+    A run that was killed leaves its own behind, which the next one removes.
+    """
+    for left in Path(gettempdir()).glob(f"{CACHE_PREFIX}*"):
+        with suppress(OSError, ValueError):
+            if not _is_alive(int(left.name.removeprefix(CACHE_PREFIX).partition("-")[0])):
+                shutil.rmtree(left)
+    with TemporaryDirectory(
+        prefix=f"{CACHE_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True
+    ) as folder:
+        os.environ[ENV_REQUEST_CACHE_PATH] = folder
+        yield
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -102,16 +102,20 @@ class Sync:
         self.failures: dict[str, str] = {}
         self._streams: dict[str, _Stream] = {}
         for selection in selected:
-            if selection.name in built:
-                current = window(built[selection.name])
-                bookmark = bookmarks.get(selection.name) or {}
-                self._streams[selection.name] = _Stream(selection, bookmark, current)
-            else:
+            name = selection.name
+            if name not in built:
                 missing = (
                     "the catalog selects it, but the manifest has no such stream. Leave it out "
-                    f"with `select: ['*.*', '!{selection.name}.*']`"
+                    f"with `select: ['*.*', '!{name}.*']`"
                 )
-                self._fail(selection.name, source.broken.get(selection.name, missing))
+                self._fail(name, source.broken.get(name, missing))
+                continue
+            try:
+                current = window(built[name])
+            except Exception as error:  # whatever the cursor makes of the settings
+                self._fail(name, f"its cursor can't be set up: {error}")
+            else:
+                self._streams[name] = _Stream(selection, bookmarks.get(name) or {}, current)
         self._max_delete_fraction = max_delete_fraction
         self._version = time.time_ns() // 1_000_000
         self._output = output
@@ -137,8 +141,8 @@ class Sync:
             logger.error("Stream '%s': %s.", name, reason)
         if self.failures:
             names = ", ".join(f"'{name}'" for name in self.failures)
-            message = f"{len(self.failures)} of the streams failed: {names}. The others were read."
-            raise TapError(message)
+            failed = f"{len(self.failures)} of the streams failed: {names}. The others were read."
+            raise TapError(failed)
 
     def take_config(self, config: Mapping[str, Any]) -> None:
         """Keep settings that the API has changed, such as its tokens, for the next run."""
@@ -196,9 +200,9 @@ class Sync:
 
     @staticmethod
     def _widest(stream: _Stream) -> Window:
-        """Return the window in which rows have been read so far."""
+        """Return the window in which rows have been read, in this run or before."""
         before = stream.window_before
-        if before is None or not stream.selection.incremental or stream.window.covers(before):
+        if before is None or stream.window.covers(before):
             return stream.window
         return Window(before.start, stream.window.end)
 
@@ -228,7 +232,10 @@ class Sync:
         doubt = notes.doubts.get(stream.name)
         before = stream.window_before
         if not doubt and before is not None and not stream.window.covers(before):
-            doubt = "earlier runs read from an earlier start, or to a later end"
+            doubt = (
+                "earlier runs read from an earlier start, or to a later end. Set that again, or "
+                "remove the stream's bookmark from the state if those rows may go"
+            )
         if doubt:
             logger.warning(
                 "Stream '%s' may lack rows: %s. No row counts as deleted in this run.",

@@ -19,7 +19,7 @@ from tap_airbyte_manifest.catalog import catalog_entry, selections
 from tap_airbyte_manifest.errors import SafeLines, TapError, mask
 from tap_airbyte_manifest.manifest import completed_config, load_manifest, specification
 from tap_airbyte_manifest.runtime import notes
-from tap_airbyte_manifest.source import ManifestSource, control_messages, open_source
+from tap_airbyte_manifest.source import ManifestSource, control_messages, open_source, request_cache
 from tap_airbyte_manifest.sync import Sync, known_config
 
 NAME = "tap-airbyte-manifest"
@@ -157,9 +157,8 @@ class Tap:
             for stream in chosen
         }
         given = self.config
-        notes.keeps_tokens = True
         output = sys.stdout.buffer
-        with control_messages() as control:
+        with notes.of_a_run(), control_messages() as control, request_cache():
             source = open_source(
                 self.manifest, known_config(given, state), selected=modes, states=states
             )
@@ -221,20 +220,20 @@ def run(options: argparse.Namespace) -> None:
     """
     out = sys.stdout
     if options.version:
-        print(f"{NAME} {version(NAME)}", file=out)  # noqa: T201
+        print(f"{NAME} {version(NAME)}", file=out)
         return
     if options.about:
-        print(about(options.format), file=out)  # noqa: T201
+        print(about(options.format), file=out)
         return
     settings: dict[str, Any] = {}
     for path in options.config:
         settings |= _read_json(path, "config")
     tap = Tap(settings)
     if options.spec:
-        print(json.dumps(tap.spec, indent=2), file=out)  # noqa: T201
+        print(json.dumps(tap.spec, indent=2), file=out)
     elif options.discover or options.check:
         if options.discover:
-            print(json.dumps(tap.catalog(), indent=2), file=out)  # noqa: T201
+            print(json.dumps(tap.catalog(), indent=2), file=out, flush=True)
         if options.check:
             tap.check()
     else:
@@ -278,7 +277,7 @@ def main() -> None:
         logger.critical("Nobody reads the extractor's messages any more: the loader has ended.")
     except AirbyteTracedException as error:
         logger.critical("%s", error)
-    except Exception as error:  # noqa: BLE001 - the CDK has no kind of its own for a bad manifest
+    except Exception as error:  # the CDK has no kind of its own for a bad manifest
         logger.debug("", exc_info=True)
         logger.critical("The manifest can't be run: %s (%s).", error, type(error).__name__)
     # What was written is complete. At exit, Python would report a broken pipe a second time, and

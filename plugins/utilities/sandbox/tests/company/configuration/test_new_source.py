@@ -63,8 +63,14 @@ streams:
     type: DatetimeBasedCursor
     cursor_field: updated_at
     datetime_format: '%Y-%m-%dT%H:%M:%SZ'
-    start_datetime: {type: MinMaxDatetime, datetime: '{{ config["since"] }}', datetime_format: '%Y-%m-%d'}
-    start_time_option: {type: RequestOption, inject_into: request_parameter, field_name: updated_since}
+    start_datetime:
+      type: MinMaxDatetime
+      datetime: '{{ config["since"] }}'
+      datetime_format: '%Y-%m-%d'
+    start_time_option:
+      type: RequestOption
+      inject_into: request_parameter
+      field_name: updated_since
   schema_loader:
     type: InlineSchemaLoader
     schema:
