@@ -87,7 +87,7 @@ def _draft(
     if len(origins) > 1:
         message = "Several FROM are the URLs of one REST API: anything else is one source each."
         raise StackError(message)
-    if origins[0].endswith((".yaml", ".yml")):
+    if origins[0].endswith((".yaml", ".yml", ".json")):
         from stack.new_source import manifest
 
         return manifest.draft(name, manifest.read(origins[0], project), project, settings)

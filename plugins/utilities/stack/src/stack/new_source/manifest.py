@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import click
-
 from stack import scratch
 from stack.check.taps import last_words
 from stack.manifests import TAP
@@ -18,7 +16,7 @@ from stack.new_source import source_file
 from stack.new_source.settings import KINDS, Setting, fill, refuse_unknown
 from stack.new_source.source_file import Draft, add_streams, variable_name
 from stack.project import REFERENCE, Project
-from stack.terminal import StackError, echo
+from stack.terminal import StackError, ask, echo
 
 LONGEST_INLINE = 100_000
 """Meltano hands each setting to the tap as a variable, too: Linux allows 128 KiB for one."""
@@ -144,7 +142,10 @@ def of_spec(
     for key in sorted(properties, key=lambda one: properties[one].get("order", LAST)):
         inner = properties[key]
         setting = _setting(f"{prefix}{key}", inner, is_required=key in schema.get("required", ()))
-        if branches := inner.get("oneOf") or inner.get("anyOf"):
+        branches = [
+            one for one in inner.get("oneOf") or inner.get("anyOf") or () if "properties" in one
+        ]
+        if branches:
             inner = _choose(setting, branches, given)
         if inner is None:
             continue
@@ -193,7 +194,7 @@ def _choose(
         return None
     if len(fitting) > 1 and sys.stdin.isatty():
         titles = [str(branch.get("title") or number) for number, branch in enumerate(fitting, 1)]
-        answer = click.prompt(setting.title or setting.name, type=click.Choice(titles), err=True)
+        answer = ask(setting.title or setting.name, options=titles)
         return fitting[titles.index(answer)]
     if len(fitting) == 1:
         return fitting[0]

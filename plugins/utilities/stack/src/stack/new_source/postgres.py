@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import psycopg
 from psycopg import conninfo, sql
 
@@ -31,7 +30,7 @@ from stack.new_source.source_file import (
 from stack.postgres import TAP, Connection, RefusedError, connected
 from stack.project import REFERENCE, Project
 from stack.streams.catalog import table_of
-from stack.terminal import StackError, echo
+from stack.terminal import StackError, ask, echo
 
 DATABASE = {"database": "dbname"}
 NUMBERS = {"port", "ssh_port"}
@@ -278,7 +277,7 @@ def _connected(
                 return
         except RefusedError as error:
             if "no password supplied" in error.problem and sys.stdin.isatty():
-                way.keep(name, "password", click.prompt("Password", hide_input=True, err=True))
+                way.keep(name, "password", ask("Password", hidden=True))
             elif "does not support SSL" not in error.problem or says_mode:
                 raise StackError(_why(error)) from None
             elif _is_loopback(parameters.get("host", "")):

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import click
-
 from stack.new_source.source_file import CommentedOut, Draft, Variable, expanded, variable_name
 from stack.project import REFERENCE
-from stack.terminal import StackError, echo
+from stack.terminal import StackError, ask, echo
 
 KINDS = {
     "integer": "integer",
@@ -72,9 +70,8 @@ class Setting:
         """Ask for it on the terminal."""
         if self.description:
             echo(self.description)
-        kind = click.Choice([str(option) for option in self.options]) if self.options else None
-        title = self.title or self.name
-        return str(click.prompt(title, hide_input=self.is_secret, type=kind, err=True))
+        options = [str(option) for option in self.options]
+        return ask(self.title or self.name, hidden=self.is_secret, options=options)
 
 
 @dataclass
