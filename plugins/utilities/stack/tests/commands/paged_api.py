@@ -141,6 +141,11 @@ def short(query: Query, url: str) -> Page:
     return {"data": DOCUMENTS[start:end], "next": str(end) if end < COUNT else None}, {}
 
 
+def last(query: Query, url: str) -> Page:
+    """A page that is the last one, however long a page may be."""
+    return {"data": DOCUMENTS, "paging": {"has_more": False}}, {}
+
+
 def no_list(query: Query, url: str) -> Page:
     return {"status": "ok", "config": {"a": 1, "names": ["x"]}}, {}
 
@@ -153,7 +158,7 @@ WAYS: dict[str, Callable[[Query, str], Page]] = {
     way.__name__: way
     for way in (
         *(cursor, next_url, last_id, pages, offset, link, link_cursor, bare),
-        *(strict, everything, short, no_list, no_key),
+        *(strict, everything, short, last, no_list, no_key),
     )
 }
 

@@ -163,6 +163,7 @@ def test_a_header_may_name_a_variable_that_is_there_already(api: Api) -> None:
             {"replication_key": "title"},
             "'title' isn't a date or time",
         ),
+        ("/v1/last", {}, r"`paging\.has_more` is empty here.*shorter page.*--one-page"),
         ("/secured/pages", {}, "401.*who are you.*--header"),
         ("/fault/500", {}, "500"),
         ("/fault/html", {}, "text/html, not JSON.*Log in"),

@@ -318,12 +318,24 @@ class Pager:
     size: str | None = None
 
     def find(self) -> Paging | None:
-        """Return how the API pages; a page of one record less shows it where all fit on one."""
+        """Return how the API pages; a page of one record less shows it where all fit on one.
+
+        Raises:
+            StackError: there may be more pages one day, and how they are asked for can't be tried.
+        """
         found, less = self._look(), len(self.first.records) - 1
         for param in [p for p in SIZE_PARAMS if p in self.first.params] or SIZE_PARAMS[:2]:
             page = self.first.asked({param: less}) if less and not found else None
             if page and len(page.records) == less:
                 found = Pager(page, self.key, self.first.params.get(param))._look()
+        signs = [p for p, v in self.first.values() if p and not v and _says_more(p[-1])]
+        if signs and not found:
+            message = (
+                f"`{'.'.join(signs[0])}` is empty here: the API pages, and how can't be tried with "
+                "so few records. Give a URL that has more, or a shorter page; or take one page only "
+                "with `--one-page`."
+            )
+            raise StackError(message)
         return found
 
     def _look(self) -> Paging | None:
@@ -395,6 +407,10 @@ class Pager:
 
 def _component(kind: str, **fields: Any) -> Component:
     return {"type": kind, **fields}
+
+
+def _says_more(name: str) -> bool:
+    return any(pattern.fullmatch(name) for pattern in (NEXT_URL, CURSOR, MORE))
 
 
 def _paginator(option: Component, strategy: Component) -> Component:
