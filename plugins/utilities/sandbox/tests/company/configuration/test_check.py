@@ -117,7 +117,7 @@ FILES = {
     "absent.meltano.yml": manifest_source("absent", manifest="extract/absent.manifest.yaml"),
     "rejected.meltano.yml": manifest_source("rejected", start_date="yesterday"),
     "denied.meltano.yml": manifest_source("denied", api_key="${REVOKED_KEY}"),
-    "strange.meltano.yml": manifest_source("strange", select=["check.*"]),
+    "strange.meltano.yml": manifest_source("strange", select=["checks.*", "outage.*"]),
     "late.meltano.yml": source(
         "late",
         {"access_token": "${REVOKED_TOKEN}", "start_date": DATE, "user_agent": "check"},
@@ -240,7 +240,7 @@ FAULTS = {
         "denied", "the manifest's own check: ", "correct `REVOKED_KEY` in .env"
     ),
     "a stream that a manifest lacks": Fault(
-        "strange", "`check.*` is nothing that the source has", "did you mean `checks`"
+        "strange", "`outage.*` is nothing that the source has", "did you mean `outages`"
     ),
     "a key that is refused at discovery": Fault(
         "revoked", "401 Client Error: Unauthorized", "correct `REVOKED_KEY` in .env"

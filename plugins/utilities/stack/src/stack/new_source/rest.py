@@ -332,8 +332,7 @@ class Pager:
         if signs and not found:
             message = (
                 f"`{'.'.join(signs[0])}` is empty here: the API pages, and how can't be tried with "
-                "so few records. Give a URL that has more, or a shorter page; or take one page only "
-                "with `--one-page`."
+                "so few records. Give a URL that has more, or a shorter page; or say `--one-page`."
             )
             raise StackError(message)
         return found
