@@ -298,5 +298,5 @@ def _reason(error: Any) -> str:
     internal = str(error.internal_message or "")
     if message.startswith("An unexpected error occurred") and internal:
         kind = message.rpartition(":")[2].strip()
-        return f"{internal} ({kind})"
+        return f"the manifest doesn't fit the API's answers, or its settings: {internal} ({kind})"
     return message
