@@ -60,7 +60,7 @@ def served(rows: int, on_request: Any = lambda: None) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - as the library calls it
+        def do_GET(self) -> None:
             on_request()
             query = parse_qs(urlsplit(self.path).query)
             body = page(int(query.get("offset", ["0"])[0]), rows)

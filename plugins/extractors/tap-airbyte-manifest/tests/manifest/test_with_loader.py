@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from google.cloud import bigquery
 from local_servers.emulator import PROJECT, Emulator
 
 from . import manifests
