@@ -37,7 +37,7 @@ class _Stream:
         """Take what the catalog selects, and what the last run left."""
         self.name = selection.name
         self.selection = selection
-        self.fit = Fitting(selection.schema, selection.left_out)
+        self.fit = Fitting(selection.schema, selection.left_out, selection.wants)
         self.window = current
         before = bookmark.get("window")
         self.window_before = Window(before.get("start"), before.get("end")) if before else None
@@ -183,7 +183,10 @@ class Sync:
         if not stream.selection.incremental:
             message["version"] = self._version
         message["time_extracted"] = datetime.now(UTC).isoformat()
-        self._write(message)
+        try:
+            self._write(message)
+        except (TypeError, ValueError, RecursionError) as error:
+            self._fail(name, f"a record can't be written as JSON: {error}")
 
     def _checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
         # After a failure, what comes may stand for rows that didn't.

@@ -106,9 +106,11 @@ def source(*streams: dict[str, Any], **more: Any) -> Manifest:
                 "properties": {
                     "api_key": {"type": "string", "airbyte_secret": True},
                     "url": {"type": "string"},
+                    "region": {"oneOf": [{"title": "US", "const": "us"}, {"const": "eu"}]},
                     "start_date": {"type": "string", "default": START},
                     "tokens": {
                         "type": "object",
+                        "additionalProperties": False,
                         "properties": {"refresh_token": {"type": "string", "airbyte_secret": True}},
                     },
                 },
