@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
@@ -35,9 +35,9 @@ class Selection:
 
     name: str
     schema: dict[str, Any]
-    keys: Sequence[str]
-    cursor: str | None
-    left_out: Sequence[tuple[str, ...]] = field(default_factory=tuple)
+    keys: Sequence[str] = ()
+    cursor: str | None = None
+    left_out: Sequence[tuple[str, ...]] = ()
     wants: Callable[[str], bool] | None = None
 
     @property

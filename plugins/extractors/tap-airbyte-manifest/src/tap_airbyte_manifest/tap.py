@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from airbyte_cdk.models import Status, SyncMode
+from airbyte_cdk.models import Status
 from airbyte_cdk.utils.airbyte_secrets_utils import get_secrets, update_secrets
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
@@ -156,15 +156,11 @@ class Tap:
             for stream in chosen
             if stream.incremental and isinstance(bookmarks.get(stream.name), Mapping)
         }
-        modes = {
-            stream.name: SyncMode.incremental if stream.incremental else SyncMode.full_refresh
-            for stream in chosen
-        }
         given = self.config
         output = sys.stdout.buffer
         with notes.of_a_run(), control_messages() as control, request_cache():
             source = open_source(
-                self.manifest, known_config(given, state), selected=modes, states=states
+                self.manifest, known_config(given, state), selected=chosen, states=states
             )
             run = Sync(
                 source,

@@ -369,6 +369,17 @@ INCREMENTAL: dict[str, Manifest] = {
             incremental=by_date(global_substream_cursor=True),
         )
     ),
+    "children of parents that have changed": source(
+        stream(
+            path="/item/{{ stream_partition['code'] }}",
+            partition_router=children(
+                stream("parents", paginator=OFFSETS, incremental=by_date(**WINDOWS)),
+                parent_key="id",
+                incremental_dependency=True,
+            ),
+            incremental=by_date(),
+        )
+    ),
     "state delegation": source(delegating()),
 }
 ALL = FULL | INCREMENTAL

@@ -80,7 +80,7 @@ def test_properties_that_are_not_selected_are_not_read(tap: MakeTap) -> None:
 
 
 def test_select_holds_for_what_the_schema_does_not_have(
-    api: Api, tap: MakeTap, monkeypatch: pytest.MonkeyPatch
+    tap: MakeTap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extractor = tap(source(stream(paginator=manifests.OFFSETS, types={})))
     for select, found in {
