@@ -5,12 +5,9 @@ from typing import Any
 
 import pytest
 from airbyte_cdk.sources.declarative.async_job.job_orchestrator import AsyncJobOrchestrator
-from local_servers.fixtures import emulator_of_the_session
 
 from .api import Api, served
 from .singer import Tap
-
-__all__ = ["emulator_of_the_session"]
 
 
 @pytest.fixture

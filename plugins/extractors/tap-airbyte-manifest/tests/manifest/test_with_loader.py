@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from local_servers.emulator import PROJECT, Emulator
+import pytest
+from local_servers.emulator import PROJECT, Emulator, running_emulator
 
 from . import manifests
 from .api import Api
@@ -30,6 +31,12 @@ def load(emulator: Emulator, folder: Path, messages: list[dict[str, Any]]) -> di
     )
     state: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return state
+
+
+@pytest.fixture
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with running_emulator(tmp_path_factory.mktemp("emulator")) as emulator:
+        yield emulator
 
 
 def test_what_the_api_has_is_in_bigquery(
