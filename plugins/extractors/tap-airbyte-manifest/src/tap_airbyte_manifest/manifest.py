@@ -331,6 +331,14 @@ def _rejected(error: ValidationError) -> str:
             f"`{place}` is not as the manifest's `spec` asks for it: its type must be "
             f"{error.validator_value}."
         )
+    if error.validator == "additionalProperties":
+        known = rule.get("properties") or {}
+        names = ", ".join(f"`{place}.{name}`" for name in error.instance if name not in known)
+        return f"The manifest's `spec` doesn't know {names}. Remove it."
+    if error.validator in ("oneOf", "anyOf"):
+        branches = [branch for branch in error.validator_value if isinstance(branch, Mapping)]
+        names = ", ".join(str(branch.get("title") or branch.get("const")) for branch in branches)
+        return f"`{place}` is not as the manifest's `spec` asks for it: it must be one of {names}."
     if error.validator in ("enum", "const"):
         return (
             f"`{place}` is not as the manifest's `spec` asks for it: it must be "

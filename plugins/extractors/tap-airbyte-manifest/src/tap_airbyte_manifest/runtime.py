@@ -42,6 +42,7 @@ from airbyte_cdk.sources.streams.http.exceptions import (
 from airbyte_cdk.sources.streams.http.http_client import HttpClient
 from airbyte_cdk.sources.types import Record, StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+from requests.adapters import HTTPAdapter
 
 # Seconds to wait for a connection, and for the next bytes of an answer. The CDK has no limit.
 TIMEOUT = (30, 300)
@@ -130,6 +131,14 @@ class NamedStream(DefaultStream):
     def described(self) -> AirbyteStream:
         """Return the stream with its schema, which may have to be asked for."""
         return super().as_airbyte_stream()
+
+
+class TimedAdapter(HTTPAdapter):
+    """Ends a request that the CDK makes outside of its client, as it does for tokens."""
+
+    @override
+    def send(self, *args: Any, **options: Any) -> requests.Response:
+        return super().send(*args, **options | {"timeout": options.get("timeout") or TIMEOUT})
 
 
 class Requests(HttpClient):
@@ -431,6 +440,7 @@ def install() -> None:
     for module, own in (
         (concurrent_source, {"PartitionReader": NamedReader, "PartitionEnqueuer": NamedEnqueuer}),
         (http_requester, {"HttpClient": Requests}),
+        (requests.sessions, {"HTTPAdapter": TimedAdapter}),
         (simple_retriever, {"PaginationTracker": GuardedTracker}),
         (
             factory,

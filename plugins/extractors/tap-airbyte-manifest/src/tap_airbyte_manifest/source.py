@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ from airbyte_cdk.utils.constants import ENV_REQUEST_CACHE_PATH
 from jsonschema.exceptions import ValidationError
 
 from tap_airbyte_manifest import runtime
+from tap_airbyte_manifest.catalog import Selection
 from tap_airbyte_manifest.manifest import component_schema, invalid
 
 logger = logging.getLogger("tap-airbyte-manifest")
@@ -128,8 +129,7 @@ class ManifestSource(ConcurrentDeclarativeSource):
 
     def read_streams(self, names: list[str]) -> Iterator[AirbyteMessage]:
         """Read streams; yields the CDK's messages."""
-        catalog = configured_catalog(dict.fromkeys(names, SyncMode.full_refresh))
-        return self.read(logger, {}, catalog)
+        return self.read(logger, {}, configured_catalog(Selection(name, {}) for name in names))
 
     def described(self) -> Iterator[tuple[AirbyteStream, bool]]:
         """Yield each stream, and whether it is a StateDelegatingStream.
@@ -167,7 +167,7 @@ def open_source(
     manifest: Mapping[str, Any],
     config: Mapping[str, Any],
     *,
-    selected: Mapping[str, SyncMode] | None = None,
+    selected: Iterable[Selection] | None = None,
     states: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> ManifestSource:
     """Return the source.
@@ -175,7 +175,7 @@ def open_source(
     Args:
         manifest: checked.
         config: as its `spec` wants it.
-        selected: the streams to read, and how; None to read nothing.
+        selected: the streams to read; None if none will be.
         states: each stream's Airbyte state.
 
     Raises:
@@ -191,7 +191,7 @@ def open_source(
 def _source(
     manifest: Mapping[str, Any],
     config: Mapping[str, Any],
-    selected: Mapping[str, SyncMode] | None,
+    selected: Iterable[Selection] | None,
     states: Mapping[str, Mapping[str, Any]] | None,
 ) -> ManifestSource:
     return ManifestSource(
@@ -212,16 +212,22 @@ def _source(
     )
 
 
-def configured_catalog(selected: Mapping[str, SyncMode]) -> ConfiguredAirbyteCatalog:
+def configured_catalog(selected: Iterable[Selection]) -> ConfiguredAirbyteCatalog:
     """Return the CDK's catalog of the streams to read."""
     return ConfiguredAirbyteCatalog(
         streams=[
             ConfiguredAirbyteStream(
-                stream=AirbyteStream(name=name, json_schema={}, supported_sync_modes=[mode]),
-                sync_mode=mode,
+                # Some requesters ask for the properties of this schema.
+                stream=AirbyteStream(
+                    name=stream.name,
+                    json_schema=stream.schema,
+                    supported_sync_modes=[SyncMode.full_refresh, SyncMode.incremental],
+                ),
+                sync_mode=SyncMode.incremental if stream.incremental else SyncMode.full_refresh,
                 destination_sync_mode=DestinationSyncMode.append,
+                cursor_field=[stream.cursor] if stream.cursor else None,
             )
-            for name, mode in selected.items()
+            for stream in selected
         ]
     )
 

@@ -33,14 +33,13 @@ class _StreamError(Exception):
 class _Stream:
     """What is known of a stream while it is read."""
 
-    def __init__(self, selection: Selection, bookmark: Mapping[str, Any], current: Window) -> None:
-        """Take what the catalog selects, and what the last run left."""
+    def __init__(self, selection: Selection, current: Window, before: Window | None) -> None:
+        """Take what the catalog selects, and what is read of it now and was before."""
         self.name = selection.name
         self.selection = selection
-        self.fit = Fitting(selection.schema, selection.left_out)
+        self.fit = Fitting(selection.schema, selection.left_out, selection.wants)
         self.window = current
-        before = bookmark.get("window")
-        self.window_before = Window(before.get("start"), before.get("end")) if before else None
+        self.window_before = before
 
     def check(self, record: Mapping[str, Any]) -> None:
         """See whether a record can be loaded.
@@ -115,7 +114,11 @@ class Sync:
             except Exception as error:  # whatever the cursor makes of the settings
                 self._fail(name, f"its cursor can't be set up: {error}")
             else:
-                self._streams[name] = _Stream(selection, bookmarks.get(name) or {}, current)
+                bookmark = bookmarks.get(name)
+                before = bookmark.get("window") if isinstance(bookmark, Mapping) else None
+                self._streams[name] = _Stream(
+                    selection, current, Window(**before) if before else None
+                )
         self._max_delete_fraction = max_delete_fraction
         self._version = time.time_ns() // 1_000_000
         self._output = output
@@ -183,7 +186,10 @@ class Sync:
         if not stream.selection.incremental:
             message["version"] = self._version
         message["time_extracted"] = datetime.now(UTC).isoformat()
-        self._write(message)
+        try:
+            self._write(message)
+        except (TypeError, ValueError, RecursionError) as error:
+            self._fail(name, f"a record can't be written as JSON: {error}")
 
     def _checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
         # After a failure, what comes may stand for rows that didn't.
@@ -298,5 +304,5 @@ def _reason(error: Any) -> str:
     internal = str(error.internal_message or "")
     if message.startswith("An unexpected error occurred") and internal:
         kind = message.rpartition(":")[2].strip()
-        return f"{internal} ({kind})"
+        return f"the manifest doesn't fit the API's answers, or its settings: {internal} ({kind})"
     return message

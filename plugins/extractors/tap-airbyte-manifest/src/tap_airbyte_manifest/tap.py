@@ -8,10 +8,11 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from airbyte_cdk.models import Status, SyncMode
+from airbyte_cdk.models import Status
 from airbyte_cdk.utils.airbyte_secrets_utils import get_secrets, update_secrets
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
@@ -96,13 +97,16 @@ class Tap:
             raise TapError(message)
         self.manifest = load_manifest(settings.get("manifest"))
         self.spec = specification(self.manifest)
-        self.max_delete_fraction = float(settings.get("max_delete_fraction", 0.5))
+        self.max_delete_fraction = _number(settings, "max_delete_fraction", most=1)
         given = settings.get("config") or {}
+        if not isinstance(given, Mapping):
+            message = "`config` holds no settings by name."
+            raise TapError(message)
         secrets = [secret for secret in get_secrets(self.spec, given) if secret]
         mask.add(secrets)
         update_secrets([str(secret) for secret in secrets])
         self.given = given
-        notes.max_retry_seconds = float(settings.get("max_retry_seconds", 300))
+        notes.max_retry_seconds = _number(settings, "max_retry_seconds")
 
     @property
     def config(self) -> dict[str, Any]:
@@ -152,15 +156,11 @@ class Tap:
             for stream in chosen
             if stream.incremental and isinstance(bookmarks.get(stream.name), Mapping)
         }
-        modes = {
-            stream.name: SyncMode.incremental if stream.incremental else SyncMode.full_refresh
-            for stream in chosen
-        }
         given = self.config
         output = sys.stdout.buffer
         with notes.of_a_run(), control_messages() as control, request_cache():
             source = open_source(
-                self.manifest, known_config(given, state), selected=modes, states=states
+                self.manifest, known_config(given, state), selected=chosen, states=states
             )
             run = Sync(
                 source,
@@ -175,6 +175,24 @@ class Tap:
 
     def _source(self) -> ManifestSource:
         return open_source(self.manifest, self.config)
+
+
+def _number(settings: Mapping[str, Any], name: str, most: float = inf) -> float:
+    """Return a setting, which comes as text where it comes from the environment.
+
+    Raises:
+        TapError: it isn't a number, or too small or too large.
+    """
+    given = settings.get(name, SETTINGS["properties"][name]["default"])
+    try:
+        found = float(given)
+    except (TypeError, ValueError):
+        found = -1
+    if not 0 <= found <= most:
+        limit = f" and no more than {most:g}" if most < inf else ""
+        message = f"`{name}` is {given!r}: set a number that is no less than 0{limit}."
+        raise TapError(message)
+    return found
 
 
 def _read_json(path: str, option: str) -> dict[str, Any]:

@@ -106,9 +106,11 @@ def source(*streams: dict[str, Any], **more: Any) -> Manifest:
                 "properties": {
                     "api_key": {"type": "string", "airbyte_secret": True},
                     "url": {"type": "string"},
+                    "region": {"oneOf": [{"title": "US", "const": "us"}, {"const": "eu"}]},
                     "start_date": {"type": "string", "default": START},
                     "tokens": {
                         "type": "object",
+                        "additionalProperties": False,
                         "properties": {"refresh_token": {"type": "string", "airbyte_secret": True}},
                     },
                 },
@@ -365,6 +367,17 @@ INCREMENTAL: dict[str, Manifest] = {
             requester_more=IN_GROUP,
             partition_router=children(GROUP),
             incremental=by_date(global_substream_cursor=True),
+        )
+    ),
+    "children of parents that have changed": source(
+        stream(
+            path="/item/{{ stream_partition['code'] }}",
+            partition_router=children(
+                stream("parents", paginator=OFFSETS, incremental=by_date(**WINDOWS)),
+                parent_key="id",
+                incremental_dependency=True,
+            ),
+            incremental=by_date(),
         )
     ),
     "state delegation": source(delegating()),

@@ -4,6 +4,7 @@ import copy
 import itertools
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +87,8 @@ def test_a_bad_manifest_is_refused_with_the_reason(tap: MakeTap, fault: str) -> 
 BAD_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "missing": ({"api_key": ""}, "`config.api_key`. Set it"),
     "another type": ({"api_key": 5}, "`config.api_key`"),
+    "not one of some": ({"region": "moon"}, "`config.region`"),
+    "unknown": ({"tokens": {"other": 1}}, "doesn't know `config.tokens.other`"),
     "within another": ({"tokens": {"refresh_token": 5}}, "`config.tokens.refresh_token`"),
     "Python": ({"__injected_components_py": "raise SystemExit('was run')"}, "which isn't run"),
     "a manifest": ({"__injected_declarative_manifest": {}}, "Set it as `manifest`"),
@@ -97,6 +100,39 @@ def test_settings_that_the_spec_rejects(tap: MakeTap, fault: str) -> None:
     config, reason = BAD_SETTINGS[fault]
     with pytest.raises(TapError, match=re.escape(reason)):
         tap(ITEMS, config).catalog()
+
+
+@pytest.mark.parametrize("setting", ["max_delete_fraction", "max_retry_seconds"])
+def test_a_setting_that_is_no_number(tap: MakeTap, setting: str) -> None:
+    with pytest.raises(TapError, match=f"`{setting}` is 'much': set a number"):
+        tap(ITEMS, **{setting: "much"}).catalog()
+
+
+def test_custom_components_of_a_package_that_was_installed_for_them(
+    api: Api, tap: MakeTap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "shop_components-1.0.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Name: shop-components\nVersion: 1.0.0\n")
+    (package / "top_level.txt").write_text("shop_components\n")
+    (tmp_path / "shop_components.py").write_text(
+        "from airbyte_cdk.sources.declarative.extractors.record_extractor import RecordExtractor\n"
+        "class Extractor(RecordExtractor):\n"
+        "    def __init__(self, **options): ...\n"
+        "    def extract_records(self, response):\n"
+        "        yield from response.json()['data'][:2]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    custom = CUSTOM | {"class_name": "shop_components.Extractor"}
+    manifest = edited(lambda m: retriever(m)["record_selector"].update(extractor=custom))
+    assert tap(manifest).sync().records() == api.rows[:2]
+
+
+def test_a_record_that_is_no_json(api: Api, tap: MakeTap) -> None:
+    api.faults["/csv"] = always(200, b"id,name\n1,a\n2,b,too many\n", content_type="text/csv")
+    run = tap(manifests.FULL["CSV"]).sync()
+    assert "Stream 'items': a record can't be written as JSON" in str(run.log)
+    assert not run.activated
 
 
 def test_a_setting_that_is_not_known(tap: MakeTap) -> None:

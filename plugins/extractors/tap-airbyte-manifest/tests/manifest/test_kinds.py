@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from . import manifests
-from .api import Api
+from .api import Api, moment
 from .singer import Tap, Target
 
 MakeTap = Callable[..., Tap]
@@ -58,6 +58,8 @@ def test_the_second_run_reads_what_has_changed(api: Api, tap: MakeTap, kind: str
     assert not second.activated
     asked = [each.query["since"] for each in api.requests if "since" in each.query]
     if kind not in ("client side", "state delegation"):
+        if kind == "children of parents that have changed":
+            asked = [query for query in asked if query != moment(7)]  # the child's own
         assert min(asked) >= api.items[58]["updated_at"]
 
 

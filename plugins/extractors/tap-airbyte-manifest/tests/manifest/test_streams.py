@@ -79,6 +79,19 @@ def test_properties_that_are_not_selected_are_not_read(tap: MakeTap) -> None:
     assert schema["properties"].keys() == run.records()[0].keys()
 
 
+def test_select_holds_for_what_the_schema_does_not_have(
+    tap: MakeTap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor = tap(source(stream(paginator=manifests.OFFSETS, types={})))
+    for select, found in {
+        '["*.*"]': {"id", "name", "group", "amount", "updated_at", "tags"},
+        '["items.*", "!items.name", "!*.tags"]': {"id", "group", "amount", "updated_at"},
+        '["items.name"]': {"id", "name"},
+    }.items():
+        monkeypatch.setenv("MELTANO_EXTRACT__SELECT", select)
+        assert extractor.sync().records()[0].keys() == found
+
+
 def test_a_stream_that_is_not_selected_keeps_its_state(api: Api, tap: MakeTap) -> None:
     extractor = tap(source(stream("read", paginator=manifests.OFFSETS), stream("other")))
     catalog = extractor.catalog()
