@@ -293,5 +293,5 @@ def _unreadable(stream: str, path: Path, reason: str) -> LoadError:
     return UnreadableFileError(
         path,
         f"Stream '{stream}': the file {path} {reason}. Run again, so that the extractor writes "
-        f"the file again. If it happens again, look for a full disk, or for what clears that folder.",
+        f"it again. If it happens once more, look for a full disk, or for what clears that folder.",
     )
