@@ -55,11 +55,14 @@ def context(
     root: Path, extractor: Plugin, environment: str = "local", dataset: str = "notes", **facts: Any
 ) -> Context:
     """A project with one source."""
-    loader = plugin("target-bigquery", setting("project", "somebodys"), setting("location", "EU"))
+    developer = [setting("developer", "lawrence_")] if environment == "dev" else []
+    loader = plugin(
+        "target-bigquery", setting("project", "somebodys"), setting("location", "EU"), *developer
+    )
     source = Source(
         "notes", root / "notes.meltano.yml", extractor, loader, dataset, "state", None, None
     )
-    dbt = plugin("dbt-bigquery", setting("dataset", "dbt_lawrence"))
+    dbt = plugin("dbt-bigquery", setting("dataset", "dbt"))
     project = Project()
     project.root = root
     project.environment = environment

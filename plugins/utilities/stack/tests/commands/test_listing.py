@@ -116,7 +116,7 @@ def test_production_never_proposes_a_developers_dataset() -> None:
     assert unclaimed(THERE, NAMED) == ["dbt", "dbt_ann", "helpdesk"]
 
 
-@pytest.mark.parametrize("developer", ["ann", "dbt_ann", "dbt_dbt_Ann"])
+@pytest.mark.parametrize("developer", ["ann", "ann_"])
 def test_a_developer_is_shown_none_but_the_own_datasets(developer: str) -> None:
     assert unclaimed(THERE, ["ann_product"], developer) == ["ann_helpdesk"]
     longer = [*THERE, "ann_b_product", "dbt_ann_b"]
