@@ -1,0 +1,1 @@
+"""Singer tap for Airbyte's declarative manifests."""
