@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
+from airbyte_cdk.models import AirbyteStream
 
 from tap_airbyte_manifest.errors import TapError
 
 FULL_TABLE = "FULL_TABLE"
 INCREMENTAL = "INCREMENTAL"
+# Keywords of a stream's schema that say nothing of its columns, or more than its records keep to.
+NOT_FOR_TARGETS = ("$schema", "required", "title", "additionalProperties")
 
 
 @dataclass
@@ -36,14 +38,13 @@ class Selection:
         return self.cursor is not None
 
 
-def catalog_entry(stream: AbstractStream, *, delegates: bool) -> dict[str, Any]:
+def catalog_entry(description: AirbyteStream, *, delegates: bool) -> dict[str, Any]:
     """Return a stream's entry in the catalog.
 
     Args:
-        stream: of the CDK.
+        description: of the stream, by the CDK.
         delegates: whether it is a StateDelegatingStream, which shows its full read at first.
     """
-    description = stream.as_airbyte_stream()
     keys = [key[0] for key in description.source_defined_primary_key or []]
     cursor = (description.default_cursor_field or [None])[0]
     incremental = cursor is not None or delegates
@@ -55,8 +56,8 @@ def catalog_entry(stream: AbstractStream, *, delegates: bool) -> dict[str, Any]:
         "replication-method": INCREMENTAL if incremental else FULL_TABLE,
     }
     entry: dict[str, Any] = {
-        "tap_stream_id": stream.name,
-        "stream": stream.name,
+        "tap_stream_id": description.name,
+        "stream": description.name,
         "schema": schema,
         "key_properties": keys,
         "replication_method": INCREMENTAL if incremental else FULL_TABLE,
@@ -82,27 +83,44 @@ def catalog_entry(stream: AbstractStream, *, delegates: bool) -> dict[str, Any]:
 
 
 def normalized(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stream's schema as Singer's targets like it: every property may be null."""
+    """Return a stream's schema as targets like it: each property may be null, and has one type.
+
+    What has several types, or none that can be told, has no type any more: targets keep it as
+    JSON.
+    """
     properties = schema.get("properties")
-    found = {
-        key: value for key, value in schema.items() if key not in ("$schema", "required", "title")
-    }
+    found = {name: rule for name, rule in schema.items() if name not in NOT_FOR_TARGETS}
     found["type"] = "object"
     found["properties"] = {
-        name: _nullable(rule)
+        str(name): _nullable(rule)
         for name, rule in (properties if isinstance(properties, Mapping) else {}).items()
     }
     return found
 
 
-def _nullable(rule: Any) -> Any:
+def _nullable(rule: Any) -> dict[str, Any]:
     if not isinstance(rule, Mapping):
         return {}
-    types = rule.get("type")
-    if types is None:
-        return dict(rule)
-    types = [types] if isinstance(types, str) else list(types)
-    return {**rule, "type": ["null", *(name for name in types if name != "null")]}
+    rules = dict(rule)
+    for union in ("anyOf", "oneOf"):
+        branches = [
+            branch
+            for branch in rules.pop(union, None) or []
+            if isinstance(branch, Mapping) and branch.get("type") not in ("null", ["null"])
+        ]
+        if len(branches) > 1:
+            return {}
+        rules |= dict(branches[0]) if branches else {}
+    values = rules.pop("enum", None)
+    types = rules.get("type")
+    if types is None and values and all(isinstance(value, str) for value in values):
+        types = "string"
+    names = {types} if isinstance(types, str) else set(types or ()) - {"null"}
+    if names == {"integer", "number"}:
+        names = {"number"}
+    if len(names) != 1 or not isinstance(*names, str):
+        return {}
+    return {**rules, "type": ["null", *names]}
 
 
 def selections(catalog: Mapping[str, Any]) -> Iterator[Selection]:

@@ -1,18 +1,52 @@
-"""Manifests: where they are, whether they can be run, and the CDK's source for one."""
+"""Manifests: where they are, whether they can be run, and what settings they ask for."""
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema.exceptions import ValidationError, best_match
+from airbyte_cdk.sources.declarative.concurrent_declarative_source import (
+    get_declarative_component_schema,
+)
+from airbyte_cdk.sources.declarative.parsers.custom_exceptions import (
+    CircularReferenceException,
+    UndefinedReferenceException,
+)
+from airbyte_cdk.sources.declarative.parsers.manifest_reference_resolver import (
+    ManifestReferenceResolver,
+)
+from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from jsonschema.validators import validator_for
 
-from tap_airbyte_manifest.errors import TapError
+from tap_airbyte_manifest.errors import TapError, shortened
 
-# What Airbyte's Connector Builder and its platform add; never run.
-INJECTED_CODE = ("__injected_components_py", "__injected_components_py_checksums")
+PACKAGE = "tap-airbyte-manifest"
+# What Airbyte's Connector Builder wraps an export in, and the Python that may come with it.
+INJECTED_MANIFEST = "__injected_declarative_manifest"
+INJECTED_CODE = "__injected_components_py"
+# Members whose values aren't components, though they may look like some.
+NO_COMPONENTS = (
+    "advanced_auth",
+    "config_overrides",
+    "connection_specification",
+    "definitions",
+    "metadata",
+    "schema",
+    "schemas",
+)
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML in which a date is text, as a manifest means it."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own
+        first: [rule for rule in rules if not rule[0].endswith(":timestamp")]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def load_manifest(setting: Any) -> dict[str, Any]:
@@ -22,10 +56,10 @@ def load_manifest(setting: Any) -> dict[str, Any]:
         setting: a path relative to the project's root, YAML as text, or a mapping.
 
     Raises:
-        TapError: it can't be read, or isn't a manifest.
+        TapError: it can't be read, or can't be run.
     """
     if isinstance(setting, Mapping):
-        return _checked(dict(setting), "`manifest`")
+        return _checked(setting, "`manifest`")
     if not isinstance(setting, str) or not setting.strip():
         message = "Set `manifest`: the path of a manifest in the project, or its YAML."
         raise TapError(message)
@@ -44,7 +78,7 @@ def load_manifest(setting: Any) -> dict[str, Any]:
 
 def _parsed(text: str, place: str) -> Any:
     try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe one
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -53,18 +87,161 @@ def _parsed(text: str, place: str) -> Any:
 
 
 def _checked(manifest: Any, place: str) -> dict[str, Any]:
-    if not isinstance(manifest, dict):
+    """Return a manifest that can be run.
+
+    Raises:
+        TapError: it can't.
+    """
+    if not isinstance(manifest, Mapping):
         message = f"The manifest {place} is not one: it holds no mapping."
         raise TapError(message)
-    for name in INJECTED_CODE:
-        manifest.pop(name, None)
+    refuse_code(manifest, place)
+    manifest = dict(manifest.get(INJECTED_MANIFEST) or manifest)
+    manifest.setdefault("type", "DeclarativeSource")
+    if manifest["type"] != "DeclarativeSource":
+        message = (
+            f"The manifest {place} is of type {manifest['type']!r}, not DeclarativeSource: only "
+            f"declarative manifests of sources can be run."
+        )
+        raise TapError(message)
+    _check_version(manifest.get("version"), place)
     if not isinstance(manifest.get("spec"), dict):
         message = (
             f"The manifest {place} has no `spec`, which says what settings it needs. Add one with "
             f"`connection_specification`."
         )
         raise TapError(message)
+    try:
+        resolved = ManifestReferenceResolver().preprocess_manifest(manifest)
+    except UndefinedReferenceException as error:
+        message = f"The manifest {place} can't be read: {error}."
+        raise TapError(message) from None
+    except (CircularReferenceException, RecursionError):
+        message = f"The manifest {place} has a `$ref` that refers to itself."
+        raise TapError(message) from None
+    _check_components(resolved, place)
     return manifest
+
+
+def refuse_code(settings: Mapping[str, Any], place: str) -> None:
+    """See that no Python comes along.
+
+    Raises:
+        TapError: there is some.
+    """
+    for holder in (settings, settings.get(INJECTED_MANIFEST)):
+        if isinstance(holder, Mapping) and holder.get(INJECTED_CODE):
+            message = (
+                f"{place} brings Python along, as `{INJECTED_CODE}`, which isn't run. Use a "
+                f"manifest without custom components, or put them into a package."
+            )
+            raise TapError(message)
+
+
+def _check_version(found: Any, place: str) -> None:
+    known = version("airbyte-cdk")
+    numbers = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)\S*", str(found))
+    if not numbers or int(numbers[1]) > int(known.partition(".")[0]):
+        message = (
+            f"The manifest {place} is of version {found!r}; this extractor reads versions up to "
+            f"{known}. Correct `version`, or install a newer extractor."
+        )
+        raise TapError(message)
+
+
+def _check_components(manifest: Mapping[str, Any], place: str) -> None:
+    known = {"DeclarativeSource"} | {
+        name
+        for definition in component_schema()["definitions"].values()
+        for name in definition.get("properties", {}).get("type", {}).get("enum", ())
+    }
+    for path, component in _components(manifest):
+        code = component.get("class_name")
+        if isinstance(code, str):
+            _check_code(code, path, place)
+        kind = component.get("type", "DeclarativeSource")
+        if isinstance(kind, str) and kind[:1].isupper() and kind not in known:
+            message = (
+                f"The manifest {place} has at `{path}` a component of type {kind}, which isn't "
+                f"known. Correct `type`, or install a newer extractor."
+            )
+            raise TapError(message)
+
+
+@cache
+def component_schema() -> dict[str, Any]:
+    """Return the CDK's JSON schema of manifests, which takes a while to read."""
+    return get_declarative_component_schema()
+
+
+def _components(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each component of a manifest and where it is."""
+    if isinstance(node, Mapping):
+        yield path, node
+        for name, value in node.items():
+            if name not in NO_COMPONENTS:
+                yield from _components(value, f"{path}.{name}" if path else str(name))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _components(value, f"{path}[{index}]")
+
+
+def _check_code(class_name: str, path: str, place: str) -> None:
+    """See whether a class is of a package that was installed for it.
+
+    Raises:
+        TapError: it isn't: nothing that is here anyway may be called by a manifest.
+    """
+    module = class_name.partition(".")[0]
+    own = set(_requirements(PACKAGE))
+    packages = {_canonical(name) for name in packages_distributions().get(module, ())}
+    if not packages or packages & own:
+        message = (
+            f"The manifest {place} has at `{path}` custom Python, {class_name}, which isn't run. "
+            f"If a package has this class, name the package in the extractor's `pip_url`."
+        )
+        raise TapError(message)
+
+
+def _requirements(package: str, seen: set[str] | None = None) -> Iterable[str]:
+    """Return a package and all that it brings along."""
+    seen = set() if seen is None else seen
+    name = _canonical(package)
+    if name not in seen:
+        seen.add(name)
+        try:
+            needed = requires(name) or []
+        except PackageNotFoundError:
+            needed = []
+        for requirement in needed:
+            if found := re.match(r"[\w.-]+", requirement):
+                _requirements(found[0], seen)
+    return seen
+
+
+def _canonical(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def invalid(error: ValidationError) -> TapError:
+    """Return the error for a manifest that isn't as the CDK's schema of manifests has it."""
+    while error.context:
+        # Of the alternatives, the one that the component's own `type` means.
+        branches: dict[Any, list[ValidationError]] = {}
+        for inner in error.context:
+            branches.setdefault(inner.relative_schema_path[0], []).append(inner)
+        meant = [
+            inners
+            for inners in branches.values()
+            if not any(list(inner.relative_path) == ["type"] for inner in inners)
+        ]
+        error = best_match(iter((meant or list(branches.values()))[0]))
+    path = "".join(
+        f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path
+    ).removeprefix(".")
+    return TapError(
+        f"The manifest is not valid at `{path or 'its root'}`: {shortened(error.message, 300)}."
+    )
 
 
 def specification(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,6 +257,15 @@ def completed_config(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict
     Raises:
         TapError: the `spec` rejects them.
     """
+    refuse_code(config, "`config`")
+    if INJECTED_MANIFEST in config:
+        message = f"`config` holds a manifest, as `{INJECTED_MANIFEST}`. Set it as `manifest`."
+        raise TapError(message)
+    try:
+        validator_for(spec).check_schema(spec)
+    except SchemaError as error:
+        message = f"The manifest's `spec` is no JSON schema: {shortened(error.message, 300)}."
+        raise TapError(message) from None
     found = _completed(spec, config)
     error = best_match(validator_for(spec)(spec).iter_errors(found))
     if error is not None:
@@ -143,14 +329,3 @@ def _rejected(error: ValidationError) -> str:
             f"{error.validator_value}."
         )
     return f"`{place}` is not as the manifest's `spec` asks for it: its `{error.validator}` fails."
-
-
-def components(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each mapping of a manifest and where it is."""
-    if isinstance(node, dict):
-        yield path, node
-        for name, value in node.items():
-            yield from components(value, f"{path}.{name}" if path else str(name))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from components(value, f"{path}[{index}]")

@@ -1,21 +1,69 @@
 """One run: the CDK's messages become Singer's."""
 
+import hashlib
 import logging
-import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
-from airbyte_cdk.models import AirbyteMessage, AirbyteStreamStatus, SyncMode, TraceType, Type
+from airbyte_cdk.models import AirbyteMessage, AirbyteStreamStatus, TraceType, Type
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from tap_airbyte_manifest.catalog import Selection
-from tap_airbyte_manifest.errors import TapError, one_line
-from tap_airbyte_manifest.source import ManifestSource, read
+from tap_airbyte_manifest.errors import TapError, mask, one_line
+from tap_airbyte_manifest.records import Fitting
+from tap_airbyte_manifest.runtime import notes
+from tap_airbyte_manifest.source import ManifestSource, Window, window
 
 logger = logging.getLogger("tap-airbyte-manifest")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+
+# The bookmark of the settings that the API has changed: tokens that are good for one use.
+CONFIG = "airbyte_config"
+
+
+class _StreamError(Exception):
+    """A record can't be loaded, so its stream fails."""
+
+
+class _Stream:
+    """What is known of a stream while it is read."""
+
+    def __init__(self, selection: Selection, bookmark: Mapping[str, Any], current: Window) -> None:
+        """Take what the catalog selects, and what the last run left."""
+        self.name = selection.name
+        self.selection = selection
+        self.fit = Fitting(selection.schema, selection.left_out)
+        self.window = current
+        before = bookmark.get("window")
+        self.window_before = Window(before.get("start"), before.get("end")) if before else None
+
+    def check(self, record: Mapping[str, Any]) -> None:
+        """See whether a record can be loaded.
+
+        Raises:
+            _StreamError: its key or its cursor isn't there.
+        """
+        for key in self.selection.keys:
+            if record.get(key) is None:
+                message = (
+                    f"a record has no `{key}`, which is of its key. Correct `primary_key` in the "
+                    f"manifest, or choose another key with `table-key-properties` in the "
+                    f"extractor's `metadata`"
+                )
+                raise _StreamError(message)
+        cursor = self.selection.cursor
+        if cursor and record.get(cursor) is None:
+            message = (
+                f"a record has no `{cursor}`, which the stream is read by. Correct `cursor_field` "
+                f"in the manifest, or read the stream with `replication-method: FULL_TABLE` in the "
+                f"extractor's `metadata`"
+            )
+            raise _StreamError(message)
 
 
 class Sync:
@@ -28,19 +76,47 @@ class Sync:
     def __init__(
         self,
         source: ManifestSource,
-        streams: Sequence[Selection],
+        selected: Sequence[Selection],
         state: Mapping[str, Any],
+        *,
+        output: BinaryIO,
+        given: Mapping[str, Any],
         max_delete_fraction: float,
     ) -> None:
-        """Prepare; nothing is read yet."""
+        """Prepare; nothing is read yet.
+
+        Args:
+            source: the CDK's.
+            selected: what to read of it.
+            state: that the last run left.
+            output: where messages go.
+            given: the settings that the user gave, before any change by the API.
+            max_delete_fraction: the share of a table's live rows that may go at once.
+        """
+        bookmarks = state.get("bookmarks") or {}
+        self._state = {**state, "bookmarks": dict(bookmarks)}
         self._source = source
-        self._streams = {stream.name: stream for stream in streams}
-        self._state = {**state, "bookmarks": dict(state.get("bookmarks") or {})}
+        self._given = fingerprint(given)
+        self._config_before = deepcopy(dict(source.config))
+        built = {stream.name: stream for stream in source.streams({})}
+        self.failures: dict[str, str] = {}
+        self._streams: dict[str, _Stream] = {}
+        for selection in selected:
+            if selection.name in built:
+                current = window(built[selection.name])
+                bookmark = bookmarks.get(selection.name) or {}
+                self._streams[selection.name] = _Stream(selection, bookmark, current)
+            else:
+                missing = (
+                    "the catalog selects it, but the manifest has no such stream. Leave it out "
+                    f"with `select: ['*.*', '!{selection.name}.*']`"
+                )
+                self._fail(selection.name, source.broken.get(selection.name, missing))
         self._max_delete_fraction = max_delete_fraction
         self._version = time.time_ns() // 1_000_000
-        self._extracted = datetime.now(UTC).isoformat()
-        self.failures: dict[str, str] = {}
-        self._write = sys.stdout.buffer.write
+        self._output = output
+        # A token may change while records are written.
+        self._lock = threading.Lock()
 
     def run(self) -> None:
         """Read all streams.
@@ -49,13 +125,29 @@ class Sync:
             TapError: some could not be read; the others have been.
         """
         self._write_state()
-        modes = {
-            name: SyncMode.incremental if stream.incremental else SyncMode.full_refresh
-            for name, stream in self._streams.items()
-        }
-        for message in read(self._source, modes):
-            self._handle(message)
-        sys.stdout.flush()
+        try:
+            for message in self._source.read_streams(list(self._streams)):
+                self._handle(message)
+        except AirbyteTracedException:
+            # That streams have failed. Each of them has been told.
+            if not self.failures:
+                raise
+        self._output.flush()
+        for name, reason in self.failures.items():
+            logger.error("Stream '%s': %s.", name, reason)
+        if self.failures:
+            names = ", ".join(f"'{name}'" for name in self.failures)
+            message = f"{len(self.failures)} of the streams failed: {names}. The others were read."
+            raise TapError(message)
+
+    def take_config(self, config: Mapping[str, Any]) -> None:
+        """Keep settings that the API has changed, such as its tokens, for the next run."""
+        before = self._config_before
+        changed = {name: value for name, value in config.items() if before.get(name) != value}
+        mask.add(_texts(changed))
+        with self._lock:
+            self._state["bookmarks"][CONFIG] = {"given": self._given, "config": changed}
+            self._write_state_now()
 
     def _handle(self, message: AirbyteMessage) -> None:
         if message.type is Type.RECORD and message.record is not None:
@@ -71,29 +163,44 @@ class Sync:
             elif trace.type is TraceType.ERROR and trace.error is not None:
                 descriptor = trace.error.stream_descriptor
                 if descriptor is not None:
-                    self._fail(descriptor.name, trace.error.message)
+                    self._fail(descriptor.name, _reason(trace.error))
 
-    def _record(self, name: str, data: Any) -> None:
+    def _record(self, name: str, data: dict[str, Any]) -> None:
+        if name in self.failures:
+            return
         stream = self._streams[name]
-        message = {"type": "RECORD", "stream": name, "record": data}
-        if not stream.incremental:
+        record = stream.fit(data)
+        try:
+            stream.check(record)
+        except _StreamError as error:
+            self._fail(name, str(error))
+            return
+        message: dict[str, Any] = {"type": "RECORD", "stream": name, "record": record}
+        if not stream.selection.incremental:
             message["version"] = self._version
-        message["time_extracted"] = self._extracted
-        self._write(_encode(message) + b"\n")
+        message["time_extracted"] = datetime.now(UTC).isoformat()
+        self._write(message)
 
     def _checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
+        # After a failure, what comes may stand for rows that didn't.
         if name in self.failures or name not in self._streams:
             return
         stream = self._streams[name]
         bookmark: dict[str, Any] = {"airbyte_state": dict(state)}
-        if stream.cursor:
-            bookmark["replication_key"] = stream.cursor
+        if stream.selection.cursor:
+            bookmark["replication_key"] = stream.selection.cursor
+        if stream.window.start is not None:
+            bookmark["window"] = self._widest(stream)._asdict()
         self._state["bookmarks"][name] = bookmark
         self._write_state()
 
-    def _write_state(self) -> None:
-        self._write(_encode({"type": "STATE", "value": self._state, "independent": True}) + b"\n")
-        sys.stdout.flush()
+    @staticmethod
+    def _widest(stream: _Stream) -> Window:
+        """Return the window in which rows have been read so far."""
+        before = stream.window_before
+        if before is None or not stream.selection.incremental or stream.window.covers(before):
+            return stream.window
+        return Window(before.start, stream.window.end)
 
     def _status(self, name: str, status: AirbyteStreamStatus) -> None:
         stream = self._streams.get(name)
@@ -103,34 +210,86 @@ class Sync:
             schema = {
                 "type": "SCHEMA",
                 "stream": name,
-                "schema": stream.schema,
-                "key_properties": stream.keys,
+                "schema": stream.selection.schema,
+                "key_properties": stream.selection.keys,
             }
-            if stream.cursor:
-                schema["bookmark_properties"] = [stream.cursor]
-            self._write(_encode(schema) + b"\n")
+            if stream.selection.cursor:
+                schema["bookmark_properties"] = [stream.selection.cursor]
+            self._write(schema)
         elif status is AirbyteStreamStatus.INCOMPLETE:
             self._fail(name, "it was not read to its end")
-        elif status is AirbyteStreamStatus.COMPLETE and not stream.incremental:
-            if name not in self.failures:
-                self._write(
-                    _encode(
-                        {
-                            "type": "ACTIVATE_VERSION",
-                            "stream": name,
-                            "version": self._version,
-                            "max_delete_fraction": self._max_delete_fraction,
-                        }
-                    )
-                    + b"\n"
-                )
+        elif status is AirbyteStreamStatus.COMPLETE and name not in self.failures:
+            self._complete(stream)
+
+    def _complete(self, stream: _Stream) -> None:
+        """End a stream: where all of it was read, what didn't come has gone."""
+        if stream.selection.incremental:
+            return
+        doubt = notes.doubts.get(stream.name)
+        before = stream.window_before
+        if not doubt and before is not None and not stream.window.covers(before):
+            doubt = "earlier runs read from an earlier start, or to a later end"
+        if doubt:
+            logger.warning(
+                "Stream '%s' may lack rows: %s. No row counts as deleted in this run.",
+                stream.name,
+                doubt,
+            )
+            return
+        self._write(
+            {
+                "type": "ACTIVATE_VERSION",
+                "stream": stream.name,
+                "version": self._version,
+                "max_delete_fraction": self._max_delete_fraction,
+            }
+        )
 
     def _fail(self, name: str, reason: str) -> None:
         if name not in self.failures:
-            self.failures[name] = one_line(reason)
+            notes.given_up.add(name)
+            self.failures[name] = one_line(reason).rstrip(".")
+
+    def _write(self, message: Mapping[str, Any]) -> None:
+        line = _encode(message) + b"\n"
+        with self._lock:
+            self._output.write(line)
+
+    def _write_state(self) -> None:
+        with self._lock:
+            self._write_state_now()
+
+    def _write_state_now(self) -> None:
+        message = {"type": "STATE", "value": self._state, "independent": True}
+        self._output.write(_encode(message) + b"\n")
+        self._output.flush()
 
 
-def failed(failures: Mapping[str, str]) -> TapError:
-    """Return the error that ends a run of which streams failed."""
-    names = ", ".join(f"'{name}'" for name in failures)
-    return TapError(f"Not read to their end: {names}. The others were.")
+def known_config(config: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with what the API changed in an earlier run, unless the user did since."""
+    bookmark = (state.get("bookmarks") or {}).get(CONFIG) or {}
+    if bookmark.get("given") != fingerprint(config):
+        return dict(config)
+    mask.add(_texts(bookmark.get("config")))
+    return {**config, **bookmark.get("config", {})}
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Return what tells settings from others, and nothing else of them."""
+    return hashlib.sha256(msgspec.json.encode(config, order="deterministic")).hexdigest()[:16]
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [text for inner in value.values() for text in _texts(inner)]
+    return [value] if isinstance(value, str) else []
+
+
+def _reason(error: Any) -> str:
+    """Return what a stream failed of, by the CDK's message or by the exception behind it."""
+    message = str(error.message)
+    internal = str(error.internal_message or "")
+    if message.startswith("An unexpected error occurred") and internal:
+        kind = message.rpartition(":")[2].strip()
+        return f"{internal} ({kind})"
+    return message

@@ -1,6 +1,7 @@
 """The command line: settings, discovery, check, and a run."""
 
 import argparse
+import ast
 import json
 import logging
 import os
@@ -10,18 +11,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from airbyte_cdk.models import Status
+from airbyte_cdk.models import Status, SyncMode
 from airbyte_cdk.utils.airbyte_secrets_utils import get_secrets, update_secrets
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from tap_airbyte_manifest.catalog import catalog_entry, selections
-from tap_airbyte_manifest.errors import SafeLines, TapError, mask, one_line
+from tap_airbyte_manifest.errors import SafeLines, TapError, mask
 from tap_airbyte_manifest.manifest import completed_config, load_manifest, specification
-from tap_airbyte_manifest.source import ManifestSource, open_source
-from tap_airbyte_manifest.sync import Sync, failed
+from tap_airbyte_manifest.runtime import notes
+from tap_airbyte_manifest.source import ManifestSource, control_messages, open_source
+from tap_airbyte_manifest.sync import Sync, known_config
 
 NAME = "tap-airbyte-manifest"
 logger = logging.getLogger(NAME)
+# For what the CDK both logs and tells.
+quiet = logging.Logger("quiet", logging.CRITICAL + 1)
 
 SETTINGS: dict[str, Any] = {
     "type": "object",
@@ -34,6 +38,14 @@ SETTINGS: dict[str, Any] = {
             "type": "object",
             "default": {},
             "description": "What the manifest's `spec` asks for.",
+        },
+        "max_retry_seconds": {
+            "type": ["number", "string"],
+            "default": 300,
+            "description": (
+                "How long a request that fails may be tried again, and how long a rate limit may "
+                "be waited for."
+            ),
         },
         "max_delete_fraction": {
             "type": ["number", "string"],
@@ -90,6 +102,7 @@ class Tap:
         mask.add(secrets)
         update_secrets([str(secret) for secret in secrets])
         self.given = given
+        notes.max_retry_seconds = float(settings.get("max_retry_seconds", 300))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -97,19 +110,19 @@ class Tap:
         return completed_config(self.spec, self.given)
 
     def catalog(self) -> dict[str, Any]:
-        """Return all streams."""
-        source = open_source(self.manifest, self.config)
-        delegating = {
-            stream.get("name")
-            for stream in source.resolved_manifest.get("streams", [])
-            if stream.get("type") == "StateDelegatingStream"
-        }
-        return {
-            "streams": [
-                catalog_entry(stream, delegates=stream.name in delegating)
-                for stream in source.streams({})
-            ]
-        }
+        """Return all streams.
+
+        Raises:
+            TapError: the manifest's streams can't be told.
+        """
+        with control_messages():
+            source = self._source()
+            return {
+                "streams": [
+                    catalog_entry(description, delegates=delegates)
+                    for description, delegates in source.described()
+                ]
+            }
 
     def check(self) -> None:
         """Run the manifest's own check.
@@ -117,10 +130,13 @@ class Tap:
         Raises:
             TapError: it failed.
         """
-        source = open_source(self.manifest, self.config)
-        status = source.check(logger, self.config)
+        with control_messages():
+            status = self._source().check(quiet, {})
         if status.status is not Status.SUCCEEDED:
-            message = f"The manifest's check failed: {str(status.message).strip(chr(39))}"
+            reason = str(status.message)
+            if reason[:1] in "'\"":
+                reason = str(ast.literal_eval(reason))
+            message = f"The manifest's check failed: {reason}"
             raise TapError(message)
 
     def sync(self, catalog: Mapping[str, Any] | None, state: Mapping[str, Any]) -> None:
@@ -136,26 +152,30 @@ class Tap:
             for stream in chosen
             if stream.incremental and isinstance(bookmarks.get(stream.name), Mapping)
         }
-        source = self._source(chosen, states)
-        run = Sync(source, chosen, state, self.max_delete_fraction)
-        try:
-            run.run()
-        except AirbyteTracedException:
-            if not run.failures:
-                raise
-        for name, reason in run.failures.items():
-            logger.error("Stream '%s': %s", name, reason)
-        if run.failures:
-            raise failed(run.failures)
-
-    def _source(self, chosen: Any, states: Mapping[str, Any]) -> ManifestSource:
-        from airbyte_cdk.models import SyncMode
-
         modes = {
             stream.name: SyncMode.incremental if stream.incremental else SyncMode.full_refresh
             for stream in chosen
         }
-        return open_source(self.manifest, self.config, selected=modes, states=states)
+        given = self.config
+        notes.keeps_tokens = True
+        output = sys.stdout.buffer
+        with control_messages() as control:
+            source = open_source(
+                self.manifest, known_config(given, state), selected=modes, states=states
+            )
+            run = Sync(
+                source,
+                chosen,
+                state,
+                output=output,
+                given=given,
+                max_delete_fraction=self.max_delete_fraction,
+            )
+            control.listener = run.take_config
+            run.run()
+
+    def _source(self) -> ManifestSource:
+        return open_source(self.manifest, self.config)
 
 
 def _read_json(path: str, option: str) -> dict[str, Any]:
@@ -223,16 +243,25 @@ def run(options: argparse.Namespace) -> None:
         )
 
 
+def _is_told_elsewhere(record: logging.LogRecord) -> bool:
+    """Return whether the CDK logs what ends up in an error of ours, or in none."""
+    return record.name.split(".")[0] == "airbyte" and record.levelno != logging.WARNING
+
+
 def set_up_logging() -> None:
-    """Write log lines to standard error, safely; the CDK's own handler writes to standard output."""
+    """Write safe lines to standard error. The CDK's own handler writes to standard output."""
+    debug = os.environ.get("LOG_LEVEL", "").lower() == "debug"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handler.addFilter(SafeLines())
+    if not debug:
+        handler.addFilter(lambda record: not _is_told_elsewhere(record))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    for name in ("airbyte", "airbyte.", "urllib3", "requests_cache"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    root.setLevel(logging.DEBUG if debug else logging.INFO)
+    for name in ("backoff", "requests_cache", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    notes.tell = logger.warning
 
 
 def main() -> None:
@@ -241,14 +270,17 @@ def main() -> None:
     try:
         run(arguments())
         sys.stdout.flush()
+        return
     except TapError as error:
         logger.critical("%s", error)
-    except AirbyteTracedException as error:
-        logger.critical("%s", one_line(str(error)))
     except BrokenPipeError:
         logger.critical("Nobody reads the extractor's messages any more: the loader has ended.")
-    else:
-        return
-    # Nothing is left to write; at exit, Python would report a broken pipe a second time.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(1)
+    except AirbyteTracedException as error:
+        logger.critical("%s", error)
+    except Exception as error:  # noqa: BLE001 - the CDK has no kind of its own for a bad manifest
+        logger.debug("", exc_info=True)
+        logger.critical("The manifest can't be run: %s (%s).", error, type(error).__name__)
+    # What was written is complete. At exit, Python would report a broken pipe a second time, and
+    # wait for threads that still read.
+    logging.shutdown()
+    os._exit(1)

@@ -1,0 +1,428 @@
+"""What the CDK's runtime lacks: limits, proofs, and errors that say what to do.
+
+The CDK builds its components by the names that its modules import, and has no other place to put
+one in: `install` puts subclasses there. They keep notes of each stream that is read, since what is
+known where a request fails, such as its status, is gone where the failure is reported.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, override
+from urllib.parse import urlsplit
+
+import dpath
+import msgspec
+import requests
+from airbyte_cdk.models import AirbyteStream, FailureType, SyncMode
+from airbyte_cdk.sources.concurrent_source import concurrent_source
+from airbyte_cdk.sources.concurrent_source.concurrent_source import (
+    PartitionEnqueuer,
+    PartitionReader,
+)
+from airbyte_cdk.sources.declarative.decoders import composite_raw_decoder
+from airbyte_cdk.sources.declarative.parsers import model_to_component_factory as factory
+from airbyte_cdk.sources.declarative.requesters import http_requester
+from airbyte_cdk.sources.declarative.retrievers import simple_retriever
+from airbyte_cdk.sources.declarative.retrievers.pagination_tracker import PaginationTracker
+from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
+from airbyte_cdk.sources.streams.concurrent.cursor import Cursor
+from airbyte_cdk.sources.streams.concurrent.default_stream import DefaultStream
+from airbyte_cdk.sources.streams.concurrent.partitions.partition import Partition
+from airbyte_cdk.sources.streams.http.error_handlers.response_models import (
+    ErrorResolution,
+    ResponseAction,
+)
+from airbyte_cdk.sources.streams.http.exceptions import (
+    BaseBackoffException,
+    UserDefinedBackoffException,
+)
+from airbyte_cdk.sources.streams.http.http_client import HttpClient
+from airbyte_cdk.sources.types import Record, StreamSlice
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+# Seconds to wait for a connection, and for the next bytes of an answer. The CDK has no limit.
+TIMEOUT = (30, 300)
+# A page that was there before, so many times in a row: rows that move while they are read may
+# bring one back, and a last page may be alike.
+REPEATED_PAGES = 5
+EMPTY_PAGES = 10_000
+# What an API answers with instead of records, under status 200.
+ERROR_MEMBERS = {"error", "errors", "error_code", "error_message", "fault", "exception"}
+WHAT_TO_DO: Mapping[int, str] = {
+    401: "The API doesn't accept the credentials: correct them under `config`",
+    403: "Give the credentials access, or leave the stream out with `select`",
+    404: "There is no such path: correct what `config` or the manifest put into it",
+    429: "The API's rate limit was reached: run again later or less often, or raise "
+    "`max_retry_seconds`",
+}
+_MISSING = object()
+
+
+@dataclass
+class Notes:
+    """What is known of the streams that are read.
+
+    Attributes:
+        max_retry_seconds: how long a request may be tried again.
+        doubts: why a stream may lack rows though it was read to its end, by stream.
+        given_up: streams that aren't to be read any further.
+        keeps_tokens: whether a refresh token that the API changes is kept for the next run.
+        tell: takes a line for the user.
+    """
+
+    max_retry_seconds: float = 300
+    doubts: dict[str, str] = field(default_factory=dict)
+    given_up: set[str] = field(default_factory=set)
+    keeps_tokens: bool = False
+    tell: Callable[[str], None] = lambda _: None
+
+
+notes = Notes()
+_thread = threading.local()
+
+
+def current_stream() -> str:
+    """Return the stream that this thread reads, itself or its parents; empty if it is none."""
+    return getattr(_thread, "stream", "")
+
+
+class NamedReader(PartitionReader):
+    """Notes which stream a thread reads."""
+
+    @override
+    def process_partition(self, partition: Partition, cursor: Cursor) -> None:
+        _thread.stream = partition.stream_name()
+        super().process_partition(partition, cursor)
+
+
+class NamedEnqueuer(PartitionEnqueuer):
+    """Notes for which stream a thread finds partitions."""
+
+    @override
+    def generate_partitions(self, stream: AbstractStream) -> None:
+        _thread.stream = stream.name
+        super().generate_partitions(stream)
+
+
+class NamedStream(DefaultStream):
+    """A stream that doesn't ask for its schema whenever its status is told."""
+
+    @override
+    def as_airbyte_stream(self) -> AirbyteStream:
+        return AirbyteStream(
+            name=self.name, json_schema={}, supported_sync_modes=[SyncMode.full_refresh]
+        )
+
+    def described(self) -> AirbyteStream:
+        """Return the stream with its schema, which may have to be asked for."""
+        return super().as_airbyte_stream()
+
+
+class Requests(HttpClient):
+    """Requests that end in time, with errors that tell status and remedy."""
+
+    def __init__(self, name: str, *args: Any, **options: Any) -> None:
+        """Take what the CDK gives."""
+        options["request_timeout"] = options.get("request_timeout") or TIMEOUT
+        super().__init__(name, *args, **options)
+        self._failing_since: dict[requests.PreparedRequest, float] = {}
+
+    @property
+    @override
+    def cache_filename(self) -> str:
+        # A stream's name may hold what a file's can't.
+        return f"{self._name.encode().hex()[:200]}.sqlite"
+
+    @override
+    def _send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> Any:
+        if current_stream() in notes.given_up:
+            raise AirbyteTracedException(message="It was given up.")
+        response = super()._send(request, *args, **options)
+        content_type = response.headers.get("Content-Type", "") if response is not None else ""
+        if content_type.startswith("text/html") and (args and args[0].get("stream")):
+            # What is decoded while it comes is not looked at before: HTML makes rows of CSV.
+            raise AirbyteTracedException(
+                message=_explained(request, response, "the answer is HTML, not data"),
+                failure_type=FailureType.system_error,
+            )
+        return response
+
+    @override
+    def _send_with_retry(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> Any:
+        try:
+            return super()._send_with_retry(request, *args, **options)
+        except AirbyteTracedException as error:
+            cause = error._exception  # noqa: SLF001
+            if not isinstance(cause, BaseBackoffException):
+                raise
+            reason = "it went on failing" if cause.response is not None else _thread.reason
+            raise AirbyteTracedException(
+                message=_explained(request, cause.response, reason),
+                failure_type=FailureType.transient_error,
+            ) from error
+        except requests.RequestException as error:
+            raise AirbyteTracedException(
+                message=_explained(request, error.response, _innermost(error)),
+                failure_type=FailureType.transient_error,
+            ) from error
+
+    @override
+    def _evict_key(self, prepared_request: requests.PreparedRequest) -> None:
+        super()._evict_key(prepared_request)
+        self._failing_since.pop(prepared_request, None)
+
+    @override
+    def _handle_error_resolution(
+        self,
+        response: requests.Response | None,
+        exc: requests.RequestException | None,
+        request: requests.PreparedRequest,
+        error_resolution: ErrorResolution,
+        exit_on_rate_limit: bool | None = False,
+    ) -> None:
+        action = error_resolution.response_action
+        if action is ResponseAction.IGNORE:
+            status = f"HTTP {response.status_code}" if response is not None else "a lost connection"
+            notes.doubts.setdefault(
+                current_stream(), f"{status} was ignored, as the manifest says for such answers"
+            )
+        _thread.reason = _innermost(exc) if exc is not None else ""
+        try:
+            super()._handle_error_resolution(
+                response, exc, request, error_resolution, exit_on_rate_limit
+            )
+        except BaseBackoffException as wait:
+            self._limit(request, response, wait)
+            raise
+        except AirbyteTracedException as error:
+            # Others of its kind ask for another page, or another window.
+            if type(error) is not AirbyteTracedException:
+                raise
+            told = error_resolution.error_message or ""
+            if action is not ResponseAction.FAIL:
+                told = str(error)
+            elif told.startswith("HTTP Status Code") or not told:
+                told = self._error_message_parser.parse_response_error_message(response) or ""
+            raise AirbyteTracedException(
+                message=_explained(request, response, told or _thread.reason),
+                failure_type=error.failure_type,
+            ) from error
+
+    def _limit(
+        self,
+        request: requests.PreparedRequest,
+        response: requests.Response | None,
+        wait: BaseBackoffException,
+    ) -> None:
+        """Give up what takes too long.
+
+        Raises:
+            AirbyteTracedException: it would be tried for longer than allowed.
+        """
+        now = time.monotonic()
+        seconds = wait.backoff if isinstance(wait, UserDefinedBackoffException) else 0
+        failing = now + seconds - self._failing_since.setdefault(request, now)
+        if failing > notes.max_retry_seconds:
+            self._evict_key(request)
+            reason = _thread.reason or "it went on failing"
+            if seconds:
+                reason = f"the API asks to wait {seconds:.0f} seconds"
+            raise AirbyteTracedException(
+                message=_explained(
+                    request,
+                    response,
+                    f"{reason}; `max_retry_seconds` is {notes.max_retry_seconds:g}",
+                ),
+                failure_type=FailureType.transient_error,
+            )
+        if seconds > 1:
+            status = f"HTTP {response.status_code}" if response is not None else "a failed request"
+            notes.tell(f"Stream '{current_stream()}': {status}, waiting {seconds:.0f} seconds.")
+
+
+def _innermost(error: BaseException) -> str:
+    """Return why a request failed, without all that it is wrapped in."""
+    inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+    return _innermost(inner) if isinstance(inner, BaseException) else str(error)
+
+
+def _explained(
+    request: requests.PreparedRequest, response: requests.Response | None, reason: str
+) -> str:
+    """Return what went wrong with a request, and what to do."""
+    # What stands behind the path may be long, and hold more than anybody wants to read.
+    url = urlsplit(request.url or "")
+    where = f"{request.method} {url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+    status = response.status_code if response is not None else None
+    reason = reason.strip().rstrip(".")
+    if status is None:
+        return f"{where} failed: {reason}. Correct the address, or run again later."
+    todo = WHAT_TO_DO.get(status, "Run again later" if status >= 500 else "See the API's own docs")
+    return f"HTTP {status} for {where}{': ' * bool(reason)}{reason}. {todo}."
+
+
+class KeptTokens(factory.DeclarativeSingleUseRefreshTokenOauth2Authenticator):
+    """Spends a refresh token only where the next one is kept."""
+
+    @override
+    def refresh_access_token(self) -> Any:
+        if not notes.keeps_tokens:
+            raise AirbyteTracedException(
+                message=(
+                    "This needs a new access token, for which the API takes the refresh token and "
+                    "gives another. Only a run can keep that, in its state: run the extractor's job"
+                ),
+                failure_type=FailureType.config_error,
+            )
+        return super().refresh_access_token()
+
+
+class StrictJsonDecoder(factory.JsonDecoder):
+    """Takes what isn't JSON for an error; the CDK takes it for an answer without records."""
+
+    @override
+    def decode(
+        self, response: requests.Response
+    ) -> Generator[MutableMapping[str, Any], None, None]:
+        empty = True
+        content = response.content
+        if content and not content.isspace():
+            try:
+                body = msgspec.json.decode(content)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                # In another encoding, or with NaN, it is for the CDK to read.
+                body = _MISSING
+            if body is _MISSING:
+                bodies: Iterable[Any] = self._as_the_cdk_does(response)
+            elif isinstance(body, list):
+                bodies = body
+            else:
+                bodies = () if body is None else (body,)
+            for element in bodies:
+                empty = False
+                yield element
+        if empty:
+            yield {}
+
+    def _as_the_cdk_does(self, response: requests.Response) -> Iterable[Any]:
+        try:
+            yield from self._decoder.decode(response)
+        except AirbyteTracedException:
+            kind = response.headers.get("Content-Type", "of unknown type").partition(";")[0]
+            raise AirbyteTracedException(
+                message=_explained(
+                    response.request, response, f"the answer is {kind}, not JSON"
+                ).removesuffix(" See the API's own docs.")
+            ) from None
+
+
+class StrictJsonLineParser(composite_raw_decoder.JsonLineParser):
+    """Takes a line that isn't JSON for an error; the CDK leaves it out."""
+
+    @override
+    def parse(self, data: Any) -> Generator[MutableMapping[str, Any], None, None]:
+        encoding = self.encoding or "utf-8"
+        for number, line in enumerate(data, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield msgspec.json.decode(line if encoding == "utf-8" else line.decode(encoding))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                raise AirbyteTracedException(
+                    message=f"Line {number} of an answer in JSON lines is no JSON."
+                ) from None
+
+
+class PathExtractor(factory.DpathExtractor):
+    """Goes straight to the records; the CDK looks at every value of an answer for them."""
+
+    @override
+    def extract_records(self, response: requests.Response) -> Iterable[MutableMapping[Any, Any]]:
+        path = [str(step.eval(self.config)) for step in self._field_path]
+        if self.record_expander or any(character in step for step in path for character in "*?[/"):
+            yield from super().extract_records(response)
+            return
+        for body in self.decoder.decode(response):
+            found = _at(body, path)
+            if found is _MISSING:
+                if isinstance(body, Mapping) and ERROR_MEMBERS & body.keys():
+                    notes.doubts.setdefault(
+                        current_stream(), "an answer held an error instead of records"
+                    )
+            elif isinstance(found, list):
+                yield from found
+            elif found:
+                yield found
+
+
+def _at(body: Any, path: list[str]) -> Any:
+    found = body
+    for step in path:
+        if not isinstance(found, Mapping) or step not in found:
+            return dpath.get(body, path, default=_MISSING)
+        found = found[step]
+    return found
+
+
+class GuardedTracker(PaginationTracker):
+    """Ends a stream whose pages repeat, or that was given up."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Take what the CDK gives."""
+        super().__init__(*args, **options)
+        self._seen: set[int] = set()
+        self._repeated = self._empty = self._on_page = 0
+        self._last: Record | None = None
+
+    @override
+    def observe(self, record: Record) -> None:
+        super().observe(record)
+        self._on_page += 1
+        self._last = record
+
+    @override
+    def has_reached_limit(self) -> bool:
+        if current_stream() in notes.given_up:
+            raise AirbyteTracedException(message="It was given up.")
+        if self._last is None:
+            self._empty += 1
+        else:
+            page = hash((self._on_page, repr(self._last.data)))
+            self._repeated = self._repeated + 1 if page in self._seen else 0
+            self._seen.add(page)
+            self._empty = 0
+        self._on_page, self._last = 0, None
+        if self._repeated >= REPEATED_PAGES or self._empty >= EMPTY_PAGES:
+            raise AirbyteTracedException(
+                message=(
+                    "The API answers with the same page again and again, so its end can't be "
+                    "found. Correct the manifest's `paginator`: the next page isn't asked for as "
+                    "the API wants it."
+                ),
+                failure_type=FailureType.system_error,
+            )
+        return super().has_reached_limit()
+
+    @override
+    def reduce_slice_range_if_possible(
+        self, previous_stream_slice: StreamSlice, original_stream_slice: StreamSlice
+    ) -> StreamSlice:
+        # Its pages are read again.
+        self._seen.clear()
+        return super().reduce_slice_range_if_possible(previous_stream_slice, original_stream_slice)
+
+
+def install() -> None:
+    """Put these in the places of the CDK's."""
+    concurrent_source.PartitionReader = NamedReader  # type: ignore[misc]
+    concurrent_source.PartitionEnqueuer = NamedEnqueuer  # type: ignore[misc]
+    http_requester.HttpClient = Requests  # type: ignore[misc]
+    factory.DeclarativeSingleUseRefreshTokenOauth2Authenticator = KeptTokens  # type: ignore[misc]
+    factory.DefaultStream = NamedStream  # type: ignore[misc]
+    factory.JsonDecoder = StrictJsonDecoder  # type: ignore[misc]
+    factory.JsonLineParser = StrictJsonLineParser  # type: ignore[misc]
+    factory.DpathExtractor = PathExtractor  # type: ignore[misc]
+    factory.PaginationTracker = GuardedTracker  # type: ignore[misc]
+    simple_retriever.PaginationTracker = GuardedTracker  # type: ignore[misc]
