@@ -1,12 +1,13 @@
-"""What a user of Close relies on beyond the daily run: long lists, full reads, a dataset of before."""
+"""What a user of Close relies on beyond the daily run: long lists, full reads, an old dataset."""
 
 import json
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import psycopg
 import pytest
 from sandbox.saas.close import objects
 from sandbox.saas.documents import Body, Documents
@@ -52,14 +53,14 @@ KINDS |= {"activities": "activity", "event_log": "event"}
 
 
 @pytest.fixture
-def world(stack: Stack, every_source: EverySource) -> Iterator[Documents]:  # noqa: ARG001
+def world(stack: Stack) -> Documents:
     """What Close holds. What a test changes is saved by `save`."""
-    with stack.postgres(autocommit=True) as connection:
-        yield Documents.load(connection, "close")
+    with psycopg.connect(stack.status["postgres"]["dsn"]) as connection:
+        return Documents.load(connection, "close")
 
 
 def save(stack: Stack, world: Documents) -> None:
-    with stack.postgres() as connection:
+    with psycopg.connect(stack.status["postgres"]["dsn"]) as connection:
         world.save(connection)
 
 
@@ -132,7 +133,10 @@ def test_the_weekly_run_finds_what_the_event_log_no_longer_tells(
 
 
 def test_a_dataset_of_tap_closeio_goes_on_being_right(
-    stack: Stack, world: Documents, contacts: Contacts
+    stack: Stack,
+    every_source: EverySource,  # noqa: ARG001
+    world: Documents,
+    contacts: Contacts,
 ) -> None:
     """The first run reads all that there is, and merges it by key: nothing is there twice."""
     stack.query("drop schema close cascade")

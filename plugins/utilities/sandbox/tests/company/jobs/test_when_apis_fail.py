@@ -7,7 +7,6 @@ import pytest
 import requests
 from sandbox.settings import TOOLS
 
-from ..conftest import EverySource
 from ..stack import EXTRACT_LOAD, Stack
 from ..world import Contacts, World
 from .test_every_source import check
