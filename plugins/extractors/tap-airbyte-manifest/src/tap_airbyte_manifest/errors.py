@@ -8,6 +8,8 @@ from urllib.parse import quote, quote_plus
 
 # Of a line of the log: a server's message may be of any length.
 LINE_CHARACTERS = 4_000
+# What the CDK puts into some of its warnings.
+TRACEBACK = "Traceback (most recent call last)"
 # A secret that is shorter would mask half of every line.
 SHORTEST_SECRET = 4
 
@@ -79,7 +81,7 @@ class SafeLines(logging.Filter):
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = one_line(record.getMessage())
+        record.msg = one_line(record.getMessage().partition(TRACEBACK)[0])
         record.args = ()
         record.exc_info = record.exc_text = record.stack_info = None
         return True

@@ -1,5 +1,6 @@
 """Manifests: where they are, whether they can be run, and what settings they ask for."""
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,10 +20,12 @@ from airbyte_cdk.sources.declarative.parsers.custom_exceptions import (
 from airbyte_cdk.sources.declarative.parsers.manifest_reference_resolver import (
     ManifestReferenceResolver,
 )
-from jsonschema.exceptions import SchemaError, ValidationError, best_match
+from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import validator_for
 
 from tap_airbyte_manifest.errors import TapError, shortened
+
+logger = logging.getLogger("tap-airbyte-manifest")
 
 PACKAGE = "tap-airbyte-manifest"
 # What Airbyte's Connector Builder wraps an export in, and the Python that may come with it.
@@ -120,7 +123,8 @@ def _checked(manifest: Any, place: str) -> dict[str, Any]:
         message = f"The manifest {place} has a `$ref` that refers to itself."
         raise TapError(message) from None
     _check_components(resolved, place)
-    return manifest
+    # What was referred to is in its place now. The CDK would go through it once more.
+    return {name: part for name, part in resolved.items() if name not in ("definitions", "schemas")}
 
 
 def refuse_code(settings: Mapping[str, Any], place: str) -> None:
@@ -150,22 +154,10 @@ def _check_version(found: Any, place: str) -> None:
 
 
 def _check_components(manifest: Mapping[str, Any], place: str) -> None:
-    known = {"DeclarativeSource"} | {
-        name
-        for definition in component_schema()["definitions"].values()
-        for name in definition.get("properties", {}).get("type", {}).get("enum", ())
-    }
     for path, component in _components(manifest):
         code = component.get("class_name")
         if isinstance(code, str):
             _check_code(code, path, place)
-        kind = component.get("type", "DeclarativeSource")
-        if isinstance(kind, str) and kind[:1].isupper() and kind not in known:
-            message = (
-                f"The manifest {place} has at `{path}` a component of type {kind}, which isn't "
-                f"known. Correct `type`, or install a newer extractor."
-            )
-            raise TapError(message)
 
 
 @cache
@@ -223,6 +215,14 @@ def _canonical(package: str) -> str:
     return re.sub(r"[-_.]+", "-", package).lower()
 
 
+def _component_types() -> set[str]:
+    return {"DeclarativeSource"} | {
+        name
+        for definition in component_schema()["definitions"].values()
+        for name in definition.get("properties", {}).get("type", {}).get("enum", ())
+    }
+
+
 def invalid(error: ValidationError) -> TapError:
     """Return the error for a manifest that isn't as the CDK's schema of manifests has it."""
     while error.context:
@@ -235,10 +235,18 @@ def invalid(error: ValidationError) -> TapError:
             for inners in branches.values()
             if not any(list(inner.relative_path) == ["type"] for inner in inners)
         ]
-        error = best_match(iter((meant or list(branches.values()))[0]))
+        if not meant:
+            break
+        error = best_match(iter(meant[0]))
     path = "".join(
         f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path
     ).removeprefix(".")
+    kind = error.instance.get("type") if isinstance(error.instance, Mapping) else None
+    if isinstance(kind, str) and kind not in _component_types():
+        return TapError(
+            f"The manifest has at `{path}` a component of type {kind}, which isn't known. Correct "
+            f"`type`, or install a newer extractor."
+        )
     return TapError(
         f"The manifest is not valid at `{path or 'its root'}`: {shortened(error.message, 300)}."
     )
@@ -262,12 +270,12 @@ def completed_config(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict
         message = f"`config` holds a manifest, as `{INJECTED_MANIFEST}`. Set it as `manifest`."
         raise TapError(message)
     try:
-        validator_for(spec).check_schema(spec)
-    except SchemaError as error:
-        message = f"The manifest's `spec` is no JSON schema: {shortened(error.message, 300)}."
+        found = _completed(spec, config)
+        error = best_match(validator_for(spec)(spec).iter_errors(found))
+    except Exception as error:  # noqa: BLE001 - it depends on what isn't a schema
+        logger.debug("", exc_info=True)
+        message = f"The manifest's `spec` is no JSON schema ({type(error).__name__})."
         raise TapError(message) from None
-    found = _completed(spec, config)
-    error = best_match(validator_for(spec)(spec).iter_errors(found))
     if error is not None:
         raise TapError(_rejected(error))
     return found

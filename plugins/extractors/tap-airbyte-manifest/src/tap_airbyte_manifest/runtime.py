@@ -78,6 +78,12 @@ class Notes:
     keeps_tokens: bool = False
     tell: Callable[[str], None] = lambda _: None
 
+    def begin_run(self) -> None:
+        """Forget what was noted of other runs; this one has a state."""
+        self.doubts.clear()
+        self.given_up.clear()
+        self.keeps_tokens = True
+
 
 notes = Notes()
 _thread = threading.local()

@@ -2,10 +2,14 @@
 
 import json
 import logging
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, NamedTuple, override
 
 from airbyte_cdk.models import (
@@ -31,6 +35,7 @@ from airbyte_cdk.sources.declarative.incremental.concurrent_partition_cursor imp
 from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
 from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
 
+from airbyte_cdk.utils.constants import ENV_REQUEST_CACHE_PATH
 from jsonschema.exceptions import ValidationError
 
 from tap_airbyte_manifest import runtime
@@ -40,6 +45,7 @@ logger = logging.getLogger("tap-airbyte-manifest")
 runtime.install()
 concurrent_declarative_source.get_declarative_component_schema = component_schema
 
+CACHE_PREFIX = "tap-airbyte-manifest-"
 # Where the CDK's streams, slicers and routers keep what their partitions come from.
 HOLDERS_OF_CURSORS = (
     "cursor",
@@ -279,3 +285,28 @@ def control_messages() -> Iterator[ControlMessages]:
         yield control
     finally:
         sys.stdout = kept
+
+
+@contextmanager
+def request_cache() -> Iterator[None]:
+    """Give the CDK a private folder for the answers that parents and children share.
+
+    A run that was killed leaves its own behind, which the next one removes.
+    """
+    for left in Path(gettempdir()).glob(f"{CACHE_PREFIX}*"):
+        with suppress(OSError, ValueError):
+            if not _is_alive(int(left.name.removeprefix(CACHE_PREFIX).partition("-")[0])):
+                shutil.rmtree(left)
+    with TemporaryDirectory(prefix=f"{CACHE_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+        os.environ[ENV_REQUEST_CACHE_PATH] = folder
+        yield
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

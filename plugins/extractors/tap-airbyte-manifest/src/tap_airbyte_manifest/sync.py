@@ -102,16 +102,20 @@ class Sync:
         self.failures: dict[str, str] = {}
         self._streams: dict[str, _Stream] = {}
         for selection in selected:
-            if selection.name in built:
-                current = window(built[selection.name])
-                bookmark = bookmarks.get(selection.name) or {}
-                self._streams[selection.name] = _Stream(selection, bookmark, current)
-            else:
+            name = selection.name
+            if name not in built:
                 missing = (
                     "the catalog selects it, but the manifest has no such stream. Leave it out "
-                    f"with `select: ['*.*', '!{selection.name}.*']`"
+                    f"with `select: ['*.*', '!{name}.*']`"
                 )
-                self._fail(selection.name, source.broken.get(selection.name, missing))
+                self._fail(name, source.broken.get(name, missing))
+                continue
+            try:
+                current = window(built[name])
+            except Exception as error:  # noqa: BLE001 - whatever the cursor makes of the settings
+                self._fail(name, f"its cursor can't be set up: {error}")
+            else:
+                self._streams[name] = _Stream(selection, bookmarks.get(name) or {}, current)
         self._max_delete_fraction = max_delete_fraction
         self._version = time.time_ns() // 1_000_000
         self._output = output

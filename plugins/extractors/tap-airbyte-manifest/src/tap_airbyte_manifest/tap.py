@@ -19,7 +19,7 @@ from tap_airbyte_manifest.catalog import catalog_entry, selections
 from tap_airbyte_manifest.errors import SafeLines, TapError, mask
 from tap_airbyte_manifest.manifest import completed_config, load_manifest, specification
 from tap_airbyte_manifest.runtime import notes
-from tap_airbyte_manifest.source import ManifestSource, control_messages, open_source
+from tap_airbyte_manifest.source import ManifestSource, control_messages, open_source, request_cache
 from tap_airbyte_manifest.sync import Sync, known_config
 
 NAME = "tap-airbyte-manifest"
@@ -157,9 +157,9 @@ class Tap:
             for stream in chosen
         }
         given = self.config
-        notes.keeps_tokens = True
+        notes.begin_run()
         output = sys.stdout.buffer
-        with control_messages() as control:
+        with control_messages() as control, request_cache():
             source = open_source(
                 self.manifest, known_config(given, state), selected=modes, states=states
             )
@@ -232,10 +232,11 @@ def run(options: argparse.Namespace) -> None:
     tap = Tap(settings)
     if options.spec:
         print(json.dumps(tap.spec, indent=2), file=out)  # noqa: T201
-    elif options.check:
-        tap.check()
-    elif options.discover:
-        print(json.dumps(tap.catalog(), indent=2), file=out)  # noqa: T201
+    elif options.discover or options.check:
+        if options.discover:
+            print(json.dumps(tap.catalog(), indent=2), file=out, flush=True)  # noqa: T201
+        if options.check:
+            tap.check()
     else:
         tap.sync(
             _read_json(options.catalog, "catalog") if options.catalog else None,
