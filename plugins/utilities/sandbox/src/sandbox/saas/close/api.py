@@ -263,8 +263,8 @@ def list_custom_fields(
     store: Documents,
 ) -> Response:
     """List the custom fields of leads: other objects have none. Two of the lists have no pages."""
-    paged = kind not in ("custom_object_type", "shared")
-    parameters = _parameters(request, *(PAGE if paged else ()), "_fields")
+    known = {"custom_object_type": (), "shared": ("_fields",)}.get(kind, (*PAGE, "_fields"))
+    parameters = _parameters(request, *known)
     return _page(parameters, store.find("custom_field") if kind == "lead" else [])
 
 
