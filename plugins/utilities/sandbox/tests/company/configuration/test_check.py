@@ -214,7 +214,7 @@ FAULTS = {
         "cursor", "its replication key `updated` isn't among its columns", "mean `updated_at`?"
     ),
     "a key that is refused at discovery": Fault(
-        "revoked", "401 Client Error: Unauthorized", "correct `REVOKED_KEY` in .env"
+        "revoked", "the API key is not valid", "correct `REVOKED_KEY` in .env"
     ),
     "a key that is refused only when it reads": Fault(
         "late", "Access Token Invalid", "correct `REVOKED_TOKEN` in .env"
