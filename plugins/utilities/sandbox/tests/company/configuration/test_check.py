@@ -213,7 +213,7 @@ FAULTS = {
     "a replication key that there isn't": Fault(
         "cursor", "its replication key `updated` isn't among its columns", "mean `updated_at`?"
     ),
-    "a key that is refused at discovery": Fault(
+    "a key that a manifest's source refuses": Fault(
         "revoked", "the API key is not valid", "correct `REVOKED_KEY` in .env"
     ),
     "a key that is refused only when it reads": Fault(
