@@ -11,7 +11,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 PREFIXES = {
     "api.close.com": "/close",
-    "app.close.io": "/close",
     "api.intercom.io": "/intercom",
     "api.stripe.com": "/stripe",
     "api.github.com": "/github",

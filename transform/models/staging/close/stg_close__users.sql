@@ -1,8 +1,8 @@
 with source as (
 
+    -- Close no longer lists those who have left. Leads and activities refer to them still.
     select *
     from {{ source('close', 'users') }}
-    where _sdc_deleted_at is null
 
 ),
 

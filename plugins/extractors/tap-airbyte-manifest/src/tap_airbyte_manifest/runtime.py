@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, override
 from urllib.parse import urlsplit
 
@@ -28,7 +29,7 @@ from airbyte_cdk.sources.declarative.requesters import http_requester
 from airbyte_cdk.sources.declarative.retrievers import simple_retriever
 from airbyte_cdk.sources.declarative.retrievers.pagination_tracker import PaginationTracker
 from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
-from airbyte_cdk.sources.streams.concurrent.cursor import Cursor
+from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor, Cursor
 from airbyte_cdk.sources.streams.concurrent.default_stream import DefaultStream
 from airbyte_cdk.sources.streams.concurrent.partitions.partition import Partition
 from airbyte_cdk.sources.streams.http.error_handlers.response_models import (
@@ -396,12 +397,27 @@ class GuardedTracker(PaginationTracker):
         self._seen: set[int] = set()
         self._repeated = self._empty = self._on_page = 0
         self._last: Record | None = None
+        self._latest: Any = None
+        self._is_ordered = True
 
     @override
     def observe(self, record: Record) -> None:
         super().observe(record)
         self._on_page += 1
         self._last = record
+        if self._limit is not None and self._cursor is not None:
+            self._look_at_order(self._cursor, record)
+
+    def _look_at_order(self, cursor: ConcurrentCursor, record: Record) -> None:
+        """Note a record that comes after one with a larger value; an API may round to seconds."""
+        try:
+            value = cursor._extract_cursor_value(record)
+        except ValueError:
+            return
+        if self._latest is None or value > self._latest:
+            self._latest = value
+        elif self._latest - value > (timedelta(seconds=1) if isinstance(value, datetime) else 0):
+            self._is_ordered = False
 
     @override
     def has_reached_limit(self) -> bool:
@@ -430,6 +446,15 @@ class GuardedTracker(PaginationTracker):
     def reduce_slice_range_if_possible(
         self, previous_stream_slice: StreamSlice, original_stream_slice: StreamSlice
     ) -> StreamSlice:
+        if not self._is_ordered:
+            raise AirbyteTracedException(
+                message=(
+                    "The records don't come in the order of the cursor field, so pages that begin "
+                    "at the last record would miss some. Correct the order that the manifest asks "
+                    "for, or its `pagination_reset`."
+                ),
+                failure_type=FailureType.system_error,
+            )
         # Its pages are read again.
         self._seen.clear()
         return super().reduce_slice_range_if_possible(previous_stream_slice, original_stream_slice)

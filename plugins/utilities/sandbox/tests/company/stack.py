@@ -33,7 +33,7 @@ TABLES = {
     "workflows": ("id",),
 }
 EXTRACT_LOAD = (
-    *("tap-closeio", "target-close"),
+    *("tap-close", "target-bigquery"),
     *("tap-intercom", "target-intercom"),
     *("tap-stripe", "target-bigquery"),
 )
@@ -223,6 +223,13 @@ class Stack:
             if keys:
                 found[table] = keys
         return found
+
+
+def since(request: Row) -> str:
+    """Return the time from which on a search of Close looks."""
+    _, condition = json.loads(request["body"])["query"]["queries"]
+    value: str = condition["condition"]["on_or_after"]["value"]
+    return value
 
 
 def wait_for(run: subprocess.Popen[str], command: str) -> int:

@@ -39,8 +39,7 @@ def asked(address: str, **environment: str) -> str:
 @pytest.mark.parametrize(
     ("address", "there"),
     [
-        ("https://app.close.io/api/v1/lead/?_skip=0", "/close/api/v1/lead/?_skip=0"),
-        ("https://api.close.com/api/v1/user/", "/close/api/v1/user/"),
+        ("https://api.close.com/api/v1/user/?_skip=0", "/close/api/v1/user/?_skip=0"),
         ("https://api.intercom.io/contacts/search", "/intercom/contacts/search"),
         ("https://api.stripe.com/v1/invoices?limit=3", "/stripe/v1/invoices?limit=3"),
     ],

@@ -112,7 +112,7 @@ FILES = {
         metadata={"checked-open": {"replication-key": "updated"}},
     ),
     "revoked.meltano.yml": source(
-        "revoked", {"api_key": "${REVOKED_KEY}", "start_date": DATE}, "tap-closeio"
+        "revoked", {"config": {"api_key": "${REVOKED_KEY}", "start_date": DATE}}, "tap-close"
     ),
     "absent.meltano.yml": manifest_source("absent", manifest="extract/absent.manifest.yaml"),
     "rejected.meltano.yml": manifest_source("rejected", start_date="yesterday"),
@@ -175,7 +175,7 @@ FAULTS = {
         "Project", "tap-loose isn't installed", "meltano --environment=local install"
     ),
     "another version than the lock's": Fault(
-        "Project", "tap-closeio not as plugins/locks/tap-closeio.txt says", "Install it anew"
+        "Project", "tap-intercom not as plugins/locks/tap-intercom.txt says", "Install it anew"
     ),
     "a lock that is gone": Fault(
         "Project", "tap-stripe its lock plugins/locks/tap-stripe.txt isn't there", "`make lock`"
@@ -242,8 +242,8 @@ FAULTS = {
     "a stream that a manifest lacks": Fault(
         "strange", "`outage.*` is nothing that the source has", "did you mean `outages`"
     ),
-    "a key that is refused at discovery": Fault(
-        "revoked", "401 Client Error: Unauthorized", "correct `REVOKED_KEY` in .env"
+    "a key that a manifest's source refuses": Fault(
+        "revoked", "the API key is not valid", "correct `REVOKED_KEY` in .env"
     ),
     "a key that is refused only when it reads": Fault(
         "late", "Access Token Invalid", "correct `REVOKED_TOKEN` in .env"
@@ -338,7 +338,7 @@ def faulty(
     root = copy_of_the_project(tmp_path_factory.mktemp("faulty"))
     for name, content in FILES.items():
         (root / "extract" / name).write_text(yaml.safe_dump(content, sort_keys=False))
-    lock = root / "plugins/locks/tap-closeio.txt"
+    lock = root / "plugins/locks/tap-intercom.txt"
     lock.write_text(re.sub(r"^requests==\S+", "requests==1.0.0", lock.read_text(), flags=re.M))
     (root / "plugins/locks/tap-stripe.txt").unlink()
     changed = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ..conftest import EverySource
-from ..stack import Stack
+from ..stack import Stack, since
 from ..world import Contacts, World
 
 pytestmark = pytest.mark.usefixtures("every_source")
@@ -149,11 +149,10 @@ def test_a_day_later_only_what_changed_is_asked_for(
     bookmark = max(request["at"] for request in first)
     assert {request["status"] for request in second} <= {200, 404}
     assert len(second) < len(first)
-    # Close: leads from the last bookmark on.
-    (leads,) = {
-        dict(request["query"])["query"] for request in second if request["path"] == "/api/v1/lead/"
-    }
-    assert leads != 'date_updated>="2025-01-01T00:00" sort:date_updated'
+    # Close: leads and contacts from the last bookmark on.
+    searches = [since(request) for request in second if request["path"] == "/api/v1/data/search/"]
+    assert searches
+    assert min(searches) > "2025-01-01T00:00:00.000000+00:00"
     # Intercom: whole conversations only where they have changed.
     changed = {
         f"/conversations/{body['id']}"

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +145,12 @@ def ran(project: Path) -> list[str]:
     return (project / "ran").read_text().splitlines()
 
 
-def test_every_scheduled_job_runs_though_one_fails(project: Path) -> None:
+def test_every_job_with_a_schedule_for_today_runs_though_one_fails(project: Path) -> None:
     done = scripts(project, {**os.environ})("scheduled.sh", FAILING="intercom-daily")
     jobs = {f"prod: run {name}-daily" for name in ("close", "intercom", "product", "stripe")}
     assert jobs <= set(ran(project))
+    is_sunday = datetime.now(UTC).isoweekday() == 7
+    assert ("prod: run close-weekly" in ran(project)) == is_sunday
     assert done.returncode == 1
     assert done.stderr.endswith("Failed, see above: intercom-daily\n")
 

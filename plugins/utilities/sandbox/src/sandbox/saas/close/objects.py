@@ -113,6 +113,57 @@ DESCRIPTIONS = (
 )
 
 
+FIELDS = {
+    "lead": (
+        *("addresses", "contact_ids", "contacts", "contacts_summary", "created_by"),
+        *("created_by_name", "date_created", "date_updated", "description", "display_name"),
+        *("html_url", "id", "integration_links", "localtime", "name", "opportunities"),
+        *("organization_id", "primary_address_summary", "primary_email", "primary_phone"),
+        *("recent_calls", "source", "status_id", "status_label", "summaries", "tasks"),
+        *("updated_by", "updated_by_name", "url"),
+    ),
+    "contact": (
+        *("created_by", "date_created", "date_updated", "display_name", "emails", "id"),
+        *("integration_links", "lead_id", "lead_suggestions_operation_id", "name"),
+        *("organization_id", "phones", "recent_calls", "subscriptions", "timezone"),
+        *("timezone_source", "title", "updated_by", "urls"),
+    ),
+}
+"""The fields of an object in Close's OpenAPI document."""
+
+
+def lead_statuses() -> list[Body]:
+    """Return the statuses of leads."""
+    return [
+        {"id": id_, "label": label, "organization_id": ORGANIZATION}
+        for label, id_ in LEAD_STATUSES.items()
+    ]
+
+
+def opportunity_statuses() -> list[Body]:
+    """Return the statuses of opportunities."""
+    return [
+        {
+            "id": stage.id,
+            "label": stage.label,
+            "type": stage.type,
+            "pipeline_id": PIPELINE,
+            "organization_id": ORGANIZATION,
+        }
+        for stage in (*STAGES, WON, LOST)
+    ]
+
+
+def pipeline() -> Body:
+    """Return the only pipeline."""
+    return {
+        "id": PIPELINE,
+        "name": "Sales",
+        "organization_id": ORGANIZATION,
+        "statuses": opportunity_statuses(),
+    }
+
+
 def make_user(first_name: str, last_name: str, at: datetime) -> Body:
     """A member of the sales team."""
     name = f"{first_name} {last_name}"
