@@ -27,6 +27,17 @@ def plugin(name: str = "target-x", **settings: Any) -> Plugin:
     ("bookmarks", "words"),
     [
         ({"s": {"replication_key": "xmin", "replication_key_value": 755}}, "transaction 755"),
+        ({"s": {"airbyte_state": {"at": "2026-01-31T12:00:00+02:00"}}}, "2026-01-31 10:00:00"),
+        ({"s": {"airbyte_state": {"states": [{}], "state": {}}}}, "one in each of 1 partitions"),
+        (
+            {
+                "s": {
+                    "airbyte_state": {"use_global_cursor": True, "states": [{}], "state": {"n": 7}}
+                }
+            },
+            "7",
+        ),
+        ({"s": {"airbyte_state": {"__ab_full_refresh_sync_complete": True}}}, None),
         (
             {"s": {"replication_key": "at", "replication_key_value": "2026-01-31T12:00:00+02:00"}},
             "2026-01-31 10:00:00",
