@@ -25,8 +25,7 @@ def is_manifest(plugin: "Plugin") -> bool:
 
 def of(plugin: "Plugin", root: Path) -> dict[str, Any]:
     """Return an extractor's manifest; an empty one where it has none that can be read."""
-    setting = plugin.settings.get("manifest")
-    return load(setting.value, root) if setting and is_manifest(plugin) else {}
+    return load(plugin.config().get("manifest"), root) if is_manifest(plugin) else {}
 
 
 def with_secrets(plugin: "Plugin", root: Path) -> "Plugin":

@@ -50,31 +50,53 @@ class Proposal:
         return [message["record"] for message in said if message["type"] == "RECORD"]
 
 
-@pytest.mark.parametrize(
-    ("way", "strategy"),
-    [
-        ("cursor?limit=10", "CursorPagination"),
-        ("next_url?limit=10", "CursorPagination"),
-        ("last_id?limit=10", "CursorPagination"),
-        ("link?per_page=10", "CursorPagination"),
-        ("link_cursor", "CursorPagination"),
-        ("pages", "PageIncrement"),
-        ("bare", "PageIncrement"),
-        ("strict", "PageIncrement"),
-        ("offset?limit=10", "OffsetIncrement"),
-        ("everything", None),
-        # All of it is on the example's page: another, of one record less, shows how it goes on.
-        ("short?limit=50", "CursorPagination"),
-        ("strict?limit=50", "PageIncrement"),
-    ],
-)
+WAYS = {
+    "cursor?limit=10": "CursorPagination",
+    "next_url?limit=10": "CursorPagination",
+    "last_id?limit=10": "CursorPagination",
+    "link?per_page=10": "CursorPagination",
+    "link_cursor": "CursorPagination",
+    "pages": "PageIncrement",
+    "bare": "PageIncrement",
+    "strict?limit=50": "PageIncrement",
+    "offset?limit=10": "OffsetIncrement",
+    "everything": None,
+    # All of it is on the example's page: another, of one record less, shows how it goes on.
+    "short?limit=50": "CursorPagination",
+}
+
+
+@pytest.fixture(scope="module")
+def each_way(
+    api: Api, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Any, list[str]]]:
+    """Each stream's strategy and the ids that were read, of a source that pages in every way."""
+    found = propose(*(api.url(f"/v1/{way}") for way in WAYS))
+    said = found.messages(tmp_path_factory.mktemp("ways"))
+    records = [message for message in said if message["type"] == "RECORD"]
+    paginators = {one["name"]: one["retriever"].get("paginator") for one in found.streams}
+    return {
+        name: (
+            paginator and paginator["pagination_strategy"]["type"],
+            [one["record"]["id"] for one in records if one["stream"] == name],
+        )
+        for name, paginator in paginators.items()
+    }
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_however_an_api_pages_the_tap_reads_each_document_once(
-    api: Api, tmp_path: Path, way: str, strategy: str | None
+    each_way: dict[str, tuple[Any, list[str]]], way: str
 ) -> None:
-    found = propose(api.url(f"/v1/{way}"))
-    paginator = found.streams[0]["retriever"].get("paginator")
-    assert (paginator and paginator["pagination_strategy"]["type"]) == strategy
-    assert [row["id"] for row in found.records(tmp_path)] == [row["id"] for row in DOCUMENTS]
+    ids = [row["id"] for row in DOCUMENTS]
+    assert each_way[way.partition("?")[0]] == (WAYS[way], ids)
+
+
+def test_pages_of_which_one_beyond_the_last_is_an_error_end_before_it(
+    api: Api, tmp_path: Path
+) -> None:
+    found = propose(api.url("/v1/strict"))
+    assert len(found.records(tmp_path)) == COUNT
 
 
 def test_columns_have_the_types_that_were_seen(api: Api, tmp_path: Path) -> None:
