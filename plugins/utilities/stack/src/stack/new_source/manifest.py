@@ -138,23 +138,24 @@ def of_spec(
         given: what is set already, by name.
         prefix: the names that lead to the object.
     """
-    properties = schema.get("properties") or {}
+    # JSON Schema also has `true`, for a setting that may be anything.
+    found = (schema.get("properties") or {}).items()
+    properties = {name: one if isinstance(one, Mapping) else {} for name, one in found}
     for key in sorted(properties, key=lambda one: properties[one].get("order", LAST)):
         inner = properties[key]
         setting = _setting(f"{prefix}{key}", inner, is_required=key in schema.get("required", ()))
         branches = [
             one for one in inner.get("oneOf") or inner.get("anyOf") or () if "properties" in one
         ]
-        if branches:
-            inner = _choose(setting, branches, given)
-        if inner is None:
+        chosen = _choose(setting, branches, given) if branches else inner
+        if chosen is None or (chosen.get("airbyte_hidden") and not setting.is_required):
             continue
-        if not inner.get("properties"):
+        if not chosen.get("properties"):
             yield setting
             continue
         inside = f"{setting.name}."
         is_used = setting.is_required or any(name.startswith(inside) for name in given)
-        for below in of_spec(inner, given, inside):
+        for below in of_spec(chosen, given, inside):
             yield replace(below, is_required=below.is_required and is_used)
 
 
