@@ -282,7 +282,12 @@ def _explained(
     reason = reason.strip().rstrip(".")
     if status is None:
         return f"{where} failed: {reason}. Correct the address, or run again later."
-    todo = WHAT_TO_DO.get(status, "Run again later" if status >= 500 else "See the API's own docs")
+    if status < 400:
+        todo = "Run again later, or correct the manifest, which expects something else"
+    else:
+        todo = WHAT_TO_DO.get(
+            status, "Run again later" if status >= 500 else "See the API's own docs"
+        )
     return f"HTTP {status} for {where}{': ' * bool(reason)}{reason}. {todo}."
 
 
@@ -333,9 +338,7 @@ class StrictJsonDecoder(factory.JsonDecoder):
         except AirbyteTracedException:
             kind = response.headers.get("Content-Type", "of unknown type").partition(";")[0]
             raise AirbyteTracedException(
-                message=_explained(
-                    response.request, response, f"the answer is {kind}, not JSON"
-                ).removesuffix(" See the API's own docs.")
+                message=_explained(response.request, response, f"the answer is {kind}, not JSON")
             ) from None
 
 
