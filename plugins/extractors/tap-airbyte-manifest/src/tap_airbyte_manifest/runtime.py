@@ -206,7 +206,10 @@ class Requests(HttpClient):
         exit_on_rate_limit: bool | None = False,
     ) -> None:
         action = error_resolution.response_action
-        if action is ResponseAction.IGNORE:
+        if action is ResponseAction.IGNORE or (
+            # By the manifest's own rule, and without records either way.
+            action is ResponseAction.SUCCESS and response is not None and not response.ok
+        ):
             status = f"HTTP {response.status_code}" if response is not None else "a lost connection"
             notes.doubts.setdefault(
                 current_stream(), f"{status} was ignored, as the manifest says for such answers"
