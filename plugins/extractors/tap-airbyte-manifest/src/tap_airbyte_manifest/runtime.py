@@ -303,7 +303,9 @@ class KeptTokens(factory.DeclarativeSingleUseRefreshTokenOauth2Authenticator):
             raise AirbyteTracedException(
                 message=(
                     "This needs a new access token, for which the API takes the refresh token and "
-                    "gives another. Only a run can keep that, in its state: run the extractor's job"
+                    "gives another. Only a run has a state to keep that in; discovery and check "
+                    "have none. Run the extractor's job; if its streams or schemas have to be "
+                    "asked for first, use credentials that last, such as a personal access token"
                 ),
                 failure_type=FailureType.config_error,
             )
