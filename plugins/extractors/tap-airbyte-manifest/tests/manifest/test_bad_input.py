@@ -231,8 +231,11 @@ def ignoring(action: dict[str, Any]) -> dict[str, Any]:
     return {"error_handler": handler}
 
 
-def test_an_answer_that_the_manifest_ignores_proves_no_deletes(api: Api, tap: MakeTap) -> None:
-    ignored = ignoring({"type": "HttpResponseFilter", "http_codes": [403], "action": "IGNORE"})
+@pytest.mark.parametrize("action", ["IGNORE", "SUCCESS"])
+def test_an_answer_that_the_manifest_ignores_proves_no_deletes(
+    api: Api, tap: MakeTap, action: str
+) -> None:
+    ignored = ignoring({"type": "HttpResponseFilter", "http_codes": [403], "action": action})
     source_ = tap(source(stream(paginator=manifests.OFFSETS, requester_more=ignored)))
     assert source_.sync().activated == {"items"}
     api.faults["/offset"] = always(403)
