@@ -70,6 +70,7 @@ bench: .venv/.setup-dev ## Measure: bytes billed, CPU seconds and peak memory, b
 	@.venv/bin/python plugins/loaders/target-bigquery-arrow/bench/bytes_billed.py
 	@.venv/bin/python plugins/loaders/target-bigquery-arrow/bench/records.py
 	@.venv/bin/python plugins/extractors/tap-postgres-arrow/bench/postgres.py
+	@.venv/bin/python plugins/extractors/tap-airbyte-manifest/bench/throughput.py
 
 .PHONY: lock
 lock: ## Lock all dependencies with hashes; UPGRADE=1 for newer ones

@@ -3,7 +3,6 @@
 import gc
 import os
 import signal
-import sys
 import warnings
 from types import FrameType
 from typing import NoReturn
@@ -17,8 +16,8 @@ def stop_at_once(number: int, _: FrameType | None) -> NoReturn:
 
 signal.signal(signal.SIGINT, stop_at_once)
 signal.signal(signal.SIGTERM, stop_at_once)
-if not sys.warnoptions:
-    # The CDK's, which are for those who write it.
+if os.environ.get("LOG_LEVEL", "").lower() != "debug":
+    # They are for those who write the CDK. Meltano asks for all of them.
     warnings.simplefilter("ignore")
 # While modules are loaded there is nothing to collect, and looking for it takes a tenth of the
 # start-up.

@@ -1,7 +1,11 @@
 """Streams of a manifest as a Singer catalog, and what a catalog selects of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+import os
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from airbyte_cdk.models import AirbyteStream
@@ -10,6 +14,8 @@ from tap_airbyte_manifest.errors import TapError
 
 FULL_TABLE = "FULL_TABLE"
 INCREMENTAL = "INCREMENTAL"
+# Where Meltano puts the patterns of its `select`.
+SELECT = "MELTANO_EXTRACT__SELECT"
 # Keywords of a stream's schema that say nothing of its columns, or more than its records keep to.
 NOT_FOR_TARGETS = ("$schema", "required", "title", "additionalProperties")
 
@@ -24,13 +30,15 @@ class Selection:
         keys: properties of its key.
         cursor: the property that the stream is read incrementally by; None where it isn't.
         left_out: paths of properties that aren't selected.
+        wants: whether a property is wanted that the schema doesn't have; None if any is.
     """
 
     name: str
     schema: dict[str, Any]
-    keys: Sequence[str]
-    cursor: str | None
-    left_out: Sequence[tuple[str, ...]] = field(default_factory=tuple)
+    keys: Sequence[str] = ()
+    cursor: str | None = None
+    left_out: Sequence[tuple[str, ...]] = ()
+    wants: Callable[[str], bool] | None = None
 
     @property
     def incremental(self) -> bool:
@@ -118,7 +126,7 @@ def _nullable(rule: Any) -> dict[str, Any]:
     names = {types} if isinstance(types, str) else set(types or ()) - {"null"}
     if names == {"integer", "number"}:
         names = {"number"}
-    if len(names) != 1 or not isinstance(*names, str):
+    if len(names) != 1:
         return {}
     return {**rules, "type": ["null", *names]}
 
@@ -148,9 +156,10 @@ def selections(catalog: Mapping[str, Any]) -> Iterator[Selection]:
         forced = own.get("forced-replication-method")
         always = {*keys, cursor}
         left_out = [
-            tuple(part for part in breadcrumb[1::2])
+            breadcrumb[1::2]
             for breadcrumb, item in metadata.items()
             if breadcrumb
+            and set(breadcrumb[::2]) == {"properties"}
             and breadcrumb[1] not in always
             and not item.get("selected", item.get("selected-by-default", True))
         ]
@@ -162,7 +171,34 @@ def selections(catalog: Mapping[str, Any]) -> Iterator[Selection]:
             keys=keys,
             cursor=(cursor or "") if (forced or method).upper() == INCREMENTAL else None,
             left_out=left_out,
+            wants=_wants(name, always),
         )
+
+
+def _wants(stream: str, always: Container[Any]) -> Callable[[str], bool] | None:
+    """Return what Meltano's `select` says of properties that are in no catalog.
+
+    Meltano applies its patterns to the catalog, and hands them on in the environment. Source:
+    https://docs.meltano.com/concepts/plugins/#select-extra
+    """
+    try:
+        patterns = [str(pattern) for pattern in json.loads(os.environ.get(SELECT) or "[]")]
+    except ValueError:
+        return None
+    if all(pattern.endswith("*") and pattern[0] != "!" for pattern in patterns):
+        return None
+    excluded = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    included = [pattern for pattern in patterns if not pattern.startswith("!")] or ["*"]
+
+    @cache
+    def wants(name: str) -> bool:
+        path = f"{stream}.{name}"
+        return name in always or (
+            any(fnmatchcase(path, pattern) for pattern in included)
+            and not any(fnmatchcase(path, pattern) for pattern in excluded)
+        )
+
+    return wants
 
 
 def _remove(schema: dict[str, Any], path: Sequence[str]) -> None:

@@ -272,7 +272,7 @@ def completed_config(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict
     try:
         found = _completed(spec, config)
         error = best_match(validator_for(spec)(spec).iter_errors(found))
-    except Exception as error:  # noqa: BLE001 - it depends on what isn't a schema
+    except Exception as error:  # it depends on what isn't a schema
         logger.debug("", exc_info=True)
         message = f"The manifest's `spec` is no JSON schema ({type(error).__name__})."
         raise TapError(message) from None
@@ -331,6 +331,14 @@ def _rejected(error: ValidationError) -> str:
             f"`{place}` is not as the manifest's `spec` asks for it: its type must be "
             f"{error.validator_value}."
         )
+    if error.validator == "additionalProperties":
+        known = rule.get("properties") or {}
+        names = ", ".join(f"`{place}.{name}`" for name in error.instance if name not in known)
+        return f"The manifest's `spec` doesn't know {names}. Remove it."
+    if error.validator in ("oneOf", "anyOf"):
+        branches = [branch for branch in error.validator_value if isinstance(branch, Mapping)]
+        names = ", ".join(str(branch.get("title") or branch.get("const")) for branch in branches)
+        return f"`{place}` is not as the manifest's `spec` asks for it: it must be one of {names}."
     if error.validator in ("enum", "const"):
         return (
             f"`{place}` is not as the manifest's `spec` asks for it: it must be "

@@ -7,8 +7,9 @@ no schema has: target-bigquery-arrow makes a JSON column of it.
 
 import datetime
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from types import GenericAlias
 from typing import Annotated, Any
 
 import msgspec
@@ -34,7 +35,7 @@ def declared_type(schema: Any) -> Any:
     (name,) = names
     if name == "array":
         item = declared_type(schema.get("items"))
-        return Any if item is Any or getattr(item, "__origin__", None) is list else list[item]
+        return Any if item is Any or isinstance(item, GenericAlias) else GenericAlias(list, (item,))
     if name == "string":
         return FORMATS.get(str(schema.get("format")), str)
     return SCALARS.get(name, Any)
@@ -47,13 +48,21 @@ class Fitting:
     it finds something are the values looked at one by one.
     """
 
-    def __init__(self, schema: Mapping[str, Any], left_out: Iterable[Sequence[str]] = ()) -> None:
+    def __init__(
+        self,
+        schema: Mapping[str, Any],
+        left_out: Iterable[Sequence[str]] = (),
+        wants: Callable[[str], bool] | None = None,
+    ) -> None:
         """Prepare for a stream.
 
         Args:
             schema: JSON schema of its records.
             left_out: paths of properties that aren't wanted.
+            wants: whether a property is wanted that the schema doesn't have; None if any is.
         """
+        self._declared = schema.get("properties", {}).keys()
+        self._wants = wants
         self._types = {
             name: kind
             for name, rule in schema.get("properties", {}).items()
@@ -72,6 +81,10 @@ class Fitting:
         """Return the record, or another one if some of it doesn't fit."""
         for path in self._left_out:
             _remove(record, path)
+        if self._wants:
+            for name in record.keys() - self._declared:
+                if not self._wants(name):
+                    del record[name]
         try:
             msgspec.convert(record, self._model)
         except msgspec.ValidationError:

@@ -7,7 +7,8 @@ known where a request fails, such as its status, is gone where the failure is re
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, override
@@ -42,6 +43,7 @@ from airbyte_cdk.sources.streams.http.exceptions import (
 from airbyte_cdk.sources.streams.http.http_client import HttpClient
 from airbyte_cdk.sources.types import Record, StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+from requests.adapters import HTTPAdapter
 
 # Seconds to wait for a connection, and for the next bytes of an answer. The CDK has no limit.
 TIMEOUT = (30, 300)
@@ -79,11 +81,16 @@ class Notes:
     keeps_tokens: bool = False
     tell: Callable[[str], None] = lambda _: None
 
-    def begin_run(self) -> None:
-        """Forget what was noted of other runs; this one has a state."""
+    @contextmanager
+    def of_a_run(self) -> Iterator[None]:
+        """Begin without notes, and keep tokens, since a run has a state."""
         self.doubts.clear()
         self.given_up.clear()
         self.keeps_tokens = True
+        try:
+            yield
+        finally:
+            self.keeps_tokens = False
 
 
 notes = Notes()
@@ -127,6 +134,14 @@ class NamedStream(DefaultStream):
         return super().as_airbyte_stream()
 
 
+class TimedAdapter(HTTPAdapter):
+    """Ends a request that the CDK makes outside of its client, as it does for tokens."""
+
+    @override
+    def send(self, *args: Any, **options: Any) -> requests.Response:
+        return super().send(*args, **options | {"timeout": options.get("timeout") or TIMEOUT})
+
+
 class Requests(HttpClient):
     """Requests that end in time, with errors that tell status and remedy."""
 
@@ -157,11 +172,13 @@ class Requests(HttpClient):
         return response
 
     @override
-    def _send_with_retry(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> Any:
+    def _send_with_retry(
+        self, request: requests.PreparedRequest, *args: Any, **options: Any
+    ) -> Any:
         try:
             return super()._send_with_retry(request, *args, **options)
         except AirbyteTracedException as error:
-            cause = error._exception  # noqa: SLF001
+            cause = error._exception
             if not isinstance(cause, BaseBackoffException):
                 raise
             reason = "it went on failing" if cause.response is not None else _thread.reason
@@ -190,7 +207,10 @@ class Requests(HttpClient):
         exit_on_rate_limit: bool | None = False,
     ) -> None:
         action = error_resolution.response_action
-        if action is ResponseAction.IGNORE:
+        if action is ResponseAction.IGNORE or (
+            # By the manifest's own rule, and without records either way.
+            action is ResponseAction.SUCCESS and response is not None and not response.ok
+        ):
             status = f"HTTP {response.status_code}" if response is not None else "a lost connection"
             notes.doubts.setdefault(
                 current_stream(), f"{status} was ignored, as the manifest says for such answers"
@@ -210,7 +230,7 @@ class Requests(HttpClient):
             told = error_resolution.error_message or ""
             if action is not ResponseAction.FAIL:
                 told = str(error)
-            elif told.startswith("HTTP Status Code") or not told:
+            elif response is not None and (told.startswith("HTTP Status Code") or not told):
                 told = self._error_message_parser.parse_response_error_message(response) or ""
             raise AirbyteTracedException(
                 message=_explained(request, response, told or _thread.reason),
@@ -266,7 +286,12 @@ def _explained(
     reason = reason.strip().rstrip(".")
     if status is None:
         return f"{where} failed: {reason}. Correct the address, or run again later."
-    todo = WHAT_TO_DO.get(status, "Run again later" if status >= 500 else "See the API's own docs")
+    if status < 400:
+        todo = "Run again later, or correct the manifest, which expects something else"
+    else:
+        todo = WHAT_TO_DO.get(
+            status, "Run again later" if status >= 500 else "See the API's own docs"
+        )
     return f"HTTP {status} for {where}{': ' * bool(reason)}{reason}. {todo}."
 
 
@@ -290,9 +315,7 @@ class StrictJsonDecoder(factory.JsonDecoder):
     """Takes what isn't JSON for an error; the CDK takes it for an answer without records."""
 
     @override
-    def decode(
-        self, response: requests.Response
-    ) -> Generator[MutableMapping[str, Any], None, None]:
+    def decode(self, response: requests.Response) -> Generator[MutableMapping[str, Any]]:
         empty = True
         content = response.content
         if content and not content.isspace():
@@ -319,9 +342,7 @@ class StrictJsonDecoder(factory.JsonDecoder):
         except AirbyteTracedException:
             kind = response.headers.get("Content-Type", "of unknown type").partition(";")[0]
             raise AirbyteTracedException(
-                message=_explained(
-                    response.request, response, f"the answer is {kind}, not JSON"
-                ).removesuffix(" See the API's own docs.")
+                message=_explained(response.request, response, f"the answer is {kind}, not JSON")
             ) from None
 
 
@@ -329,7 +350,7 @@ class StrictJsonLineParser(composite_raw_decoder.JsonLineParser):
     """Takes a line that isn't JSON for an error; the CDK leaves it out."""
 
     @override
-    def parse(self, data: Any) -> Generator[MutableMapping[str, Any], None, None]:
+    def parse(self, data: Any) -> Generator[MutableMapping[str, Any]]:
         encoding = self.encoding or "utf-8"
         for number, line in enumerate(data, start=1):
             if not line.strip():
@@ -447,13 +468,27 @@ class GuardedTracker(PaginationTracker):
 
 def install() -> None:
     """Put these in the places of the CDK's."""
-    concurrent_source.PartitionReader = NamedReader  # type: ignore[misc]
-    concurrent_source.PartitionEnqueuer = NamedEnqueuer  # type: ignore[misc]
-    http_requester.HttpClient = Requests  # type: ignore[misc]
-    factory.DeclarativeSingleUseRefreshTokenOauth2Authenticator = KeptTokens  # type: ignore[misc]
-    factory.DefaultStream = NamedStream  # type: ignore[misc]
-    factory.JsonDecoder = StrictJsonDecoder  # type: ignore[misc]
-    factory.JsonLineParser = StrictJsonLineParser  # type: ignore[misc]
-    factory.DpathExtractor = PathExtractor  # type: ignore[misc]
-    factory.PaginationTracker = GuardedTracker  # type: ignore[misc]
-    simple_retriever.PaginationTracker = GuardedTracker  # type: ignore[misc]
+    for module, own in (
+        (concurrent_source, {"PartitionReader": NamedReader, "PartitionEnqueuer": NamedEnqueuer}),
+        (http_requester, {"HttpClient": Requests}),
+        (requests.sessions, {"HTTPAdapter": TimedAdapter}),
+        (simple_retriever, {"PaginationTracker": GuardedTracker}),
+        (
+            factory,
+            {
+                "DeclarativeSingleUseRefreshTokenOauth2Authenticator": KeptTokens,
+                "DefaultStream": NamedStream,
+                "DpathExtractor": PathExtractor,
+                "JsonDecoder": StrictJsonDecoder,
+                "JsonLineParser": StrictJsonLineParser,
+                "PaginationTracker": GuardedTracker,
+            },
+        ),
+    ):
+        for name, replacement in own.items():
+            if not hasattr(module, name):
+                message = (
+                    f"The CDK's {module.__name__} has no {name}: install the version of the lock."
+                )
+                raise ImportError(message)
+            setattr(module, name, replacement)

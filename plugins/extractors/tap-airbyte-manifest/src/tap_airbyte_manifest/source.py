@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,11 +34,11 @@ from airbyte_cdk.sources.declarative.incremental.concurrent_partition_cursor imp
 )
 from airbyte_cdk.sources.streams.concurrent.abstract_stream import AbstractStream
 from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
-
 from airbyte_cdk.utils.constants import ENV_REQUEST_CACHE_PATH
 from jsonschema.exceptions import ValidationError
 
 from tap_airbyte_manifest import runtime
+from tap_airbyte_manifest.catalog import Selection
 from tap_airbyte_manifest.manifest import component_schema, invalid
 
 logger = logging.getLogger("tap-airbyte-manifest")
@@ -70,9 +70,9 @@ class Window(NamedTuple):
     def covers(self, other: "Window") -> bool:
         """Return whether nothing of another window lies outside this one."""
         try:
-            return (self.start is None or (other.start is not None and self.start <= other.start)) and (
-                self.end is None or other.end is None or self.end >= other.end
-            )
+            return (
+                self.start is None or (other.start is not None and self.start <= other.start)
+            ) and (self.end is None or other.end is None or self.end >= other.end)
         except TypeError:
             return False
 
@@ -94,7 +94,7 @@ class ManifestSource(ConcurrentDeclarativeSource):
             configs = self._stream_configs(self._source_config) + self.dynamic_streams
             try:
                 self._built = self._create_streams(configs, configs)
-            except Exception as error:  # noqa: BLE001 - the CDK has no kind of its own for these
+            except Exception as error:  # the CDK has no kind of its own for these
                 logger.debug("The streams are built one by one: %s", error)
                 self._built = [
                     stream for each in configs for stream in self._built_alone(each, configs)
@@ -107,13 +107,13 @@ class ManifestSource(ConcurrentDeclarativeSource):
         name = str(definition.get("name"))
         try:
             return self._create_streams([definition], all_definitions)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # as above
             self.broken[name] = f"the manifest's definition can't be run: {error}"
         if self._connector_state_manager.get_stream_state(name, None):
             self._connector_state_manager.update_state_for_stream(name, None, {})
             try:
                 self._create_streams([definition], all_definitions)
-            except Exception as error:  # noqa: BLE001 - as above
+            except Exception as error:  # as above
                 logger.debug("Stream '%s' can't be built without its state either: %s", name, error)
             else:
                 self.broken[name] += (
@@ -129,8 +129,7 @@ class ManifestSource(ConcurrentDeclarativeSource):
 
     def read_streams(self, names: list[str]) -> Iterator[AirbyteMessage]:
         """Read streams; yields the CDK's messages."""
-        catalog = configured_catalog(dict.fromkeys(names, SyncMode.full_refresh))
-        return self.read(logger, {}, catalog)
+        return self.read(logger, {}, configured_catalog(Selection(name, {}) for name in names))
 
     def described(self) -> Iterator[tuple[AirbyteStream, bool]]:
         """Yield each stream, and whether it is a StateDelegatingStream.
@@ -158,7 +157,7 @@ class ManifestSource(ConcurrentDeclarativeSource):
                     if isinstance(stream, runtime.NamedStream)
                     else stream.as_airbyte_stream()
                 )
-            except Exception as error:  # noqa: BLE001 - whatever the manifest's loader raises
+            except Exception as error:  # whatever the manifest's loader raises
                 logger.warning("Stream '%s' has no schema: %s", stream.name, error)
                 description = stream.as_airbyte_stream()
             yield description, stream.name in delegating
@@ -168,7 +167,7 @@ def open_source(
     manifest: Mapping[str, Any],
     config: Mapping[str, Any],
     *,
-    selected: Mapping[str, SyncMode] | None = None,
+    selected: Iterable[Selection] | None = None,
     states: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> ManifestSource:
     """Return the source.
@@ -176,7 +175,7 @@ def open_source(
     Args:
         manifest: checked.
         config: as its `spec` wants it.
-        selected: the streams to read, and how; None to read nothing.
+        selected: the streams to read; None if none will be.
         states: each stream's Airbyte state.
 
     Raises:
@@ -192,7 +191,7 @@ def open_source(
 def _source(
     manifest: Mapping[str, Any],
     config: Mapping[str, Any],
-    selected: Mapping[str, SyncMode] | None,
+    selected: Iterable[Selection] | None,
     states: Mapping[str, Mapping[str, Any]] | None,
 ) -> ManifestSource:
     return ManifestSource(
@@ -213,16 +212,22 @@ def _source(
     )
 
 
-def configured_catalog(selected: Mapping[str, SyncMode]) -> ConfiguredAirbyteCatalog:
+def configured_catalog(selected: Iterable[Selection]) -> ConfiguredAirbyteCatalog:
     """Return the CDK's catalog of the streams to read."""
     return ConfiguredAirbyteCatalog(
         streams=[
             ConfiguredAirbyteStream(
-                stream=AirbyteStream(name=name, json_schema={}, supported_sync_modes=[mode]),
-                sync_mode=mode,
+                # Some requesters ask for the properties of this schema.
+                stream=AirbyteStream(
+                    name=stream.name,
+                    json_schema=stream.schema,
+                    supported_sync_modes=[SyncMode.full_refresh, SyncMode.incremental],
+                ),
+                sync_mode=SyncMode.incremental if stream.incremental else SyncMode.full_refresh,
                 destination_sync_mode=DestinationSyncMode.append,
+                cursor_field=[stream.cursor] if stream.cursor else None,
             )
-            for name, mode in selected.items()
+            for stream in selected
         ]
     )
 
@@ -234,10 +239,15 @@ def window(stream: AbstractStream) -> Window:
     """
     starts, ends = [], []
     for cursor in _cursors(stream):
-        if cursor._start is not None:  # noqa: SLF001
-            starts.append(_jsonable(cursor._start))  # noqa: SLF001
-        ends.append(_jsonable(cursor._end_provider()))  # noqa: SLF001
-    return Window(max(starts, default=None), min(ends, default=None))
+        if cursor._start is not None:
+            starts.append(_jsonable(cursor._start))
+        ends.append(_jsonable(cursor._end_provider()))
+    return Window(max(_alike(starts), default=None), min(_alike(ends), default=None))
+
+
+def _alike(values: list[Any]) -> list[Any]:
+    """Return values that can be compared: moments, or else numbers."""
+    return [value for value in values if isinstance(value, str)] or values
 
 
 def _cursors(stream: AbstractStream) -> Iterator[ConcurrentCursor]:
@@ -248,7 +258,7 @@ def _cursors(stream: AbstractStream) -> Iterator[ConcurrentCursor]:
         if isinstance(node, ConcurrentCursor):
             yield node
         elif isinstance(node, ConcurrentPerPartitionCursor):
-            yield node._cursor_factory.create({}, None)  # noqa: SLF001
+            yield node._cursor_factory.create({}, None)
         for name in HOLDERS_OF_CURSORS:
             inner = getattr(node, name, None)
             found += inner if isinstance(inner, list) else [inner] * (inner is not None)
@@ -280,7 +290,7 @@ class ControlMessages:
 def control_messages() -> Iterator[ControlMessages]:
     """Keep standard output for Singer's messages while the CDK works."""
     kept, control = sys.stdout, ControlMessages()
-    sys.stdout = control  # type: ignore[assignment]
+    sys.stdout = control
     try:
         yield control
     finally:
@@ -297,7 +307,9 @@ def request_cache() -> Iterator[None]:
         with suppress(OSError, ValueError):
             if not _is_alive(int(left.name.removeprefix(CACHE_PREFIX).partition("-")[0])):
                 shutil.rmtree(left)
-    with TemporaryDirectory(prefix=f"{CACHE_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+    with TemporaryDirectory(
+        prefix=f"{CACHE_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True
+    ) as folder:
         os.environ[ENV_REQUEST_CACHE_PATH] = folder
         yield
 

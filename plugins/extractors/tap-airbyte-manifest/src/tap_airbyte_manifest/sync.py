@@ -33,14 +33,14 @@ class _StreamError(Exception):
 class _Stream:
     """What is known of a stream while it is read."""
 
-    def __init__(self, selection: Selection, bookmark: Mapping[str, Any], current: Window) -> None:
-        """Take what the catalog selects, and what the last run left."""
+    def __init__(self, selection: Selection, current: Window, before: Window | None) -> None:
+        """Take what the catalog selects, and what is read of it now and was before."""
         self.name = selection.name
         self.selection = selection
-        self.fit = Fitting(selection.schema, selection.left_out)
+        self.fit = Fitting(selection.schema, selection.left_out, selection.wants)
         self.window = current
-        before = bookmark.get("window")
-        self.window_before = Window(before.get("start"), before.get("end")) if before else None
+        self.window_before = before
+        self.records = 0
 
     def check(self, record: Mapping[str, Any]) -> None:
         """See whether a record can be loaded.
@@ -112,10 +112,14 @@ class Sync:
                 continue
             try:
                 current = window(built[name])
-            except Exception as error:  # noqa: BLE001 - whatever the cursor makes of the settings
+            except Exception as error:  # whatever the cursor makes of the settings
                 self._fail(name, f"its cursor can't be set up: {error}")
             else:
-                self._streams[name] = _Stream(selection, bookmarks.get(name) or {}, current)
+                bookmark = bookmarks.get(name)
+                before = bookmark.get("window") if isinstance(bookmark, Mapping) else None
+                self._streams[name] = _Stream(
+                    selection, current, Window(**before) if before else None
+                )
         self._max_delete_fraction = max_delete_fraction
         self._version = time.time_ns() // 1_000_000
         self._output = output
@@ -128,7 +132,8 @@ class Sync:
         Raises:
             TapError: some could not be read; the others have been.
         """
-        self._write_state()
+        with self._lock:
+            self._write_state_now()
         try:
             for message in self._source.read_streams(list(self._streams)):
                 self._handle(message)
@@ -141,16 +146,19 @@ class Sync:
             logger.error("Stream '%s': %s.", name, reason)
         if self.failures:
             names = ", ".join(f"'{name}'" for name in self.failures)
-            message = f"{len(self.failures)} of the streams failed: {names}. The others were read."
-            raise TapError(message)
+            failed = f"{len(self.failures)} of the streams failed: {names}. The others were read."
+            raise TapError(failed)
 
     def take_config(self, config: Mapping[str, Any]) -> None:
         """Keep settings that the API has changed, such as its tokens, for the next run."""
-        before = self._config_before
-        changed = {name: value for name, value in config.items() if before.get(name) != value}
+        changed = _changes(self._config_before, config)
         mask.add(_texts(changed))
         with self._lock:
-            self._state["bookmarks"][CONFIG] = {"given": self._given, "config": changed}
+            kept = _kept_config(self._state, self._given)
+            self._state["bookmarks"][CONFIG] = {
+                "given": self._given,
+                "config": _merged(kept, changed),
+            }
             self._write_state_now()
 
     def _handle(self, message: AirbyteMessage) -> None:
@@ -183,7 +191,11 @@ class Sync:
         if not stream.selection.incremental:
             message["version"] = self._version
         message["time_extracted"] = datetime.now(UTC).isoformat()
-        self._write(message)
+        stream.records += 1
+        try:
+            self._write(message)
+        except (TypeError, ValueError, RecursionError) as error:
+            self._fail(name, f"a record can't be written as JSON: {error}")
 
     def _checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
         # After a failure, what comes may stand for rows that didn't.
@@ -195,14 +207,15 @@ class Sync:
             bookmark["replication_key"] = stream.selection.cursor
         if stream.window.start is not None:
             bookmark["window"] = self._widest(stream)._asdict()
-        self._state["bookmarks"][name] = bookmark
-        self._write_state()
+        with self._lock:
+            self._state["bookmarks"][name] = bookmark
+            self._write_state_now()
 
     @staticmethod
     def _widest(stream: _Stream) -> Window:
-        """Return the window in which rows have been read so far."""
+        """Return the window in which rows have been read, in this run or before."""
         before = stream.window_before
-        if before is None or not stream.selection.incremental or stream.window.covers(before):
+        if before is None or stream.window.covers(before):
             return stream.window
         return Window(before.start, stream.window.end)
 
@@ -223,6 +236,7 @@ class Sync:
         elif status is AirbyteStreamStatus.INCOMPLETE:
             self._fail(name, "it was not read to its end")
         elif status is AirbyteStreamStatus.COMPLETE and name not in self.failures:
+            logger.info("Stream '%s': %s records.", name, f"{stream.records:,}")
             self._complete(stream)
 
     def _complete(self, stream: _Stream) -> None:
@@ -232,7 +246,10 @@ class Sync:
         doubt = notes.doubts.get(stream.name)
         before = stream.window_before
         if not doubt and before is not None and not stream.window.covers(before):
-            doubt = "earlier runs read from an earlier start, or to a later end"
+            doubt = (
+                "earlier runs read from an earlier start, or to a later end. Set that again, or "
+                "remove the stream's bookmark from the state if those rows may go"
+            )
         if doubt:
             logger.warning(
                 "Stream '%s' may lack rows: %s. No row counts as deleted in this run.",
@@ -259,10 +276,6 @@ class Sync:
         with self._lock:
             self._output.write(line)
 
-    def _write_state(self) -> None:
-        with self._lock:
-            self._write_state_now()
-
     def _write_state_now(self) -> None:
         message = {"type": "STATE", "value": self._state, "independent": True}
         self._output.write(_encode(message) + b"\n")
@@ -271,16 +284,40 @@ class Sync:
 
 def known_config(config: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with what the API changed in an earlier run, unless the user did since."""
+    kept = _kept_config(state, fingerprint(config))
+    mask.add(_texts(kept))
+    return _merged(config, kept)
+
+
+def _kept_config(state: Mapping[str, Any], given: str) -> Mapping[str, Any]:
     bookmark = (state.get("bookmarks") or {}).get(CONFIG) or {}
-    if bookmark.get("given") != fingerprint(config):
-        return dict(config)
-    mask.add(_texts(bookmark.get("config")))
-    return {**config, **bookmark.get("config", {})}
+    return bookmark["config"] if bookmark.get("given") == given else {}
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return what tells settings from others, and nothing else of them."""
     return hashlib.sha256(msgspec.json.encode(config, order="deterministic")).hexdigest()[:16]
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what has changed, and nothing beside it."""
+    return {
+        name: _changes(before[name], value)
+        if isinstance(value, Mapping) and isinstance(before.get(name), Mapping)
+        else value
+        for name, value in after.items()
+        if name not in before or before[name] != value
+    }
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with changes, which may be deep inside."""
+    return dict(base) | {
+        name: _merged(base[name], value)
+        if isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
+        else value
+        for name, value in changes.items()
+    }
 
 
 def _texts(value: Any) -> list[str]:
@@ -295,5 +332,5 @@ def _reason(error: Any) -> str:
     internal = str(error.internal_message or "")
     if message.startswith("An unexpected error occurred") and internal:
         kind = message.rpartition(":")[2].strip()
-        return f"{internal} ({kind})"
+        return f"the manifest doesn't fit the API's answers, or its settings: {internal} ({kind})"
     return message

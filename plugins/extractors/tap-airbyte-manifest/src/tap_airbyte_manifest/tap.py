@@ -8,10 +8,11 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from airbyte_cdk.models import Status, SyncMode
+from airbyte_cdk.models import Status
 from airbyte_cdk.utils.airbyte_secrets_utils import get_secrets, update_secrets
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
@@ -96,13 +97,16 @@ class Tap:
             raise TapError(message)
         self.manifest = load_manifest(settings.get("manifest"))
         self.spec = specification(self.manifest)
-        self.max_delete_fraction = float(settings.get("max_delete_fraction", 0.5))
+        self.max_delete_fraction = _number(settings, "max_delete_fraction", most=1)
         given = settings.get("config") or {}
+        if not isinstance(given, Mapping):
+            message = "`config` holds no settings by name."
+            raise TapError(message)
         secrets = [secret for secret in get_secrets(self.spec, given) if secret]
         mask.add(secrets)
         update_secrets([str(secret) for secret in secrets])
         self.given = given
-        notes.max_retry_seconds = float(settings.get("max_retry_seconds", 300))
+        notes.max_retry_seconds = _number(settings, "max_retry_seconds")
 
     @property
     def config(self) -> dict[str, Any]:
@@ -147,21 +151,19 @@ class Tap:
         """
         chosen = list(selections(catalog if catalog is not None else self.catalog()))
         bookmarks = state.get("bookmarks") or {}
+        if not isinstance(bookmarks, Mapping):
+            message = "The file of `--state` is none: its `bookmarks` aren't by stream."
+            raise TapError(message)
         states = {
             stream.name: bookmarks[stream.name].get("airbyte_state") or {}
             for stream in chosen
             if stream.incremental and isinstance(bookmarks.get(stream.name), Mapping)
         }
-        modes = {
-            stream.name: SyncMode.incremental if stream.incremental else SyncMode.full_refresh
-            for stream in chosen
-        }
         given = self.config
-        notes.begin_run()
         output = sys.stdout.buffer
-        with control_messages() as control, request_cache():
+        with notes.of_a_run(), control_messages() as control, request_cache():
             source = open_source(
-                self.manifest, known_config(given, state), selected=modes, states=states
+                self.manifest, known_config(given, state), selected=chosen, states=states
             )
             run = Sync(
                 source,
@@ -176,6 +178,24 @@ class Tap:
 
     def _source(self) -> ManifestSource:
         return open_source(self.manifest, self.config)
+
+
+def _number(settings: Mapping[str, Any], name: str, most: float = inf) -> float:
+    """Return a setting, which comes as text where it comes from the environment.
+
+    Raises:
+        TapError: it isn't a number, or too small or too large.
+    """
+    given = settings.get(name, SETTINGS["properties"][name]["default"])
+    try:
+        found = float(given)
+    except (TypeError, ValueError):
+        found = -1
+    if not 0 <= found <= most:
+        limit = f" and no more than {most:g}" if most < inf else ""
+        message = f"`{name}` is {given!r}: set a number that is no less than 0{limit}."
+        raise TapError(message)
+    return found
 
 
 def _read_json(path: str, option: str) -> dict[str, Any]:
@@ -221,20 +241,20 @@ def run(options: argparse.Namespace) -> None:
     """
     out = sys.stdout
     if options.version:
-        print(f"{NAME} {version(NAME)}", file=out)  # noqa: T201
+        print(f"{NAME} {version(NAME)}", file=out)
         return
     if options.about:
-        print(about(options.format), file=out)  # noqa: T201
+        print(about(options.format), file=out)
         return
     settings: dict[str, Any] = {}
     for path in options.config:
         settings |= _read_json(path, "config")
     tap = Tap(settings)
     if options.spec:
-        print(json.dumps(tap.spec, indent=2), file=out)  # noqa: T201
+        print(json.dumps(tap.spec, indent=2), file=out)
     elif options.discover or options.check:
         if options.discover:
-            print(json.dumps(tap.catalog(), indent=2), file=out, flush=True)  # noqa: T201
+            print(json.dumps(tap.catalog(), indent=2), file=out, flush=True)
         if options.check:
             tap.check()
     else:
@@ -278,7 +298,7 @@ def main() -> None:
         logger.critical("Nobody reads the extractor's messages any more: the loader has ended.")
     except AirbyteTracedException as error:
         logger.critical("%s", error)
-    except Exception as error:  # noqa: BLE001 - the CDK has no kind of its own for a bad manifest
+    except Exception as error:  # the CDK has no kind of its own for a bad manifest
         logger.debug("", exc_info=True)
         logger.critical("The manifest can't be run: %s (%s).", error, type(error).__name__)
     # What was written is complete. At exit, Python would report a broken pipe a second time, and

@@ -129,6 +129,10 @@ class Api:
         start = json.loads(request.body or b"{}").get("skip", 0)
         return Answer({"found": {"items": self.rows[start : start + PAGE]}})
 
+    def serve_item(self, request: Request, number: str) -> Answer:
+        rows = [row for row in self._between(request) if row["id"] == int(number)]
+        return Answer({"data": rows})
+
     def serve_groups(self, _: Request, group: str = "", *__: str) -> Answer:
         if group:
             return Answer({"data": [row for row in self.rows if row["group"] in group.split(",")]})

@@ -1,8 +1,10 @@
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airbyte_cdk.sources.declarative.async_job.job_orchestrator import AsyncJobOrchestrator
 
 from .api import Api, served
 from .singer import Tap
@@ -25,3 +27,10 @@ def tap(api: Api, tmp_path: Path) -> Callable[..., Tap]:
         return Tap(tmp_path, manifest, given | (config or {}), **settings)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask at once for the state of a job, and wait for a hundredth of the time before a retry."""
+    monkeypatch.setattr(AsyncJobOrchestrator, "_WAIT_TIME_BETWEEN_STATUS_UPDATE_IN_SECONDS", 0.01)
+    monkeypatch.setattr(time, "sleep", lambda seconds, sleep=time.sleep: sleep(seconds / 100))

@@ -106,9 +106,11 @@ def source(*streams: dict[str, Any], **more: Any) -> Manifest:
                 "properties": {
                     "api_key": {"type": "string", "airbyte_secret": True},
                     "url": {"type": "string"},
+                    "region": {"oneOf": [{"title": "US", "const": "us"}, {"const": "eu"}]},
                     "start_date": {"type": "string", "default": START},
                     "tokens": {
                         "type": "object",
+                        "additionalProperties": False,
                         "properties": {"refresh_token": {"type": "string", "airbyte_secret": True}},
                     },
                 },
@@ -155,10 +157,7 @@ def delegating() -> dict[str, Any]:
 
 
 def dynamic() -> Manifest:
-    template = stream(
-        "of the table", "/tables/", types={}, requester_more={"path": "/tables/{{ parameters }}"}
-    )
-    template["retriever"]["requester"]["path"] = "to be filled"
+    template = stream("to be filled", "to be filled")
     template["schema_loader"] = {
         "type": "DynamicSchemaLoader",
         "retriever": {
@@ -312,7 +311,9 @@ FULL: dict[str, Manifest] = {
     "substream": source(
         stream(path="/groups/{{ stream_partition['code'] }}", partition_router=children(GROUP))
     ),
-    "list of partitions": source(stream(path="/in", requester_more=IN_GROUP, partition_router=LIST)),
+    "list of partitions": source(
+        stream(path="/in", requester_more=IN_GROUP, partition_router=LIST)
+    ),
     "grouped partitions": source(
         stream(
             path="/groups/{{ stream_partition['code'] | join(',') }}",
@@ -366,6 +367,17 @@ INCREMENTAL: dict[str, Manifest] = {
             requester_more=IN_GROUP,
             partition_router=children(GROUP),
             incremental=by_date(global_substream_cursor=True),
+        )
+    ),
+    "children of parents that have changed": source(
+        stream(
+            path="/item/{{ stream_partition['code'] }}",
+            partition_router=children(
+                stream("parents", paginator=OFFSETS, incremental=by_date(**WINDOWS)),
+                parent_key="id",
+                incremental_dependency=True,
+            ),
+            incremental=by_date(),
         )
     ),
     "state delegation": source(delegating()),

@@ -85,7 +85,9 @@ class Run:
 class Tap:
     """The tap in this process, with a manifest and settings."""
 
-    def __init__(self, folder: Path, manifest: Any, config: dict[str, Any], **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, manifest: Any, config: dict[str, Any], **settings: Any
+    ) -> None:
         self.folder = folder
         self.settings = {"manifest": manifest, "config": config, **settings}
 
