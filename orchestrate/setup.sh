@@ -60,10 +60,12 @@ fi
 mkdir -p .meltano
 chmod 600 .env
 chmod 700 .meltano
-if ! grep -q '^DBT_DATASET=' .env; then
+# Until version 0.2, `.env` named the dataset: dbt_<user>.
+sed -i.old 's/^DBT_DATASET=\(dbt_\)*/DEVELOPER=/' .env && rm .env.old
+if ! grep -q '^DEVELOPER=' .env; then
     user=$({ id -un 2>/dev/null || id -u; } | tr '[:upper:]' '[:lower:]' | LC_ALL=C tr -c 'a-z0-9\n' '_')
-    printf '\n# Your own datasets in dev: dbt builds here, and your loads go to %s_product and so on.\nDBT_DATASET=dbt_%s\n' \
-        "$user" "$user" >>.env
+    printf '\n# Your name. In dev, dbt builds into dbt_%s, and your loads go to %s_product and so on.\nDEVELOPER=%s\n' \
+        "$user" "$user" "$user" >>.env
 fi
 
 say "Installing Meltano's plugins"

@@ -43,4 +43,4 @@ def test_what_holds_passwords_is_closed_to_others(clone: Path, is_older: bool) -
     )
     assert (mode(env), mode(meltano)) == (0o600, 0o700)
     if is_older:
-        assert env.read_text() == "SECRET=1\nDBT_DATASET=dbt_ann\n"
+        assert env.read_text() == "SECRET=1\nDEVELOPER=ann\n"

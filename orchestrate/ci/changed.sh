@@ -11,9 +11,9 @@ fail() { printf 'changed: %s\n' "$*" >&2; exit 1; }
 [ $# -eq 2 ] || fail "orchestrate/ci/changed.sh <dataset> <manifest.json>"
 dataset=$1 manifest=$2
 
-# DBT_DATASET sets the dataset in dev. DBT_BIGQUERY_DATASET sets it in every environment.
+# DEVELOPER sets the dataset in dev, DBT_BIGQUERY_DATASET in local and prod.
 export MELTANO_ENVIRONMENT=${MELTANO_ENVIRONMENT:-dev}
-export DBT_DATASET=$dataset DBT_BIGQUERY_DATASET=$dataset
+export DEVELOPER=${dataset#dbt_} DBT_BIGQUERY_DATASET=$dataset
 export DBT_TARGET_PATH=${DBT_TARGET_PATH:-$PWD/transform/target}
 
 state=$DBT_TARGET_PATH/production

@@ -9,5 +9,5 @@ fail() { printf 'drop: %s\n' "$*" >&2; exit 1; }
 [[ $1 =~ ^dbt_pr_[0-9]+$ ]] || fail "'$1' isn't the dataset of a pull request, dbt_pr_<number>: nothing is dropped"
 
 export MELTANO_ENVIRONMENT=${MELTANO_ENVIRONMENT:-dev}
-export DBT_DATASET=$1 DBT_BIGQUERY_DATASET=$1
+export DEVELOPER=${1#dbt_} DBT_BIGQUERY_DATASET=$1
 .venv/bin/meltano --log-level=warning invoke dbt-bigquery run-operation drop_dataset_of_pull_request

@@ -525,7 +525,7 @@ class Bench:
             self.faults.append(f"run {run.number} ({victim}) shows a traceback:\n{_tail(run)}")
 
     def _strike(self, victim: str, run: Run, parts: dict[str, psutil.Process]) -> str:
-        """Kill a victim, or another if that one isn't there at the moment; return which."""
+        """Kill a victim, or another if that one is not running; return which."""
         backends = self._backends()
         if (victim == BACKEND and not backends) or (victim in PARTS and PARTS[victim] not in parts):
             victim = "loader" if "loader" in parts else GROUP

@@ -5,7 +5,7 @@ import sys
 import adbc_driver_postgresql.dbapi  # type: ignore[import-untyped]
 import pyarrow.parquet as pq
 
-# ADBC hands over uuid, enum and jsonb as they lie in Postgres' protocol unless they are cast.
+# ADBC hands over uuid, enum and jsonb as they are in Postgres' protocol unless they are cast.
 QUERY = """
 select
     id::text,

@@ -218,7 +218,7 @@ def _has_ended(folder: Path, pipes: Collection[int]) -> bool:
         return False
     if not namespace or namespace != _namespace() or pipe in pipes:
         return False
-    # Messages that lie in a file may be loaded later, unless they break off.
+    # Messages that are in a file may be loaded later, unless they break off.
     if not pipe and not (folder / IN_USE).exists():
         return False
     # One who starts another run of the tap isn't waiting for that one.

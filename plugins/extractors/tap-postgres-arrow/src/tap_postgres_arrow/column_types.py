@@ -222,7 +222,7 @@ def _array(sql: str, kind: Kind, column: PostgresType) -> str:
 
     BigQuery doesn't tell a null array from an empty one, and has no arrays of arrays: an array of
     more dimensions becomes one with a null element, which `Field.convert` refuses. One whose
-    elements are numbered from another than 1 is numbered anew, as a slice is: nobody else knows
+    elements are numbered from another than 1 is numbered from 1, as a slice is: nobody else knows
     such numbers.
     """
     element = Kind.TEXT if kind is Kind.NUMERIC else kind

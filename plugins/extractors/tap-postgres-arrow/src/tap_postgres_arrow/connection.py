@@ -317,7 +317,7 @@ class Connector:
     def _files(self) -> dict[str, str]:
         """Write the certificates and keys that are given as text; return their paths.
 
-        libpq wants files, at each connection anew.
+        libpq wants files, for each connection.
         """
         for name in FILES:
             text = _pem(self._parameters.get(name, ""))

@@ -68,7 +68,7 @@ class Relation:
         key: the columns of its primary key, or else of a unique index over columns without nulls;
             empty where there is none.
         parts: the oids of what holds its rows: its own, or those of its partitions.
-        has_foreign_parts: whether some of them lie on another server.
+        has_foreign_parts: whether some of them are on another server.
     """
 
     schema: str

@@ -177,7 +177,7 @@ def by_column(
     warnings = []
     if greatest["future"]:
         warnings.append(
-            f"{relation.stream}: replication key '{key.name}' lies in the future in "
+            f"{relation.stream}: replication key '{key.name}' is in the future in "
             f"{greatest['future']:,} rows (up to {greatest['last']}), which every run reads again "
             f"until then; the bookmark doesn't pass this run's time. Correct them at the source."
         )
@@ -188,7 +188,7 @@ def by_column(
     if added := "columns" in last and _added_columns(bookmark, last):
         return ReadPlan(bookmark, None, added, tuple(warnings))
     if key.type.name in TIMES and _is_after(floor, key.type, connection, snapshot):
-        reason = f"the last run's {key.name}, {floor}, lies in the future: rows may be missing"
+        reason = f"the last run's {key.name}, {floor}, is in the future: rows may be missing"
         bookmark["replication_key_value"] = greatest["value"]
         return ReadPlan(bookmark, None, reason, tuple(warnings))
     begin = literal(str(floor))

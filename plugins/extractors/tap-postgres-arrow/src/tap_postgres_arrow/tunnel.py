@@ -152,7 +152,7 @@ class Tunnel:
         import asyncssh
 
         try:
-            # What lies behind a port that is forwarded would be found out too late to say why.
+            # What is behind a port that is forwarded would be found out too late to say why.
             _, writer = await connection.open_connection(host, port)
             writer.close()
             listener = await connection.forward_local_port(LOOPBACK, 0, host, port)
@@ -200,7 +200,7 @@ class Tunnel:
             problem = f"the file that `ssh_known_hosts` names can't be read: {error.strerror}"
             fix = "Correct the path; or give its lines, as `ssh-keyscan` prints them"
             raise ConnectError(problem, fix) from None
-        # A host's public key, as it lies in the host's /etc/ssh, is its own.
+        # A host's public key, as it is in the host's /etc/ssh, is its own.
         own = self._host if self._port == 22 else f"[{self._host}]:{self._port}"
         lines = [
             f"{own} {line}" if line.startswith(KEY_TYPES) else line for line in written.splitlines()

@@ -84,7 +84,7 @@ def test_the_tap_waits_for_a_loader_that_has_too_much_to_do() -> None:
 
 
 # A run whose starter lives on unless it is killed too, as Meltano's does; its output is read by a
-# loader, or lies in a file.
+# loader, or is in a file.
 RUN = """
 import os, sys, time
 if os.fork() == 0:

@@ -10,7 +10,7 @@ from tap_postgres_arrow.replication import XMIN_RANGE, written_between
 
 from .pipeline import Pipeline
 
-# Where a segment of the transactions' log begins, so that Postgres makes it anew.
+# Where a segment of the transactions' log begins, so that Postgres makes it again.
 SEGMENT = 2**20
 # In one step, the counter can't go further than Postgres tells past from future.
 STEP = 2**31 - 100 * SEGMENT

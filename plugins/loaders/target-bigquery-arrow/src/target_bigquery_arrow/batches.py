@@ -292,6 +292,6 @@ def reading(stream: str, path: Path) -> Iterator[None]:
 def _unreadable(stream: str, path: Path, reason: str) -> LoadError:
     return UnreadableFileError(
         path,
-        f"Stream '{stream}': the file {path} {reason}. Run again, so that the extractor writes it "
-        f"anew; if it happens again, look for a full disk, or for what clears that folder.",
+        f"Stream '{stream}': the file {path} {reason}. Run again, so that the extractor writes "
+        f"it again. If it happens once more, look for a full disk, or for what clears that folder.",
     )

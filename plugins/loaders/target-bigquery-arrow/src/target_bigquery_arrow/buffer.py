@@ -1,7 +1,7 @@
 """Records of one stream on their way to a Parquet file.
 
 Raw JSON is kept until it is worth a row group, then decoded and converted column by column.
-What has been converted lies on disk, so memory holds only what has not.
+What has been converted is on disk, so memory holds only what has not.
 """
 
 import contextlib

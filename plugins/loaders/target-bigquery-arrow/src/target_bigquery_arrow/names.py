@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from target_bigquery_arrow.errors import LoadError
 
+# `dbt_…` are the datasets that dbt builds in.
+DEVELOPER = re.compile(r"(?!dbt(_|$))[a-z0-9]+(_[a-z0-9]+)*")
 MAXIMUM_COLUMN_NAME = 300
 MAXIMUM_DATASET_NAME = 1024
 RESERVED_PREFIXES = (
@@ -54,19 +56,16 @@ def dataset_name(dataset: str, developer: str | None = None) -> str:
 
 
 def developer_name(developer: str) -> str:
-    """Return a developer's name as it begins a dataset's: `lawrence` for `dbt_Lawrence`.
-
-    dbt's own datasets are called `dbt_<developer>`: transform/profiles.yml has the same rule.
+    """Return a developer's name as datasets begin with it: without the `_` that follows it.
 
     Raises:
-        LoadError: it has no letter or digit.
+        LoadError: it is no such name.
     """
-    safe = re.sub("[^a-z0-9_]+", "_", developer.lower())
-    name = re.sub("^_*(dbt_+)*|_+$", "", safe)
-    if not name:
+    name = developer.removesuffix("_")
+    if not DEVELOPER.fullmatch(name):
         message = (
-            f"`developer` is '{developer}', which has no letter from a to z and no digit. A "
-            f"developer's own datasets begin with it: give it your name, e.g. `lawrence`."
+            f"`developer` is '{name}'. A developer's own datasets begin with this name: lower-case "
+            f"letters (a to z), digits and single `_`, without `dbt_` in front, e.g. `lawrence`."
         )
         raise LoadError(message)
     return name

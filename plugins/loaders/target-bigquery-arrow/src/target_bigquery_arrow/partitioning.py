@@ -6,7 +6,7 @@ https://cloud.google.com/bigquery/docs/managing-partitioned-table-data
 
 No data can pass a limit of BigQuery's: a table has 10,000 partitions at most, and a job changes
 4,000 (https://cloud.google.com/bigquery/quotas#partitioned_tables). A range of integers gets fewer
-than 4,000 partitions; what lies outside shares one. So do dates before 1960 and after 2159, which
+than 4,000 partitions; what is outside shares one. So do dates before 1960 and after 2159, which
 leaves 2,400 months. Days can be too many: then the table is partitioned by month.
 """
 
@@ -85,7 +85,7 @@ class RangePartitioning:
 
     def bucket(self, value: str, kind: Kind) -> str:  # noqa: ARG002  as for dates
         """Return the SQL for what is the same for all values of one partition."""
-        # `start` is a multiple of the interval. What lies outside the range shares a partition.
+        # `start` is a multiple of the interval. What is outside the range shares a partition.
         return f"div(greatest({self.start}, least({value}, {self.end})), {self.interval})"
 
     def __str__(self) -> str:
@@ -103,7 +103,7 @@ class Spread:
     Attributes:
         lowest: the lowest value; None where there are none.
         highest: the highest value.
-        days: on how many days they lie; 0 for integers.
+        days: on how many days they are; 0 for integers.
     """
 
     lowest: Any

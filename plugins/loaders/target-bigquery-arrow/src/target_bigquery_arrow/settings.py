@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         "dataset",
         th.StringType(min_length=1),
         required=True,
-        description="The dataset that tables are loaded into; made if it isn't there.",
+        description="The dataset that tables are loaded into; created if it is missing.",
     ),
     th.Property(
         "developer",
@@ -147,7 +147,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.BooleanType,
         default=False,
         description=(
-            "Make tables of at least `partition_bytes` anew, once, if their partitions are not "
+            "Rebuild tables of at least `partition_bytes`, once, if their partitions are not "
             "what a first load would give them. Bills each of them twice."
         ),
     ),

@@ -126,7 +126,7 @@ select {_selected(expressions)}
 
 
 def spread(column: str, kind: Kind, tables: Iterable[tuple[str, str, Iterable[str]]]) -> str:
-    """Ask for the lowest and the highest value of a column, and on how many days they lie.
+    """Ask for the lowest and the highest value of a column, and on how many days they are.
 
     Args:
         column: the column.

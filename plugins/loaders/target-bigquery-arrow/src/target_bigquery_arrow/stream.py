@@ -58,7 +58,7 @@ class LoadOptions:
         drift: what to do when the table has other columns.
         hard_delete: remove deleted rows instead of marking them.
         partition_bytes: a table whose first load is this large is partitioned.
-        repartition: make tables anew whose partitions are not what a first load would give them.
+        repartition: rebuild tables whose partitions are not what a first load would give them.
     """
 
     directory: Path
@@ -467,7 +467,7 @@ class Stream:
         if info is None:
             return
         logger.warning(
-            "Table %s has several rows for some keys: it is made anew with the latest row of each",
+            "Table %s has several rows for some keys: it is rebuilt with the latest row of each",
             self.target,
         )
         self._table.rebuild(self.layout, info.schema, info.partitioning, one_row_a_key=True)
@@ -479,7 +479,7 @@ class Stream:
             self._table.execute(sql, "widen_column")
         elif info := self._warehouse.table_info(self._table.name):
             # BigQuery doesn't alter the column that a table is partitioned by.
-            self._make_anew(info, None, {name: column})
+            self._rebuild(info, None, {name: column})
 
     def _partitioning_at_first(self) -> Partitioning | None:
         """Choose the partitions of a table that has no rows yet, by those that are staged."""
@@ -493,7 +493,7 @@ class Stream:
         return self._table.partitioning
 
     def _repartition(self, info: TableInfo) -> None:
-        """Make the table anew, if its partitions are not what a first load would give it."""
+        """Rebuild the table if its partitions are not what a first load would give it."""
         if info.size < self._options.partition_bytes:
             return
         columns = {name: f"`{name}`" for name in info.types}
@@ -505,7 +505,7 @@ class Stream:
             highest = spreads[current.column].highest
             if not isinstance(current, RangePartitioning) or highest < current.end:
                 return
-        self._make_anew(info, wanted)
+        self._rebuild(info, wanted)
 
     def _spreads(self, sources: Sequence[Source]) -> dict[str, Spread]:
         """Return what the values are like by which the table may be partitioned."""
@@ -518,14 +518,14 @@ class Stream:
             found[column] = Spread(lowest, highest, days)
         return found
 
-    def _make_anew(
+    def _rebuild(
         self,
         info: TableInfo,
         partitioning: Partitioning | None,
         widened: Mapping[str, ColumnType] | None = None,
     ) -> None:
         logger.warning(
-            "Table %s (%s MiB, partitioned %s) is made anew, partitioned %s",
+            "Table %s (%s MiB, partitioned %s) is rebuilt, partitioned %s",
             self.target,
             f"{info.size / MEBIBYTE:,.0f}",
             info.partitioning or "by nothing",
@@ -592,7 +592,7 @@ class Stream:
     def _touched(self, typed: str, rows: int) -> PartitionFilter | None:
         """Return which parts of the table typed rows go to; None where it has no partitions.
 
-        Where the key doesn't hold the partitioning column, a row may lie elsewhere than the one
+        Where the key doesn't hold the partitioning column, a row may be elsewhere than the one
         that replaces it. That takes a look at every key, unless all are found where the new rows
         go.
 
@@ -614,7 +614,7 @@ class Stream:
         where, count = self._parts(typed, partitioning, by_key=True)
         too_many = len(where.intervals) > MAXIMUM_PARTITIONS_A_JOB or count > MAXIMUM_PARTITIONS
         if too_many and (info := self._warehouse.table_info(self._table.name)):
-            self._make_anew(info, TimePartitioning(partitioning.column, "MONTH"))
+            self._rebuild(info, TimePartitioning(partitioning.column, "MONTH"))
         return where
 
     def _parts(

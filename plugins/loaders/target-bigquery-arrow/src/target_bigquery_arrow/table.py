@@ -141,7 +141,7 @@ class Table:
         *,
         one_row_a_key: bool = False,
     ) -> None:
-        """Make the table anew: with other partitions, or with one row a key.
+        """Rebuild the table: with other partitions, or with one row a key.
 
         BigQuery can't change the partitions of a table. A copy takes its place once it is known to
         be whole; a run that breaks off leaves the table, or a copy that the next run puts there.

@@ -443,7 +443,7 @@ class Warehouse:
         if not names_in_full:
             options.default_dataset = self.dataset
         if self._maximum_bytes_billed:
-            # A statement reads its table and writes it anew, at most: that is never a slip.
+            # A statement reads its table and writes it again, at most: that is never a slip.
             options.maximum_bytes_billed = max(self._maximum_bytes_billed, 2 * bill.size)
 
         def submit(job_id: str) -> QueryJob:
@@ -616,7 +616,7 @@ def _refused_credentials(error: GoogleAuthError) -> LoadError:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what lies at the root of an error, in one line."""
+    """Return the root cause of an error, in one line."""
     if isinstance(error, requests.exceptions.RequestException | TransportError):
         while error.__context__:
             error = error.__context__

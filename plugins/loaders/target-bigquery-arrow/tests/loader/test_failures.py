@@ -100,7 +100,7 @@ def test_bad_input(
         ({"anonymous": False}, "no usable credentials"),
         ({"anonymous": False, "credentials_path": "no.json"}, "`credentials_path`: no.json is not"),
         ({"api_endpoint": "127.0.0.1:9050"}, "Check `api_endpoint`: it should read like http://"),
-        ({"developer": ""}, "`developer` is '', which has no letter"),
+        ({"developer": ""}, "`developer` is ''. A developer's own datasets"),
         ({"developer": "x" * 1024}, "characters, BigQuery takes 1024"),
         ({"maximum_bytes_billed": 0}, "0 is less than the minimum of 1"),
         ({"location": "EU"}, "is in location US, not EU. Correct the loader's `location`"),

@@ -233,7 +233,7 @@ def test_days_that_would_be_too_many_become_months(
     large.load(schema("things", DATED), *dated({str(n): n for n in range(15)}))
     large.load(schema("things", DATED), *dated({str(n): n * 40 for n in range(10, 25)}))
     assert table(large).time_partitioning.type_ == "MONTH"
-    assert "partitioned by day of 'created_at') is made anew, partitioned by month" in caplog.text
+    assert "partitioned by day of 'created_at') is rebuilt, partitioned by month" in caplog.text
     assert len(large.by_id("things")) == 25
     assert large.tables() == {"things"}
 
@@ -257,7 +257,7 @@ def before(loader: Loader) -> None:
     loader.load(schema("things", ID), *(record("things", {"id": n}) for n in range(100)))
 
 
-def test_a_table_is_partitioned_anew_on_request_only(
+def test_a_table_is_repartitioned_on_request_only(
     loader: Loader, caplog: pytest.LogCaptureFixture
 ) -> None:
     before(loader)
@@ -272,7 +272,7 @@ def test_a_table_is_partitioned_anew_on_request_only(
     assert loader.tables() == {"things"}
     caplog.clear()
     before(loader)
-    assert "made anew" not in caplog.text
+    assert "rebuilt" not in caplog.text
 
 
 class Killed(BaseException):
@@ -280,7 +280,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("step", range(5))
-def test_a_run_that_ends_while_it_partitions_a_table_anew_loses_no_row(
+def test_a_run_that_ends_while_it_repartitions_a_table_loses_no_row(
     loader: Loader, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     from target_bigquery_arrow.warehouse import Warehouse

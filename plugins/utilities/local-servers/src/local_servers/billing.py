@@ -56,7 +56,7 @@ class Partition:
 
     Attributes:
         start: the lowest value of the partitioning column that belongs here; None where there is
-            no lowest: the partition of nulls, the one of what lies outside, a whole table.
+            no lowest: the partition of nulls, the one of what is outside, a whole table.
         end: the lowest value that is too high.
         holds_nulls: whether it is the partition of nulls.
         sizes: the logical bytes of each column.

@@ -144,6 +144,33 @@ def test_a_day_is_all_that_is_asked_for_after_it(ticked: dict[str, Ticked]) -> N
         assert 0 < len(known) < len(changed)
 
 
+def test_a_refresh_token_gives_an_access_token_and_is_in_no_log(saas: Saas) -> None:
+    given = {
+        "grant_type": "refresh_token",
+        "client_id": "sandbox",
+        "client_secret": SECRET,
+        "refresh_token": SECRET,
+    }
+    answer = saas.client.post("/surveys/oauth/token", data=given)
+    headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    assert saas.client.get("/surveys/v1/surveys", headers=headers).status_code == 200
+    wrong = saas.client.post("/surveys/oauth/token", data=given | {"refresh_token": "x"})
+    assert wrong.status_code == 400
+    assert SECRET not in saas.request_log.read_text()
+
+
+def test_each_outage_is_that_of_one_check(saas: Saas) -> None:
+    checks = get(saas, "uptime", "/v1/checks").json()["data"]
+    found = [
+        outage
+        for check in checks
+        for outage in get(saas, "uptime", f"/v1/checks/{check['id']}/outages", per_page=100).json()[
+            "data"
+        ]
+    ]
+    assert sorted(map(repr, found)) == sorted(map(repr, saas.documents("uptime").of("outage")))
+
+
 def test_github_tells_a_repository_s_id_and_says_of_others_that_they_are_not_there(
     saas: Saas,
 ) -> None:

@@ -135,17 +135,17 @@ def check_sources(root: Path) -> None:
 
     Raises:
         StackError: the developer `a` would load the source `b` into production's dataset `a_b`.
-            Or DBT_DATASET holds no name.
+            Or DEVELOPER holds no name.
     """
     try:
-        prefix = f"{developer_name(os.environ.get('DBT_DATASET', ''))}_"
+        prefix = f"{developer_name(os.environ.get('DEVELOPER', ''))}_"
     except LoadError as error:
-        message = f"DBT_DATASET in .env: {error}"
+        message = f"DEVELOPER in .env: {error}"
         raise StackError(message) from error
     for file in sorted((root / "extract").glob(f"{prefix}*.meltano.yml")):
         message = (
             f"{file}: production's dataset of this source begins with '{prefix}', as your own do. "
-            f"Give DBT_DATASET in .env another name."
+            f"Give DEVELOPER in .env another name."
         )
         raise StackError(message)
 

@@ -15,7 +15,7 @@ import yaml
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import dataset_name
 
-from stack import meltano
+from stack import manifests, meltano
 from stack.terminal import StackError
 
 SUFFIX = ".meltano.yml"
@@ -115,7 +115,8 @@ class Project:
     @cached_property
     def plugins(self) -> Mapping[str, Plugin]:
         """All plugins by name."""
-        return {plugin["name"]: Plugin.from_facts(plugin) for plugin in self.facts["plugins"]}
+        found = [Plugin.from_facts(plugin) for plugin in self.facts["plugins"]]
+        return {plugin.name: manifests.with_secrets(plugin, self.root) for plugin in found}
 
     @property
     def loader(self) -> Plugin:

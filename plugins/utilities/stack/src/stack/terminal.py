@@ -1,7 +1,11 @@
 """What `stack` prints: text of others is shown as text, whatever it holds."""
 
+import contextlib
 import re
-from typing import Any
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
 
 import click
 
@@ -42,6 +46,20 @@ def style(text: str, **looks: Any) -> str:
 def secho(text: str, *, nl: bool = True, **looks: Any) -> None:
     """Print a text, made plain, with colours and the like (see `click.style`)."""
     click.echo(style(text, **looks), nl=nl)
+
+
+def ask(question: str, *, hidden: bool = False, options: Sequence[str] = ()) -> str:
+    """Return an answer from the terminal; `hidden` is for secrets, `options` are all that do.
+
+    Standard output may be a file, and `meltano invoke` shows standard error by whole lines.
+    """
+    with contextlib.ExitStack() as stack:
+        terminal: TextIO = sys.stderr
+        with contextlib.suppress(OSError):
+            terminal = stack.enter_context(Path("/dev/tty").open("w"))
+        stack.enter_context(contextlib.redirect_stdout(terminal))
+        kind = click.Choice(options) if options else None
+        return str(click.prompt(plain(question), hide_input=hidden, type=kind))
 
 
 class StackError(click.ClickException):

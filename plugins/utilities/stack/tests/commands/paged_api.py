@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -62,7 +63,10 @@ def cut(start: int, query: Query) -> list[dict[str, Any]]:
 
 
 def cursor(query: Query, url: str) -> Page:
-    rows = [row for row in DOCUMENTS if row["updated_at"] >= query.get("updated_since", "")]
+    since = query.get("updated_since", "")
+    if since.isdigit():
+        since = datetime.fromtimestamp(int(since), UTC).isoformat().replace("+00:00", "Z")
+    rows = [row for row in DOCUMENTS if row["updated_at"] >= since]
     start = number(query, "cursor", 0)
     end = start + size(query)
     following = str(end) if end < len(rows) else None
@@ -112,15 +116,18 @@ def link_cursor(query: Query, url: str) -> Page:
     return DOCUMENTS[start : start + 10], headers
 
 
-def next_page_header(query: Query, url: str) -> Page:
-    page = number(query, "page", 1)
-    more = page * size(query) < COUNT
-    return cut((page - 1) * size(query), query), {"X-Next-Page": str(page + 1) if more else ""}
-
-
 def bare(query: Query, url: str) -> Page:
     """Numbered pages, of which nothing in the answer tells."""
     return cut((number(query, "page", 1) - 1) * size(query), query), {}
+
+
+def strict(query: Query, url: str) -> Page:
+    """Numbered pages, of which one beyond the last is an error."""
+    long = number(query, "limit", 10)
+    start = (number(query, "page", 1) - 1) * long
+    if start >= COUNT:
+        raise LookupError
+    return DOCUMENTS[start : start + long], {}
 
 
 def everything(query: Query, url: str) -> Page:
@@ -134,9 +141,9 @@ def short(query: Query, url: str) -> Page:
     return {"data": DOCUMENTS[start:end], "next": str(end) if end < COUNT else None}, {}
 
 
-def endless(query: Query, url: str) -> Page:
-    """Numbered pages without an end: beyond the last one comes the first again."""
-    return cut((number(query, "page", 1) - 1) % 2 * 10, query), {}
+def last(query: Query, url: str) -> Page:
+    """A page that is the last one, however long a page may be."""
+    return {"data": DOCUMENTS, "paging": {"has_more": False}}, {}
 
 
 def no_list(query: Query, url: str) -> Page:
@@ -150,8 +157,8 @@ def no_key(query: Query, url: str) -> Page:
 WAYS: dict[str, Callable[[Query, str], Page]] = {
     way.__name__: way
     for way in (
-        *(cursor, next_url, last_id, pages, offset, link, link_cursor, next_page_header, bare),
-        *(everything, short, endless, no_list, no_key),
+        *(cursor, next_url, last_id, pages, offset, link, link_cursor, bare),
+        *(strict, everything, short, last, no_list, no_key),
     )
 }
 
@@ -171,8 +178,12 @@ def running_api() -> Iterator[Api]:
             elif root == "secured" and self.headers["Authorization"] != TOKEN:
                 self.answer(401, b'{"error": "who are you?"}', "application/json", {})
             else:
-                body, headers = WAYS[way](dict(parse_qsl(parts.query)), api.url(parts.path))
-                self.answer(200, json.dumps(body).encode(), "application/json", headers)
+                try:
+                    body, headers = WAYS[way](dict(parse_qsl(parts.query)), api.url(parts.path))
+                except LookupError:
+                    self.answer(404, b"{}", "application/json", {})
+                else:
+                    self.answer(200, json.dumps(body).encode(), "application/json", headers)
 
         def answer(self, status: int, body: bytes, kind: str, headers: dict[str, str]) -> None:
             self.send_response(status)

@@ -1,6 +1,7 @@
 """The single checks: what each finds, what it takes as right, and what it keeps to itself."""
 
 import dataclasses
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,10 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from google.api_core import exceptions
 from google.cloud import bigquery as api
+from stack import manifests
 from stack.check import bigquery, dbt, files, installation, report, source
 from stack.check.report import Context, Result
 from stack.check.taps import Tap, TapError, last_words
@@ -52,11 +55,14 @@ def context(
     root: Path, extractor: Plugin, environment: str = "local", dataset: str = "notes", **facts: Any
 ) -> Context:
     """A project with one source."""
-    loader = plugin("target-bigquery", setting("project", "somebodys"), setting("location", "EU"))
+    developer = [setting("developer", "lawrence_")] if environment == "dev" else []
+    loader = plugin(
+        "target-bigquery", setting("project", "somebodys"), setting("location", "EU"), *developer
+    )
     source = Source(
         "notes", root / "notes.meltano.yml", extractor, loader, dataset, "state", None, None
     )
-    dbt = plugin("dbt-bigquery", setting("dataset", "dbt_lawrence"))
+    dbt = plugin("dbt-bigquery", setting("dataset", "dbt"))
     project = Project()
     project.root = root
     project.environment = environment
@@ -75,7 +81,7 @@ def context(
 def check_files(root: Path, **written: str) -> list[tuple[str, str, bool]]:
     """Return what is found in files: where, what and its fix; whether Meltano can't start."""
     (root / "meltano.yml").write_text(MAP)
-    (root / "extract").mkdir()
+    (root / "extract").mkdir(exist_ok=True)
     (root / ".venv").symlink_to(Path(installation.__file__).resolve().parents[6] / ".venv")
     for name, text in written.items():
         (root / "extract" / f"{name}.meltano.yml").write_text(text)
@@ -137,6 +143,44 @@ def test_what_does_not_fit_together_is_named_with_its_line(
     assert says in what
 
 
+MANIFEST = "extract/notes.manifest.yaml"
+OF_A_MANIFEST = SOURCE.replace(
+    "{name: tap-notes,", f"{{name: tap-notes, config: {{manifest: {MANIFEST}}},"
+)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "found"),
+    [
+        ("version: 6.0.0\n", []),
+        (None, [("extract/notes.meltano.yml:4", f"there is no manifest {MANIFEST} Correct `man")]),
+        ("a: 1\n\tb: 2\n", [(f"{MANIFEST}:2", "Indent with spaces")]),
+        ("a: [1\n", [(f"{MANIFEST}:2", "Close the bracket")]),
+        ("text", [(f"{MANIFEST}:None", "is no manifest: it holds no mapping")]),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_named_and_meltano_can_start(
+    tmp_path: Path, manifest: str | None, found: list[tuple[str, str]]
+) -> None:
+    (tmp_path / "extract").mkdir()
+    if manifest:
+        (tmp_path / MANIFEST).write_text(manifest)
+    for (where, what, is_fatal), (line, says) in zip(
+        check_files(tmp_path, notes=OF_A_MANIFEST), found, strict=True
+    ):
+        assert where == line
+        assert says in what
+        assert not is_fatal
+
+
+def test_a_manifest_of_no_source_is_named(tmp_path: Path) -> None:
+    (tmp_path / "extract").mkdir()
+    (tmp_path / MANIFEST).write_text("version: 6.0.0\n")
+    ((where, what, _),) = check_files(tmp_path, notes=SOURCE)
+    assert where == f"{MANIFEST}:None"
+    assert "is the manifest of no source" in what
+
+
 # --- Settings
 
 
@@ -185,6 +229,50 @@ def test_a_secret_in_yaml_is_named_without_its_value(tmp_path: Path) -> None:
     )
     assert "s3cret" not in found.detail
     assert all(one.ok for one in report.settings(context(tmp_path, extractor), [extractor]))
+
+
+@pytest.mark.parametrize(
+    ("spec", "secret"),
+    [
+        ({"properties": {"token": {"airbyte_secret": True}}}, "config.token"),
+        (
+            {
+                "properties": {
+                    "login": {"oneOf": [{}, {"properties": {"token": {"airbyte_secret": 1}}}]}
+                }
+            },
+            "config.login.token",
+        ),
+        ({"$ref": "#/definitions/settings"}, "config.token"),
+    ],
+)
+@pytest.mark.parametrize("is_export", [False, True])
+def test_what_a_manifest_calls_a_secret_is_one(
+    tmp_path: Path, spec: dict[str, Any], secret: str, is_export: bool
+) -> None:
+    definitions = {"settings": {"properties": {"token": {"airbyte_secret": True}}}}
+    document: dict[str, Any] = {
+        "definitions": definitions,
+        "spec": {"connection_specification": spec},
+    }
+    if is_export:
+        document = {"__injected_declarative_manifest": document}
+    (tmp_path / "manifest.yaml").write_text(yaml.safe_dump(document))
+    written = Setting(secret, "s3cret", "s3cret", "meltano_yml", False, None)
+    other = Setting("config.url", "x", "x", "meltano_yml", False, None)
+    extractor = plugin(
+        "tap-airbyte-manifest",
+        setting("manifest", "manifest.yaml"),
+        written,
+        other,
+        namespace="notes",
+    )
+    marked = manifests.with_secrets(extractor, tmp_path)
+    (found,) = report.settings(context(tmp_path, marked, "prod"), [marked])
+    assert (found.name, found.ok) == (secret, False)
+    assert re.fullmatch(
+        r"Put its value into \.env as `(NOTES_\w*TOKEN)`, .* `.*token: \$\{\1\}`\.", found.fix or ""
+    )
 
 
 # --- Versions
@@ -359,13 +447,14 @@ def test_a_log_is_told_by_its_last_words(log: str, words: str) -> None:
     assert last_words(log) == words
 
 
-def tap(root: Path, script: str, secret: str = "s3cret/key") -> Tap:
-    executable = root / "tap"
+def tap(root: Path, script: str, secret: str = "s3cret/key", name: str = "tap") -> Tap:
+    executable = root / name
     executable.write_text(f"#!/bin/bash\n{script}\n")
     executable.chmod(0o700)
     extractor = plugin(
         "tap-notes",
         setting("api_key", secret, "${NOTES_KEY}", sensitive=True),
+        setting("config.token", secret, "${NOTES_KEY}", sensitive=True),
         executable=str(executable),
     )
     here = context(root, extractor)
@@ -387,6 +476,21 @@ def test_what_a_tap_says_is_shown_without_its_secrets(tmp_path: Path) -> None:
         tap(tmp_path, script).discover()
     assert caught.value.reason == "HTTPError: 401 for /x?key=•••, •••"
     assert caught.value.fix == "The key is wrong, or was revoked: correct `NOTES_KEY` in .env."
+
+
+def test_a_manifest_that_fails_its_check_has_a_catalog_all_the_same(tmp_path: Path) -> None:
+    fails = "`config.token` is not as the manifest's `spec` asks for it"
+    script = f"""test "$3 $4" = "--discover --check" || exit 3
+        echo '{{"streams": []}}'
+        cat >&2 <<'X'; exit 1
+CRITICAL {fails}
+X"""
+    found = tap(tmp_path, script, name="tap-airbyte-manifest")
+    assert found.discover() == {"streams": []}
+    with pytest.raises(TapError) as caught:
+        found.check()
+    assert caught.value.reason == fails
+    assert caught.value.fix == "Correct `NOTES_KEY` in .env (notes.meltano.yml)."
 
 
 def test_a_tap_is_ended_at_its_first_record(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_elsewhere_any_checkout_runs(
 ) -> None:
     edit(checkout)
     monkeypatch.setenv("MELTANO_ENVIRONMENT", environment)
-    monkeypatch.setenv("DBT_DATASET", "dbt_lawrence")
+    monkeypatch.setenv("DEVELOPER", "lawrence")
     assert (stack("guard").exit_code, stack("guard").output) == (0, "")
     guard.confirm(yes=False)
     assert guard.CONFIRMED not in os.environ
@@ -189,8 +189,8 @@ def test_nobody_to_ask_is_a_no(checkout: Path) -> None:
 @pytest.mark.parametrize(
     ("developer", "said"),
     [
-        ("dbt_product", "product_users.meltano.yml: production's dataset of this source begins"),
-        ("", "DBT_DATASET in .env: `developer` is ''"),
+        ("product", "product_users.meltano.yml: production's dataset of this source begins"),
+        ("", "DEVELOPER in .env: `developer` is ''"),
     ],
 )
 def test_a_developers_datasets_are_told_from_productions_by_name(
@@ -198,7 +198,7 @@ def test_a_developers_datasets_are_told_from_productions_by_name(
 ) -> None:
     (checkout / "extract" / "product_users.meltano.yml").write_text("")
     monkeypatch.setenv("MELTANO_ENVIRONMENT", "dev")
-    monkeypatch.setenv("DBT_DATASET", developer)
+    monkeypatch.setenv("DEVELOPER", developer)
     result = stack("guard")
     assert result.exit_code == 1
     assert said in result.output

@@ -27,6 +27,17 @@ def plugin(name: str = "target-x", **settings: Any) -> Plugin:
     ("bookmarks", "words"),
     [
         ({"s": {"replication_key": "xmin", "replication_key_value": 755}}, "transaction 755"),
+        ({"s": {"airbyte_state": {"at": "2026-01-31T12:00:00+02:00"}}}, "2026-01-31 10:00:00"),
+        ({"s": {"airbyte_state": {"states": [{}], "state": {}}}}, "one in each of 1 partitions"),
+        (
+            {
+                "s": {
+                    "airbyte_state": {"use_global_cursor": True, "states": [{}], "state": {"n": 7}}
+                }
+            },
+            "7",
+        ),
+        ({"s": {"airbyte_state": {"__ab_full_refresh_sync_complete": True}}}, None),
         (
             {"s": {"replication_key": "at", "replication_key_value": "2026-01-31T12:00:00+02:00"}},
             "2026-01-31 10:00:00",
@@ -105,7 +116,7 @@ def test_production_never_proposes_a_developers_dataset() -> None:
     assert unclaimed(THERE, NAMED) == ["dbt", "dbt_ann", "helpdesk"]
 
 
-@pytest.mark.parametrize("developer", ["ann", "dbt_ann", "dbt_dbt_Ann"])
+@pytest.mark.parametrize("developer", ["ann", "ann_"])
 def test_a_developer_is_shown_none_but_the_own_datasets(developer: str) -> None:
     assert unclaimed(THERE, ["ann_product"], developer) == ["ann_helpdesk"]
     longer = [*THERE, "ann_b_product", "dbt_ann_b"]

@@ -8,11 +8,12 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from stack import manifests
 from stack.project import Plugin, Project, Setting, Source
 from stack.streams import reread
 from stack.streams.catalog import Catalog, Stream
-from stack.streams.reread import Reread, beginning, find, parse
-from stack.streams.state import ChangedError, adopt, bookmarks, drop, owner, prepare
+from stack.streams.reread import Beginning, Reread, beginning, find, parse
+from stack.streams.state import ChangedError, adopt, bookmarks, carry, drop, owner, prepare
 from stack.terminal import StackError
 
 STRIPE = ("charges", "invoices", "invoice_items", "invoice_line_items")
@@ -145,6 +146,23 @@ def test_a_backfill_begins_with_its_seed_and_leaves_no_trace() -> None:
     assert states.states == {MAIN: main}
 
 
+def rotated(token: str) -> dict[str, Any]:
+    return {"refresh_token": token}
+
+
+@pytest.mark.parametrize("ending", [adopt, drop, carry, prepare])
+def test_a_token_that_a_re_read_has_rotated_is_the_source_s_however_it_ends(ending: Any) -> None:
+    states = States(invoices={"date": 5}, airbyte_config=rotated("first"))
+    before = prepare(states, request("invoices", seed=None))
+    (begun,) = states.get_state(TEMPORARY)["singer_state"]["bookmarks"].items()
+    assert begun == ("airbyte_config", rotated("first"))
+    states.run(invoices={"date": 9}, airbyte_config=rotated("second"))
+    ending(states, request("invoices", before=before, seed=None))
+    bookmarks = states.get_state(MAIN)["singer_state"]["bookmarks"]
+    assert bookmarks["airbyte_config"] == rotated("second")
+    assert bookmarks["invoices"] == {"date": 9 if ending is adopt else 5}
+
+
 @pytest.mark.parametrize(
     ("text", "moment"),
     [
@@ -171,6 +189,30 @@ def test_a_tap_with_a_start_date_is_told_by_it() -> None:
     found = beginning(stream(key=None), None, plugin(start_date="2020-01-01"), NOW)
     assert found.state is None
     assert found.variables == {"TAP_X_START_DATE": "2026-01-31T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("now", "written"),
+    [("2020-01-01", "2026-01-31"), ("2020-01-01T00:00:00Z", "2026-01-31T00:00:00Z")],
+)
+@pytest.mark.parametrize(
+    "start",
+    [
+        "{{ config['since'] }}",
+        {"type": "MinMaxDatetime", "datetime": '{{ config["since"] }}'},
+        "{{ format_datetime(config.get('since', '2020-01-01'), '%Y-%m-%d') }}",
+        "{{ config.since }}",
+    ],
+)
+def test_a_manifest_says_by_which_setting_its_streams_begin(
+    now: str, written: str, start: Any
+) -> None:
+    cursor = {"type": "DatetimeBasedCursor", "start_datetime": start}
+    found = manifests.start_settings({"streams": [{"incremental_sync": cursor}]})
+    assert found == {"config.since"}
+    extractor = plugin(**{"config.since": now})
+    begins = beginning(stream(), "updated_at", extractor, NOW, found)
+    assert begins == Beginning(None, {"TAP_X_CONFIG_SINCE": written})
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from stack import cli, scratch
 from stack.check.command import show
 from stack.check.report import failed
-from stack.new_source import fetch
+from stack.new_source import rest
 from stack.terminal import LONGEST_LINE, StackError, plain
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -211,7 +211,7 @@ BODIES = {
     "/bytes": b"\xff\xfe\xfd\x00{",
     "/deep": b"[" * 100_000 + b"]" * 100_000,
     "/number": b'[{"id": ' + b"9" * 5000 + b"}]",
-    "/large": b"[" + b" " * (fetch.LARGEST + 1) + b"]",
+    "/large": b"[" + b" " * (rest.LARGEST + 1) + b"]",
     "/fine": b'\xef\xbb\xbf{"items": []}',
 }
 
@@ -255,8 +255,8 @@ def address() -> Iterator[str]:
     [
         ("/empty", "answers 200 with nothing"),
         ("/blank", "answers 200 with nothing"),
-        ("/page", r"answers with application/json, not JSON: .*Log in"),
-        ("/bytes", "answers with application/json, not JSON"),
+        ("/page", r"answers 200 with application/json, not JSON: .*Log in"),
+        ("/bytes", "answers 200 with application/json, not JSON"),
         ("/deep", "nested too deeply"),
         ("/number", "a number of thousands of digits"),
         ("/large", "more than 64 MiB"),
@@ -264,13 +264,13 @@ def address() -> Iterator[str]:
 )
 def test_an_answer_that_no_tap_can_read_is_named(address: str, path: str, said: str) -> None:
     with pytest.raises(StackError, match=said) as refused:
-        fetch.fetch(fetch.split(f"{address}{path}", {}))
+        rest.fetch(rest.Page(f"{address}{path}", {}, {}))
     assert len(refused.value.message) < 1000
     assert len(refused.value.message.splitlines()) == 1
 
 
 def test_json_with_a_byte_order_mark_is_json(address: str) -> None:
-    assert fetch.fetch(fetch.split(f"{address}/fine", {})).document == {"items": []}
+    assert rest.fetch(rest.Page(f"{address}/fine", {}, {})).document == {"items": []}
 
 
 def test_ctrl_c_ends_a_command_that_waits(address: str) -> None:

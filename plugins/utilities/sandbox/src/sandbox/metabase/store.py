@@ -227,7 +227,7 @@ class Store:
             except (OSError, ValueError, TypeError, KeyError) as error:
                 raise StateFileError(
                     f"{path}: can't be read as the fake Metabase's state ({error}). "
-                    "Remove it to begin anew: the next sync fills it again."
+                    "Remove it to start over: the next sync fills it again."
                 ) from error
 
     @contextmanager

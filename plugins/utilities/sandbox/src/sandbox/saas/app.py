@@ -78,6 +78,7 @@ def create_app(
     # No OpenAPI: its pages load scripts from other hosts.
     app = FastAPI(title="Fake SaaS APIs", openapi_url=None)
     app.state.connections = connections
+    app.state.secrets = secrets
     faults: dict[str, Fault] = {}
     limits = {name: RateLimit(*tool.RATE_LIMIT) for name, tool in TOOLS.items()}
 
@@ -166,7 +167,8 @@ def _log(path: Path, request: Request, name: str, body: bytes, status: int) -> N
         "method": request.method,
         "path": request.url.path.removeprefix(f"/{name}"),
         "query": list(request.query_params.multi_items()),
-        "body": body.decode(errors="replace"),
+        # Secrets are sent to get a token.
+        "body": "" if "oauth" in request.url.path else body.decode(errors="replace"),
         "status": status,
     }
     with path.open("a") as file:

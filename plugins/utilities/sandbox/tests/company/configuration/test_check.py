@@ -36,6 +36,7 @@ VARIABLES = {
     "REVOKED_TOKEN": "secret-revoked-token",
 }
 DATE = "2025-01-01T00:00:00Z"
+UPTIME = "extract/examples/uptime.manifest.yaml"
 
 
 def source(
@@ -61,6 +62,16 @@ def source(
 
 def without_nothing(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value is not None}
+
+
+def manifest_source(
+    name: str, manifest: str = UPTIME, select: list[str] | None = None, **config: str
+) -> dict[str, Any]:
+    """A source's file that names a manifest."""
+    url = "http://127.0.0.1:${SANDBOX_SAAS_PORT}/uptime"
+    settings = {"url": url, "api_key": "sandbox", "start_date": DATE, **config}
+    own = {"manifest": manifest, "config": settings}
+    return source(name, own, "tap-airbyte-manifest", select=select)
 
 
 LOST = source("lost")
@@ -103,6 +114,10 @@ FILES = {
     "revoked.meltano.yml": source(
         "revoked", {"config": {"api_key": "${REVOKED_KEY}", "start_date": DATE}}, "tap-close"
     ),
+    "absent.meltano.yml": manifest_source("absent", manifest="extract/absent.manifest.yaml"),
+    "rejected.meltano.yml": manifest_source("rejected", start_date="yesterday"),
+    "denied.meltano.yml": manifest_source("denied", api_key="${REVOKED_KEY}"),
+    "strange.meltano.yml": manifest_source("strange", select=["checks.*", "outage.*"]),
     "late.meltano.yml": source(
         "late",
         {"access_token": "${REVOKED_TOKEN}", "start_date": DATE, "user_agent": "check"},
@@ -212,6 +227,20 @@ FAULTS = {
     ),
     "a replication key that there isn't": Fault(
         "cursor", "its replication key `updated` isn't among its columns", "mean `updated_at`?"
+    ),
+    "a manifest that there isn't": Fault(
+        "Project", "there is no manifest extract/absent.manifest.yaml", "Correct `manifest`"
+    ),
+    "a setting that a manifest's spec rejects": Fault(
+        "rejected",
+        "`config.start_date` is not as the manifest's `spec` asks for it",
+        "Correct `config.start_date` of tap-rejected (extract/rejected.meltano.yml)",
+    ),
+    "a key that a manifest's check finds refused": Fault(
+        "denied", "the manifest's own check: ", "correct `REVOKED_KEY` in .env"
+    ),
+    "a stream that a manifest lacks": Fault(
+        "strange", "`outage.*` is nothing that the source has", "did you mean `outages`"
     ),
     "a key that a manifest's source refuses": Fault(
         "revoked", "the API key is not valid", "correct `REVOKED_KEY` in .env"

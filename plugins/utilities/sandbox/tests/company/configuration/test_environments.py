@@ -6,7 +6,6 @@ and `dbt`, and a developer comes with variables of all kinds left behind in the 
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -24,10 +23,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
-from hypothesis import given
-from hypothesis import strategies as st
-from target_bigquery_arrow.errors import LoadError
-from target_bigquery_arrow.names import developer_name
 
 from ..stack import ROOT, Stack
 
@@ -110,7 +105,7 @@ def company(stack: Stack, google: Google, tmp_path_factory: pytest.TempPathFacto
     """The variables of `dev` and `prod`, for a developer called Lawrence Jones."""
     folder = tmp_path_factory.mktemp("company")
     return {
-        "DBT_DATASET": "dbt_Lawrence.Jones",
+        "DEVELOPER": "lawrence_jones",
         "BIGQUERY_PROJECT": stack.status["bigquery"]["project"],
         "BIGQUERY_LOCATION": stack.status["bigquery"]["location"],
         "TARGET_BIGQUERY_API_ENDPOINT": stack.status["bigquery"]["endpoint"],
@@ -188,16 +183,16 @@ def test_a_run_in_dev_changes_nothing_of_productions(
     load(stack, "dev", company | STRAY)
     assert "Bytes billed: " in build(stack, company | STRAY, "--target=prod")
     assert fingerprint(stack, "product", "dbt") == before
-    assert datasets(stack) - already == {"lawrence_jones_product", "dbt_dbt"}
+    assert datasets(stack) - already == {"lawrence_jones_product", "dbt_lawrence_jones"}
     assert "/token" in google.asked, "application default credentials were used"
 
     # What came of it: a load of their own, and models of production's raw data.
     own = stack.query("select count(*) as n from lawrence_jones_product.incidents")
     assert own == stack.query("select count(*) as n from product.incidents")
-    view = warehouse(stack).get_table("local.dbt_dbt.stg_product__incidents")
+    view = warehouse(stack).get_table("local.dbt_lawrence_jones.stg_product__incidents")
     assert "`product`.`incidents`" in view.view_query
     graph = "select * from {}.fct_user_incident_graph order by id"
-    ours = stack.query(graph.format("dbt_dbt"))
+    ours = stack.query(graph.format("dbt_lawrence_jones"))
     assert ours
     assert ours == stack.query(graph.format("dbt"))
 
@@ -209,7 +204,7 @@ def test_a_run_in_dev_changes_nothing_of_productions(
     # Each environment, and each developer, goes on from a state of its own.
     states = stack.meltano("--log-level=warning", "--environment=dev", "state", "list", **company)
     assert sorted(states.split()) == [
-        "dev:tap-product-to-target-bigquery:dbt_Lawrence.Jones",
+        "dev:tap-product-to-target-bigquery:dbt_lawrence_jones",
         "prod:tap-product-to-target-bigquery",
     ]
 
@@ -219,18 +214,18 @@ def test_a_run_in_dev_changes_nothing_of_productions(
     [
         (
             ["run", "tap-product", "target-bigquery"],
-            {"DBT_DATASET": ""},
-            "which has no letter from a to z",
+            {"DEVELOPER": ""},
+            "`developer` is ''",
         ),
         (
             ["run", "tap-product", "target-bigquery"],
             {"TARGET_BIGQUERY_DEVELOPER": ""},
-            "`developer` is '', which has no letter",
+            "`developer` is ''",
         ),
         (
             ["invoke", "dbt-bigquery", "debug"],
-            {"DBT_DATASET": ""},
-            "DBT_DATASET, your own dataset: dbt_<user>, in .env",
+            {"DEVELOPER": ""},
+            "DEVELOPER, your name, e.g. lawrence, in .env",
         ),
     ],
 )
@@ -256,18 +251,13 @@ def dataset_of_dbt(target: str, **variables: str) -> str:
 
     profile = yaml.safe_load((ROOT / "transform" / "profiles.yml").read_text())
     template = profile["modern_data_stack"]["outputs"][target]["dataset"]
-    return jinja2.Template(template).render(env_var=env_var, modules={"re": re})
+    return jinja2.Template(template).render(env_var=env_var)
 
 
-@given(st.text())
-def test_dbt_and_the_loader_call_a_developer_the_same(name: str) -> None:
-    try:
-        expected = developer_name(name)
-    except LoadError:
-        with pytest.raises(KeyError, match="your own dataset"):
-            dataset_of_dbt("dev", DBT_BIGQUERY_DATASET=name)
-        return
-    assert dataset_of_dbt("dev", DBT_BIGQUERY_DATASET=name) == f"dbt_{expected}"
+def test_dbt_builds_in_a_dataset_of_the_developer() -> None:
+    assert dataset_of_dbt("dev", DEVELOPER="lawrence") == "dbt_lawrence"
+    with pytest.raises(KeyError, match="DEVELOPER, your name"):
+        dataset_of_dbt("dev", DEVELOPER="")
 
 
 @pytest.mark.parametrize("target", ["local", "dev", "prod"])
@@ -276,7 +266,8 @@ def test_the_environment_decides_where_dbt_builds_and_not_the_target(target: str
         variables = {"MELTANO_ENVIRONMENT": environment, "DBT_BIGQUERY_DATASET": "dbt"}
         assert dataset_of_dbt(target, **variables) == "dbt"
     for variables in ({"MELTANO_ENVIRONMENT": "dev"}, {}):
-        assert dataset_of_dbt(target, DBT_BIGQUERY_DATASET="dbt", **variables) == "dbt_dbt"
+        own = dataset_of_dbt(target, DBT_BIGQUERY_DATASET="dbt", DEVELOPER="ann", **variables)
+        assert own == "dbt_ann"
 
 
 def test_state_may_live_in_google_cloud_storage(

@@ -114,7 +114,7 @@ def _collisions(context: Context) -> Iterator[Result]:
         owner = production.get(source.dataset)
         if owner and source.dataset != load_schema(source):
             detail = f"{source.name} would be loaded into {source.dataset}, production's of {owner}"
-            yield failed(source.dataset, detail, "Choose another `DBT_DATASET` in .env.")
+            yield failed(source.dataset, detail, "Choose another `DEVELOPER` in .env.")
 
 
 class Warehouse:

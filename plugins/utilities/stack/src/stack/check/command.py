@@ -103,7 +103,7 @@ def _fix(said: str) -> str:
     if "isn't set" in said:
         return "Put the variable into .env, or set it where jobs run."
     if "`developer`" in said:
-        return "Put your own into .env: `DBT_DATASET=dbt_<user>`."
+        return "Put your name into .env: `DEVELOPER=lawrence`."
     if "No source" in said:
         return "Name one of those; `meltano invoke stack new-source` writes a new one."
     return "Correct it; `meltano --log-level=debug job list` says more."

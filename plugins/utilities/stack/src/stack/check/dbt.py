@@ -23,11 +23,10 @@ PREFIX = "DBT_BIGQUERY_"
 
 
 def dataset(context: Context) -> str:
-    """Return the dataset that models are built in; in `dev` as transform/profiles.yml makes it."""
-    written = str(context.dbt.config().get("dataset") or PRODUCTION)
+    """Return the dataset that models are built in, as transform/profiles.yml has it."""
     if context.environment in ("local", "prod"):
-        return written
-    return f"dbt_{developer_name(written)}"
+        return str(context.dbt.config().get("dataset") or PRODUCTION)
+    return f"dbt_{developer_name(str(context.project.loader.config().get('developer') or ''))}"
 
 
 def check(context: Context) -> Iterator[Result]:
@@ -81,7 +80,7 @@ def _dataset(context: Context) -> Iterator[Result]:
     try:
         built = dataset(context)
     except LoadError as error:
-        fix = "Put your own into .env: `DBT_DATASET=dbt_<user>`."
+        fix = "Put your name into .env: `DEVELOPER=lawrence`."
         yield failed("dataset", " ".join(str(error).split()), fix)
         return
     raw = {
@@ -90,8 +89,6 @@ def _dataset(context: Context) -> Iterator[Result]:
     if built in raw:
         fix = "Give dbt a dataset of its own: `dataset` of dbt-bigquery."
         yield failed("dataset", f"{built} is a raw dataset too", fix)
-    elif context.environment == "dev" and built == PRODUCTION:
-        yield failed("dataset", f"{built} is production's", "Put DBT_DATASET=dbt_<user> into .env.")
     else:
         yield passed("dataset", f"builds into {built}")
 

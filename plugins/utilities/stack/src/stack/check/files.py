@@ -3,16 +3,18 @@
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from stack import manifests
 from stack.project import SUFFIX
 
 MAP = "meltano.yml"
+MANIFEST = ".manifest.yaml"
 
 
 @dataclass(frozen=True)
@@ -264,6 +266,7 @@ class Files:
     def faults(self) -> Iterator[Fault]:
         """Yield all faults."""
         yield from self._unread()
+        yield from self._bad_manifests()
         yield from self._repeated("plugin", self.plugins)
         yield from self._repeated("job", self.jobs)
         yield from self._repeated("schedule", self.schedules)
@@ -278,11 +281,34 @@ class Files:
 
     def _unread(self) -> Iterator[Fault]:
         read = {document.file for document in self.documents}
+        used = {manifest for _, _, manifest in self._manifests()}
         for path in sorted((self.root / "extract").glob("*.y*ml")):
             file = str(path.relative_to(self.root))
-            if file not in read:
+            if file.endswith(MANIFEST) and file not in used:
+                fix = f"Remove it, or write `manifest: {file}` in the source's file."
+                yield Fault(file, None, "is the manifest of no source", fix)
+            elif file not in read | used:
                 fix = f"Rename it to extract/{path.name.partition('.')[0]}{SUFFIX}."
                 yield Fault(file, None, f"isn't read: `include_paths` in {MAP}", fix)
+
+    def _manifests(self) -> Iterator[tuple[Document, Path_, str]]:
+        """Yield where sources name the file of a manifest, and which."""
+        for document in self.sources:
+            for path, extractor in document.named("plugins", "extractors"):
+                config = extractor.get("config")
+                setting = config.get("manifest") if isinstance(config, dict) else None
+                if file := manifests.path_of(setting):
+                    yield document, (*path, "config", "manifest"), file
+
+    def _bad_manifests(self) -> Iterator[Fault]:
+        for document, path, file in self._manifests():
+            if not (self.root / file).is_file():
+                fix = "Correct `manifest`, a path from the project's folder; or restore the file."
+                yield document.fault(path, f"there is no manifest {file}", fix)
+            elif isinstance(found := read_one(self.root, file), Fault):
+                yield replace(found, is_fatal=False)
+            elif not isinstance(found.data, dict):
+                yield Fault(file, None, "is no manifest: it holds no mapping", "Export it again.")
 
     def _repeated(self, kind: str, entries: Sequence[Entry]) -> Iterator[Fault]:
         first: dict[str, str] = {}

@@ -179,7 +179,8 @@ def settings(
     count = 0
     wrong = False
     for plugin in plugins:
-        for setting in plugin.settings.values():
+        # What is in a mapping goes before the mapping: it says exactly where a variable is read.
+        for setting in sorted(plugin.settings.values(), key=lambda one: -one.name.count(".")):
             count += setting.value is not None
             if context.environment != LOCAL and setting.sensitive and _is_written_down(setting):
                 wrong = True
@@ -203,8 +204,9 @@ def _is_written_down(setting: Setting) -> bool:
 
 
 def _in_yaml(plugin: Plugin, setting: Setting) -> Result:
-    name = f"{plugin.namespace}_{setting.name}".upper()
-    fix = f"Put its value into .env as `{name}`, and write `{setting.name}: ${{{name}}}`."
+    inner = setting.name.removeprefix("config.")
+    name = re.sub(r"[^A-Z0-9]+", "_", f"{plugin.namespace}_{inner}".upper())
+    fix = f"Put its value into .env as `{name}`, and write `{inner}: ${{{name}}}`."
     return failed(setting.name, f"a secret of {plugin.name} is written in YAML", fix)
 
 

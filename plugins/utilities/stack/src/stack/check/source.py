@@ -1,16 +1,17 @@
 """A source: can it be reached and read, and does it have what the project selects?"""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from stack import meltano, postgres, scratch
+from stack import manifests, meltano, postgres, scratch
 from stack.check import installation, report
 from stack.check.report import Context, Result, failed, noted, passed, skipped
 from stack.check.taps import Tap, TapError
@@ -242,6 +243,8 @@ def _check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Res
         yield skipped("streams", "not asked: settings are missing")
     elif not installation.is_redirected(context, extractor):
         yield skipped("streams", "not asked: requests would go to the vendor")
+    elif manifests.is_manifest(extractor) and not manifests.of(extractor, context.root):
+        yield skipped("streams", "not asked: its manifest can't be read")
     else:
         with scratch.folder("stack-check") as folder:
             yield from _streams(context, catalogs, source, folder)
@@ -292,8 +295,13 @@ def _read(
         return
     if connection:
         yield from privileges(source, selected, connection)
+    elif manifests.is_manifest(source.extractor):
+        yield from _reads(tap.check, "the manifest's own check")
     else:
-        yield from _reads(tap, catalog, selected)
+        # One of one stream: a tap that is ended in the middle of another may leave something open
+        # at the vendor, as Intercom's scroll through companies, which nobody else may begin then.
+        stream = easiest(selected).name
+        yield from _reads(partial(tap.read, catalog, stream), stream)
 
 
 def selection(
@@ -371,19 +379,14 @@ def _meant(name: str, stream: Stream) -> str:
     return f": did you mean `{near}`?" if near else "."
 
 
-def _reads(tap: Tap, catalog: Mapping[str, Any], streams: Sequence[Stream]) -> Iterator[Result]:
-    """Yield whether the source can be read, by reading one record.
-
-    One of one stream: a tap that is ended in the middle of another may leave something open at the
-    vendor, as Intercom's scroll through companies, which nobody else may begin meanwhile.
-    """
-    stream = easiest(streams)
+def _reads(read: Callable[[], None], what: str) -> Iterator[Result]:
+    """Yield whether the source can be read, by reading a little of it."""
     try:
-        tap.read(catalog, stream.name)
+        read()
     except TapError as error:
-        yield failed("reading", f"{stream.name}: {error.reason}", error.fix)
+        yield failed("reading", f"{what}: {error.reason}", error.fix)
     else:
-        yield passed("reading", f"{stream.name} answers")
+        yield passed("reading", f"{what} answers")
 
 
 def easiest(streams: Sequence[Stream]) -> Stream:

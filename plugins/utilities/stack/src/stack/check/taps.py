@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stack.check.report import Context
+from stack.manifests import is_manifest
 from stack.project import Source
 
 SECONDS = 10
@@ -36,6 +37,9 @@ UNREACHABLE = re.compile(
 )
 MISSING = re.compile(r"missing required keys: \[(?P<keys>[^\]]*)\]|'(?P<key>\w+)' is a required")
 
+
+# How our tap for manifests names a setting that the `spec` rejects, or lacks.
+MANIFEST_SETTING = re.compile(r"`(config\.[\w.]+)`")
 
 RUNNING: set["subprocess.Popen[str]"] = set()
 """The taps that run, which have sessions of their own: no Ctrl-C reaches them."""
@@ -78,6 +82,9 @@ class Tap:
         self._source = source
         self._folder = folder
         self._seconds: float = SECONDS
+        # One start for both: our tap for manifests takes more than a second of CPU time for it.
+        self._checks = ["--check"] if is_manifest(source.extractor) else []
+        self._discovery = Outcome()
         self._config = self._write("config", source.extractor.config())
 
     def discover(self) -> dict[str, Any]:
@@ -86,15 +93,17 @@ class Tap:
         Raises:
             TapError: it has none to give.
         """
-        outcome = self._call("--discover")
-        self._raise_for(outcome, "its catalog")
+        outcome = self._discovery = self._call("--discover", *self._checks)
         try:
             catalog = json.loads(outcome.output)
         except (ValueError, RecursionError):
             catalog = None
         if not isinstance(catalog, dict) or not isinstance(catalog.get("streams"), list):
+            self._raise_for(outcome, "its catalog")
             message = "its discovery printed no catalog"
             raise TapError(message, self._look())
+        if not self._checks:
+            self._raise_for(outcome, "its catalog")
         return catalog
 
     def read(self, catalog: Mapping[str, Any], stream: str) -> None:
@@ -107,6 +116,14 @@ class Tap:
         outcome = self._call("--catalog", str(wanted))
         if not outcome.has_data:
             self._raise_for(outcome, f"a record of {stream}")
+
+    def check(self) -> None:
+        """See what the check of a manifest has said, which runs after discovery.
+
+        Raises:
+            TapError: it failed.
+        """
+        self._raise_for(self._discovery, "its check")
 
     def _write(self, name: str, content: Any) -> Path:
         path = self._folder / f"{name}.json"
@@ -177,11 +194,12 @@ class Tap:
     def _fix(self, reason: str) -> str:
         extractor = self._source.extractor
         secrets = [name for name, setting in extractor.settings.items() if setting.sensitive]
-        keys = " or ".join(extractor.where(name) for name in secrets) or "its key"
+        keys = " or ".join(dict.fromkeys(map(extractor.where, secrets))) or "its key"
+        if named := MANIFEST_SETTING.search(reason):
+            return f"Correct {extractor.where(named[1])} ({self._file})."
         if missing := MISSING.search(reason):
             names = (missing["keys"] or missing["key"]).replace("'", "")
-            file = self._source.file.relative_to(self._context.root)
-            return f"Set `{names}` under `config` of {extractor.name} in {file}."
+            return f"Set `{names}` under `config` of {extractor.name} in {self._file}."
         if KEY_REFUSED.search(reason):
             return f"The key is wrong, or was revoked: correct {keys}."
         if FORBIDDEN.search(reason):
@@ -189,6 +207,10 @@ class Tap:
         if UNREACHABLE.search(reason):
             return _reach(self._context.environment)
         return self._look()
+
+    @property
+    def _file(self) -> Path:
+        return self._source.file.relative_to(self._context.root)
 
     def _look(self) -> str:
         return f"Look at what it says: {self._command()}."

@@ -23,23 +23,21 @@ FIRST_HOUR = 4
 @click.argument("origins", metavar="FROM...", nargs=-1, required=True)
 @click.option("--print", "only_print", is_flag=True, help="Print the file instead of writing it.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="SETTING=VALUE", help="A setting of the tap."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="SETTING=VALUE",
+    help="A setting of the tap or of the manifest.",
 )
 @click.option("--schema", "schemas", multiple=True, help="Postgres: a schema to read; else all.")
 @click.option(
     "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="REST: a header to send."
 )
-@click.option(
-    "--records", multiple=True, metavar="[STREAM=]JSONPATH", help="REST: where the records are."
-)
-@click.option(
-    "--key", "keys", multiple=True, metavar="[STREAM=]A,B", help="REST: what makes one unique."
-)
+@click.option("--records", metavar="PATH", help="REST: where the records are, as in data.items.")
+@click.option("--key", metavar="A,B", help="REST: what makes a record unique.")
 @click.option(
     "--replication-key",
-    "replication_keys",
-    multiple=True,
-    metavar="[STREAM=]COLUMN",
+    metavar="COLUMN",
     help="REST: what says when a record was last changed.",
 )
 @click.option("--one-page", is_flag=True, help="REST: the first page is all there is.")
@@ -49,13 +47,15 @@ def new_source(name: str, origins: Sequence[str], *, only_print: bool, **options
     FROM says what it is:
 
     \b
-      tap-github                            a tap from PyPI
+      acme.manifest.yaml                    an Airbyte manifest, as the Connector Builder exports
       https://api.example.com/v1/pages      a page of a REST API; several URLs are several streams
+      tap-github                            a tap from PyPI
       postgresql://user@host:5432/database  a Postgres database; PGPASSWORD may hold the password
       ${DATABASE_URL}                       one whose URL stands in .env or the environment
 
-    Secrets and addresses go to .env, which git ignores; the file refers to them. In a header or
-    after --set, `${VARIABLE}` stands for what .env has already. Nothing is overwritten.
+    What is missing is asked for on a terminal. Secrets go to .env, which git ignores; the file
+    refers to them. In a header or after --set, `${VARIABLE}` stands for what .env has already.
+    Nothing is overwritten.
     """  # noqa: D301 - click's mark for lines that stay as they are
     from stack.new_source import source_file
 
@@ -75,23 +75,22 @@ def new_source(name: str, origins: Sequence[str], *, only_print: bool, **options
 def _draft(
     name: str, origins: Sequence[str], project: Project, options: Mapping[str, Any]
 ) -> "Draft":
-    if all(_is_url(origin, "http://", "https://") for origin in origins):
-        from stack.new_source import rest
-
-        said = rest.Options(
-            headers=_pairs(options["headers"], "--header", ":"),
-            path=_by_stream(options["records"]),
-            key=_by_stream(options["keys"]),
-            replication_key=_by_stream(options["replication_keys"]),
-            one_page=options["one_page"],
-        )
-        return rest.draft(name, origins, said, _known(project))
-    if len(origins) > 1:
-        message = (
-            "Several FROM are the URLs of one REST API: a tap or a database is one source each."
-        )
-        raise StackError(message)
     settings = _pairs(options["settings"], "--set", "=")
+    if all(_is_url(origin, "http://", "https://") for origin in origins):
+        from stack.new_source import manifest, rest
+
+        asked = ("records", "key", "replication_key", "one_page")
+        headers = _pairs(options["headers"], "--header", ":")
+        said = rest.Options(headers, **{option: options[option] for option in asked})
+        text, found = rest.propose(origins, said, _known(project))
+        return manifest.draft(name, text, project, found | settings, is_own=True)
+    if len(origins) > 1:
+        message = "Several FROM are the URLs of one REST API: anything else is one source each."
+        raise StackError(message)
+    if origins[0].endswith((".yaml", ".yml", ".json")):
+        from stack.new_source import manifest
+
+        return manifest.draft(name, manifest.read(origins[0], project), project, settings)
     if _is_url(origins[0], "postgresql://", "postgres://", "${"):
         from stack.new_source import postgres
 
@@ -115,15 +114,6 @@ def _pairs(given: Sequence[str], option: str, sign: str) -> dict[str, str]:
             message = f"{option} goes `{option} {example}`."
             raise StackError(message)
         found[name.strip()] = value.strip()
-    return found
-
-
-def _by_stream(given: Sequence[str]) -> dict[str | None, str]:
-    """Return values by stream; one without a stream is for all."""
-    found: dict[str | None, str] = {}
-    for value in given:
-        named = re.fullmatch(r"([a-z][a-z0-9_]*)=(.+)", value)
-        found[named[1] if named else None] = named[2] if named else value
     return found
 
 

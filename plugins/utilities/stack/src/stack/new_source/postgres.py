@@ -3,7 +3,6 @@
 import ipaddress
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,19 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import psycopg
 from psycopg import conninfo, sql
 
 from stack import scratch
 from stack.new_source import source_file
-from stack.new_source.source_file import Draft, Select, Variable, WithComment, variable_name
+from stack.new_source.source_file import (
+    Draft,
+    Select,
+    Variable,
+    WithComment,
+    expanded,
+    metadata_pattern,
+    property_pattern,
+    stream_pattern,
+    variable_name,
+)
 from stack.postgres import TAP, Connection, RefusedError, connected
-from stack.project import Project
+from stack.project import REFERENCE, Project
 from stack.streams.catalog import table_of
-from stack.terminal import StackError, echo
+from stack.terminal import StackError, ask, echo
 
-REFERENCE = re.compile(r"\$\{(\w+)\}")
 DATABASE = {"database": "dbname"}
 NUMBERS = {"port", "ssh_port"}
 LOOK_SECONDS = 10
@@ -196,10 +203,8 @@ def _way(
             raise StackError(message)
     way = Way({}, {}, [])
     for setting, value in {"url": url, **given}.items():
-        if named := REFERENCE.fullmatch(value):
-            if not known.get(named[1]):
-                raise StackError(f"{named[1]} isn't set. Put it into .env first.")
-            way.config[setting] = known[named[1]]
+        if REFERENCE.fullmatch(value):
+            way.config[setting] = expanded(value, known)
             way.written[setting] = value
         elif setting == "url":
             way.keep(name, setting, value, "database", "url")
@@ -272,7 +277,7 @@ def _connected(
                 return
         except RefusedError as error:
             if "no password supplied" in error.problem and sys.stdin.isatty():
-                way.keep(name, "password", click.prompt("Password", hide_input=True, err=True))
+                way.keep(name, "password", ask("Password", hidden=True))
             elif "does not support SSL" not in error.problem or says_mode:
                 raise StackError(_why(error)) from None
             elif _is_loopback(parameters.get("host", "")):
@@ -484,21 +489,6 @@ def _find_key(connection: Connection, table: Table) -> tuple[str, ...]:
         if row and row["row_count"] == row["distinct_count"] == row["whole_count"] > 0:
             return columns
     return ()
-
-
-def stream_pattern(stream: str) -> str:
-    """Return a pattern of Meltano's `select` that fits one stream."""
-    return "".join({".": r"\."}.get(c, f"[{c}]" if c in "*?[" else c) for c in stream)
-
-
-def property_pattern(column: str) -> str:
-    """Return a pattern for one column; what can't be written as it is fits any character."""
-    return "".join("?" if c in ".*?[" else c for c in column)
-
-
-def metadata_pattern(stream: str) -> str:
-    """Return a key of Meltano's `metadata` that fits one stream."""
-    return "".join("?" if c in ".*?[" else c for c in stream)
 
 
 def _bytes(count: int) -> str:

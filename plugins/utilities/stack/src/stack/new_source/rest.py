@@ -1,344 +1,505 @@
-"""A source from REST example URLs: a page of each is fetched, and the rest proposed."""
+"""A manifest from example URLs of a REST API: one page of each is fetched, the rest is guessed.
 
-import datetime
+What is guessed is where the records are, their key, what says when one was changed, and how the API
+pages. A way of paging is proposed only if following it once gave other records.
+"""
+
+import contextlib
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
-from stack.new_source import pagination, records, source_file
-from stack.new_source.fetch import SECRET, Answer, Request, attempt, fetch, split
-from stack.new_source.pagination import CURSOR, PAGE_PARAMS, Pager, Paging
-from stack.new_source.source_file import Draft, Select, Variable, WithComment, variable_name
+import requests
+from urllib3.exceptions import HTTPError
+
+from stack.new_source.source_file import CREDENTIAL, expanded, mapping
 from stack.terminal import StackError, echo
 
-TAP = "tap-rest-api-msdk"
+Record = dict[str, Any]
+Component = dict[str, Any]
+"""A part of a manifest."""
+
+TIMEOUT = (10, 30)
+LARGEST = 64 * 2**20
+NOT_FOR_PEOPLE = "Give the address of an API, not of a page for people; and ask for a short page."
+HARMLESS_HEADERS = ("accept", "content-type", "user-agent")
+KEY = "Give a key with `--header 'Authorization: Bearer …'`, or in the header that the API names."
+FIXES = {401: KEY, 403: KEY, 404: "Is the path right?", 429: "Wait a little: it was too often."}
+NEXT_URL = re.compile(r"@?(odata\.)?next_?(page|link|url|href|page_?(url|link|uri))?|href", re.I)
+CURSOR = re.compile(
+    r"(next_?)?(page_?)?(cursor|token|marker|bookmark)|next_?(page|offset|id|key|after)?"
+    r"|(continuation|end|scroll)_?(token|cursor|id)?|after",
+    re.I,
+)
+CURSOR_PARAMS = ("cursor", "page_token", "after", "starting_after", "token", "offset", "page")
+MORE = re.compile(r"has_?(more|next)(_?page)?|more|is_?truncated", re.I)
+LAST_ID_PARAMS = ("starting_after", "after", "after_id", "since_id", "last_id")
+PAGE_PARAMS = ("page", "page_number", "pageNumber", "page[number]", "p")
+OFFSET_PARAMS = ("offset", "skip", "start", "startAt", "startIndex")
+SIZE_PARAMS = ("limit", "per_page", "perPage", "page_size", "pageSize", "size", "count", "$top")
+FAR = 1_000_000  # a page that no API has
+KEYS = ("id", "uuid", "guid", "_id", "gid", "key", "urn", "uri", "slug", "code", "number", "sku")
+CHANGED = re.compile(
+    r"_?(date_?)?(last_?)?(updated|modified|changed|edited|update|modification|change)"
+    r"(_?(at|on|date|time|timestamp|ts))?(_?utc)?",
+    re.I,
+)
 SINCE = re.compile(r"since|after|from|start|min|gte?\b|updated|modified", re.I)
-AGENTS = ("accept", "content-type", "user-agent")
-SEARCHES = ("$last_run_date", "$last_run_date+00:00", "$last_run_date.000Z")
-"""How a moment may be written; the tap puts `2024-01-01T00:00:00` in its place."""
+DATE, START = "%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"
+FORMATS = (
+    *(DATE, START, "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"),
+    *("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%d %H:%M:%S"),
+)
+EPOCHS = {10: ("%s", 1), 13: ("%ms", 1000)}  # formats and units of times by their digits
+TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+TYPES |= {list: "array", dict: "object"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user says instead of leaving it to the proposal, by stream; `None` is for all."""
+    """What the user says instead of leaving it to a guess."""
 
-    headers: Mapping[str, str]
-    path: Mapping[str | None, str]
-    key: Mapping[str | None, str]
-    replication_key: Mapping[str | None, str]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    records: str | None = None
+    key: str | None = None
+    replication_key: str | None = None
     one_page: bool = False
 
 
 @dataclass(frozen=True)
-class Filter:
-    """A parameter of the API that takes the date to begin at."""
+class Page:
+    """A request and its answer; `path` are the properties that lead to the list of records."""
 
-    param: str
-    query: str
-    start: str
+    url: str
+    params: Mapping[str, str]
+    headers: Mapping[str, str]
+    document: Any = None
+    next_link: str | None = None
+    path: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The address without secrets."""
+        params = {k: "…" if CREDENTIAL.search(k) else v for k, v in self.params.items()}
+        return f"{self.url}?{urlencode(params, safe='…:,[]/')}" if params else self.url
+
+    @property
+    def records(self) -> list[Record]:
+        """The records, none where the path leads to no list of objects."""
+        found = self.document
+        for name in self.path:
+            found = found.get(name) if isinstance(found, dict) else None
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+    def next(self, params: Mapping[str, Any], url: str | None = None) -> "Page | None":
+        """Return another page of the list; None if it has no records, or the same again."""
+        found = self.asked(params, url)
+        seen = found and any(row in self.records for row in found.records)
+        return found if found and found.records and not seen else None
+
+    def asked(self, params: Mapping[str, Any], url: str | None = None) -> "Page | None":
+        """Return the same list at another address or with other parameters; None if it fails."""
+        asked = {**self.params, **{name: str(value) for name, value in params.items()}}
+        try:
+            return replace(fetch(replace(self, url=url or self.url, params=asked)), path=self.path)
+        except StackError:
+            return None
+
+    def values(self) -> Iterator[tuple[tuple[str, ...], Any]]:
+        """Yield what the answer holds, lists as a whole, by the properties that lead there."""
+        waiting: list[tuple[tuple[str, ...], Any]] = [((), self.document)]
+        for path, value in waiting:
+            if isinstance(value, dict) and len(path) < 4:
+                waiting += [((*path, name), below) for name, below in value.items()]
+            else:
+                yield path, value
 
 
-@dataclass
-class Stream:
-    """What is proposed for one URL."""
-
-    name: str
-    request: Request
-    path: str
-    key: Sequence[str]
-    replication_key: str | None
-    filter: Filter | None
-    paging: Paging
-    kept: Sequence[str]
-    schema: Mapping[str, Any]
-    count: int
-
-
-def draft(name: str, urls: Sequence[str], options: Options, known: Mapping[str, str]) -> Draft:
-    """Fetch a page of each URL and propose a source.
-
-    Args:
-        name: the source's.
-        urls: example URLs of one API, a stream each.
-        options: what the user says.
-        known: variables that may stand in headers.
+def fetch(page: Page) -> Page:
+    """Return a page with its answer.
 
     Raises:
-        StackError: an answer isn't to be had, or can't be made a stream of.
+        StackError: there is no answer, or it isn't JSON.
     """
-    expanded = {header: _expanded(value, known) for header, value in options.headers.items()}
-    requests = [split(url, expanded) for url in urls]
-    hosts = list(dict.fromkeys(urlsplit(r.url)._replace(path="").geturl() for r in requests))
-    if len(hosts) > 1:
-        message = (
-            f"A source is one API, and these are several: {', '.join(hosts)}. Make a source of "
-            "each."
-        )
+    host = urlsplit(page.url).netloc
+    params, headers = dict(page.params), dict(page.headers)
+    try:
+        with requests.get(
+            page.url, params=params, headers=headers, timeout=TIMEOUT, stream=True
+        ) as answer:
+            body = answer.raw.read(LARGEST, decode_content=True)
+    except (requests.RequestException, HTTPError) as error:
+        reason = str(error).rsplit(": ", 1)[-1].rstrip(")'\"")
+        message = f"{host} can't be reached: {reason}. Check the address and the network."
+        raise StackError(message) from None
+    start = " ".join(body[:1000].decode(errors="replace").split())[:200]
+    if not answer.ok:
+        fix = FIXES.get(answer.status_code, "Try again later.")
+        message = f"{page.shown} answers {answer.status_code} {answer.reason}: {start}. {fix}"
         raise StackError(message)
-    streams: list[Stream] = []
-    for request, stream in zip(requests, _stream_names(requests), strict=True):
-        echo(f"Fetching {request.shown}")
-        found = _look_at(stream, request, options)
-        streams.append(found)
-        for line in _said(found):
-            echo(f"  {line}")
-    paging = pagination.merge({stream.name: stream.paging for stream in streams})
-    return _draft(name, hosts[0], streams, paging, options)
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        kind = answer.headers.get("Content-Type", "something").split(";")[0]
+        reasons = {
+            "nothing": not body.strip(),
+            "more than 64 MiB": len(body) == LARGEST,
+            "JSON that is nested too deeply": isinstance(error, RecursionError),
+            "a number of thousands of digits": "digits" in str(error),
+            f"{kind}, not JSON: {start!r}": True,
+        }
+        what = next(reason for reason, holds in reasons.items() if holds)
+        message = f"{page.shown} answers {answer.status_code} with {what}. {NOT_FOR_PEOPLE}"
+        raise StackError(message) from None
+    return replace(page, document=document, next_link=answer.links.get("next", {}).get("url"))
 
 
-def _look_at(stream: str, request: Request, options: Options) -> Stream:
-    answer = fetch(request)
-    path = _path(stream, answer, options)
-    page = records.at(path, answer.document)
-    kept = records.maps(page)
-    rows = [records.flatten(record, kept) for record in page]
-    key = _key(stream, rows, options)
-    filter_ = _filter(answer, path)
-    paging = _paging(answer, path, key, options)
-    seen = [*page, *paging.page]
-    kept = records.maps(seen)
-    rows = [records.flatten(record, kept) for record in seen]
-    chosen = _option(options.replication_key, stream)
-    if chosen and not any(row.get(chosen) is not None for row in rows):
-        message = f"'{stream}' has no '{chosen}' to replicate by. There are: {', '.join(rows[0])}."
+def propose(
+    urls: Sequence[str], options: Options, known: Mapping[str, str]
+) -> tuple[str, dict[str, str]]:
+    """Return a manifest for an API, as YAML, and the values of the settings that it asks for.
+
+    Args:
+        urls: example URLs of one API, a stream each.
+        options: what the user says.
+        known: variables that headers may refer to.
+
+    Raises:
+        StackError: an answer can't be had, or can't be made a stream.
+    """
+    if len(hosts := {urlsplit(url)[:2] for url in urls}) > 1:
+        names = ", ".join(sorted(host for _, host in hosts))
+        message = f"A source is one API, and these are several: {names}. Make a source of each."
         raise StackError(message)
-    schema = records.schema(seen, kept)
-    replication_key = chosen or records.find_replication_key(rows)
-    if not chosen and replication_key:
-        # A filter by moments needs one; numbers can't be filtered by.
-        is_date = schema["properties"][replication_key].get("format") == "date-time"
-        filter_ = filter_ if is_date else None
-    dropped = {*paging.dropped, *([filter_.param] if filter_ and replication_key else [])}
-    params = {k: v for k, v in request.params.items() if k not in dropped}
-    return Stream(
-        name=stream,
-        request=replace(request, params=params),
-        path=path,
-        key=key,
-        replication_key=replication_key,
-        filter=filter_ if replication_key else None,
-        paging=paging,
-        kept=kept,
-        schema=schema,
-        count=len(seen),
-    )
+    if "@" in urlsplit(urls[0]).netloc:
+        message = "The URL holds a user or a password: give `--header 'Authorization: Basic …'`."
+        raise StackError(message)
+    found = Manifest("://".join(hosts.pop()))
+    headers = {name: found.header(name, value, known) for name, value in options.headers.items()}
+    for url, name in zip(urls, _names(urls), strict=True):
+        parts = urlsplit(url)
+        params = dict(parse_qsl(parts.query, keep_blank_values=True))
+        page = Page(f"{found.base}{parts.path}", params, headers)
+        echo(f"Fetching {page.shown}")
+        found.add(name, fetch(page), options)
+    return "\n".join(mapping(found.document())) + "\n", found.settings
 
 
-def _path(stream: str, answer: Answer, options: Options) -> str:
-    if chosen := _option(options.path, stream):
-        return records.whole_path(chosen, answer.document)
-    segment = urlsplit(answer.request.url).path.rstrip("/").rsplit("/", 1)[-1]
-    path = records.find_path(answer.document, segment)
-    if path:
-        return path
-    message = (
-        f"There is no list of objects in what {answer.request.shown} answers:\n"
-        f"{records.top(answer.document)}\n"
-        f"Say where the records are, as in `--records '$.data'`; or, if the page is just empty, "
-        f"give a URL "
-        f"that has some."
-    )
-    raise StackError(message)
-
-
-def _key(stream: str, rows: Sequence[records.Record], options: Options) -> Sequence[str]:
-    chosen = _option(options.key, stream)
-    if chosen:
-        columns = [column.strip() for column in chosen.split(",")]
-        if unknown := [c for c in columns if c not in rows[0]]:
-            there = ", ".join(rows[0])
-            message = f"'{stream}' has no '{', '.join(unknown)}' to be a key. There are: {there}."
-            raise StackError(message)
-        if not records.is_key(rows, columns):
-            message = (
-                f"{', '.join(columns)} can't be the key of '{stream}': on the page that was "
-                f"fetched, some of {len(rows)} records have it twice, or not at all."
-            )
-            raise StackError(message)
-        return columns
-    if key := records.find_key(rows, stream):
-        return [key]
-    message = (
-        f"Nothing in '{stream}' looks like a key, and without one each run would add all records "
-        f"again. Say what makes a record unique: `--key {stream}=a,b`. There are: "
-        f"{', '.join(rows[0])}."
-    )
-    raise StackError(message)
-
-
-def _filter(answer: Answer, path: str) -> Filter | None:
-    """Return the date to begin at that the example URL asks for, as the tap can ask for it."""
-    for param, value in answer.request.params.items():
-        if not SINCE.search(param) or not (records.is_date(value) or records.is_date_time(value)):
-            continue
-        moment = datetime.datetime.fromisoformat(value)
-        if moment.tzinfo:
-            moment = moment.astimezone(datetime.UTC)
-        written = moment.strftime("%Y-%m-%dT%H:%M:%S")
-        for query in SEARCHES:
-            asked = {**answer.request.params, param: query.replace("$last_run_date", written)}
-            tried = attempt(replace(answer.request, params=asked))
-            if tried and records.at(path, tried.document):
-                return Filter(param, query, f"{written}Z")
-    return None
-
-
-def _paging(answer: Answer, path: str, key: Sequence[str], options: Options) -> Paging:
-    if options.one_page:
-        return Paging(pagination.SINGLE, "as you said")
-    first = records.at(path, answer.document)[0]
-    return Pager(answer, path, key[0] if len(key) == 1 and key[0] in first else None).find()
-
-
-def _said(stream: Stream) -> Iterator[str]:
-    """Yield what is proposed for a stream, and why."""
-    properties = stream.schema["properties"]
-    yield f"stream           {stream.name}: {stream.count} records seen, {len(properties)} columns"
-    yield f"records          {stream.path}"
-    yield f"key              {', '.join(stream.key)}"
-    match stream.replication_key, stream.filter:
-        case None, _:
-            yield "replication key  none: each run reads everything"
-        case key, None:
-            yield (
-                f"replication key  none: {key} says what changed, but the URL has no parameter to "
-                "ask for it, such as updated_since=2024-01-01"
-            )
-        case key, since:
-            yield f"replication key  {key}, asked for by `{since.param}`"
-    yield f"pages            {stream.paging.why}"
-    if opened := [name for name, schema in properties.items() if not schema]:
-        yield f"open             {', '.join(opened)}: null, or of several types; kept as JSON"
-
-
-def _draft(
-    name: str,
-    host: str,
-    streams: Sequence[Stream],
-    paging: Mapping[str, Any],
-    options: Options,
-) -> Draft:
-    address = Variable(variable_name(name, "api_url"), host)
-    found = Draft(
-        name,
-        origin="a REST API",
-        label="REST API",
-        definition={"inherit_from": TAP},
-        variables=[address],
-    )
-    found.config["api_url"] = f"${{{address.name}}}"
-    if headers := dict(_headers(name, options.headers, found)):
-        found.config["headers"] = headers
-    secret = {
-        param: value
-        for stream in streams
-        for param, value in stream.request.params.items()
-        if SECRET.search(param) and not CURSOR.match(param) and param not in PAGE_PARAMS
-    }
-    for param, value in secret.items():
-        found.variables.append(Variable(variable_name(name, param), value))
-    if secret:
-        found.config["params"] = {p: f"${{{variable_name(name, p)}}}" for p in secret}
-    starts = [stream.filter.start for stream in streams if stream.filter]
-    if starts:
-        found.variables.append(Variable(variable_name(name, "start_date"), min(starts)))
-        found.config["start_date"] = WithComment(
-            f"${{{found.variables[-1].name}}}", "What last changed before is not read."
-        )
-    reasons = "\n".join(f"{stream.name}: {stream.paging.why}." for stream in streams)
-    for setting, value in paging.items():
-        is_first = setting == next(iter(paging))
-        comment = f"How the pages go on.\n{reasons}" if is_first else ""
-        found.config[setting] = WithComment(value, comment) if comment else value
-    found.config["streams"] = WithComment(
-        [dict(_stream(stream, secret, options)) for stream in streams],
-        "Columns are as the tap sends them: nested objects flattened, lists as JSON text. One "
-        "that isn't in `schema` isn't loaded; the tap's log says so. `{}` takes anything, as JSON.",
-    )
-    for stream in streams:
-        found.select.append(Select(f"{stream.name}.*"))
-        properties = stream.schema["properties"]
-        if proposed := source_file.stream_maps(stream.name, properties, stream.key):
-            found.personal[stream.name] = proposed
-    found.notes.append(
-        "The tap doesn't see what is deleted at the source: such rows stay in BigQuery."
-    )
-    return found
-
-
-def _stream(
-    stream: Stream, secret: Mapping[str, str], options: Options
-) -> Iterator[tuple[str, Any]]:
-    yield "name", stream.name
-    yield "path", urlsplit(stream.request.url).path
-    params = {k: _plain(v) for k, v in stream.request.params.items() if k not in secret}
-    if params:
-        yield "params", params
-    yield "records_path", stream.path
-    yield "primary_keys", list(stream.key)
-    if stream.filter:
-        yield "replication_key", stream.replication_key
-        yield "source_search_field", stream.filter.param
-        yield "source_search_query", stream.filter.query
-    elif chosen := _option(options.replication_key, stream.name):
-        yield "replication_key", chosen
-    if stream.kept:
-        yield "except_keys", list(stream.kept)
-    yield "schema", stream.schema
-
-
-def _headers(name: str, headers: Mapping[str, str], found: Draft) -> Iterator[tuple[str, str]]:
-    """Yield the headers as they are written down, and keep what is secret in variables."""
-    for header, value in headers.items():
-        if names := re.findall(r"\$\{(\w+)\}", value):
-            found.variables += [Variable(variable) for variable in names]
-            yield header, value
-        elif header.lower() in AGENTS:
-            yield header, value
-        else:
-            scheme, _, rest = value.partition(" ")
-            is_token = header.lower() == "authorization" and rest
-            variable = Variable(
-                variable_name(name, "token" if is_token else header), rest if is_token else value
-            )
-            found.variables.append(variable)
-            yield header, f"{scheme} ${{{variable.name}}}" if is_token else f"${{{variable.name}}}"
-
-
-def _expanded(value: str, known: Mapping[str, str]) -> str:
-    def look_up(match: re.Match[str]) -> str:
-        if match[1] not in known:
-            message = f"{match[1]} isn't set, neither in .env nor in the environment."
-            raise StackError(message)
-        return known[match[1]]
-
-    return re.sub(r"\$\{(\w+)\}", look_up, value)
-
-
-def _stream_names(requests: Sequence[Request]) -> list[str]:
-    names = [_stream_name(request, 1) for request in requests]
-    if len(set(names)) < len(names):
-        names = [_stream_name(request, 2) for request in requests]
+def _names(urls: Sequence[str]) -> list[str]:
+    """Return a stream's name for each URL: the last word of its path, or two where needed."""
+    words = [re.findall(r"(?<=/)[A-Za-z_][^/]*", urlsplit(url).path) or ["records"] for url in urls]
+    last, two = ([_snake("_".join(one[-count:])) for one in words] for count in (1, 2))
+    names = last if len(set(last)) == len(last) else two
     if len(set(names)) < len(names):
         message = f"Two of the URLs would be streams of one name: {', '.join(sorted(names))}."
         raise StackError(message)
     return names
 
 
-def _stream_name(request: Request, segments: int) -> str:
-    """Return the last parts of the path as a name; an id in it is none."""
-    parts = [part for part in urlsplit(request.url).path.split("/") if re.match(r"[A-Za-z_]", part)]
-    last = "_".join(parts[-segments:]) or "records"
-    last = re.sub(r"\.json$", "", last)
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", last)
+@dataclass
+class Manifest:
+    """A manifest as far as it is known; `settings` are the values of what its `spec` asks for."""
+
+    base: str
+    settings: dict[str, str] = field(default_factory=dict)
+    properties: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    streams: list[dict[str, Any]] = field(default_factory=list)
+
+    def setting(self, name: str, value: str, **schema: Any) -> str:
+        """Ask for a setting; return how the manifest refers to it."""
+        self.settings[name] = value
+        self.properties[name] = {"type": "string", **schema}
+        return f'{{{{ config["{name}"] }}}}'
+
+    def header(self, name: str, value: str, known: Mapping[str, str]) -> str:
+        """Write a header into the manifest; return its value with variables filled in."""
+        scheme, _, token = value.rpartition(" ")
+        if name.lower() not in HARMLESS_HEADERS:
+            setting = "token" if name.lower() == "authorization" else _snake(name)
+            token = self.setting(setting, token, title=name, airbyte_secret=True)
+        self.headers[name] = f"{scheme} {token}".strip()
+        return expanded(value, known)
+
+    def add(self, name: str, page: Page, options: Options) -> None:
+        """Add a stream.
+
+        Raises:
+            StackError: there are no records, no key, or pages that can't be followed.
+        """
+        page = replace(page, path=_path(name, page, options.records))
+        key = _key(name, page.records, options.key)
+        since = next((p for p, v in page.params.items() if SINCE.search(p) and _time(v)), None)
+        changed = next((c for c in page.records[0] if CHANGED.fullmatch(c)), None)
+        cursor = options.replication_key or changed if since else None
+        found = None if options.one_page else Pager(page, key[0]).find()
+        seen = [*page.records, *(found.second.records if found else ())]
+        echo(f"  {name}: {len(seen)} records in {'.'.join(page.path) or 'the answer'}")
+        echo(f"  key {', '.join(key)}; {f'the next page by {found.why}' if found else 'one page'}")
+        echo(f"  reads {f'what is new, by {cursor} and `{since}`' if cursor else 'everything'}")
+        sent = (found and found.param, cursor and since)
+        requester = {"$ref": "#/definitions/requester", "url": page.url}
+        params = {k: self.param(k, v) for k, v in page.params.items() if k not in sent}
+        extractor = _component("DpathExtractor", field_path=list(page.path))
+        retriever = _component(
+            "SimpleRetriever",
+            requester=requester | ({"request_parameters": params} if params else {}),
+            record_selector=_component("RecordSelector", extractor=extractor),
+        )
+        if found:
+            retriever["paginator"] = found.paginator
+        stream = _component("DeclarativeStream", name=name, primary_key=key, retriever=retriever)
+        if cursor and since:
+            stream["incremental_sync"] = self._incremental(cursor, since, page, seen)
+        stream["schema_loader"] = _component("InlineSchemaLoader", schema=schema(seen))
+        self.streams.append(stream)
+
+    def param(self, name: str, value: str) -> str:
+        """Return a parameter's value as the manifest has it: a secret is a setting."""
+        if not CREDENTIAL.search(name) or CURSOR.fullmatch(name):
+            return value
+        return self.setting(_snake(name), value, title=name, airbyte_secret=True)
+
+    def _incremental(
+        self, cursor: str, since: str, page: Page, seen: Sequence[Record]
+    ) -> Component:
+        """Return how to ask for what has changed since the last run."""
+        formats = [(_time(row.get(cursor)) or ("",))[0] for row in seen]
+        if "" in formats:
+            raise StackError(f"'{cursor}' isn't a date or time in each record: choose another one.")
+        sent, start = _time(page.params[since]) or ("", "")
+        start = self.setting(
+            "start_date", min(start, self.settings.get("start_date", start)), format="date-time"
+        )
+        return _component(
+            "DatetimeBasedCursor",
+            cursor_field=cursor,
+            cursor_datetime_formats=list(dict.fromkeys(formats)),
+            datetime_format=sent,
+            start_datetime=_component("MinMaxDatetime", datetime=start, datetime_format=START),
+            start_time_option=_parameter(since),
+        )
+
+    def document(self) -> Component:
+        """Return the manifest."""
+        requester = _component("HttpRequester")
+        requester |= {"request_headers": self.headers} if self.headers else {}
+        settings = _component("object", required=list(self.properties), properties=self.properties)
+        return {
+            "version": "6.0.0",
+            "type": "DeclarativeSource",
+            "check": _component("CheckStream", stream_names=[self.streams[0]["name"]]),
+            "definitions": {"requester": requester},
+            "streams": self.streams,
+            "spec": _component("Spec", connection_specification=settings),
+        }
+
+
+@dataclass(frozen=True)
+class Paging:
+    """How an API pages; `second` is where that led, `param` what the paginator sends."""
+
+    paginator: Component
+    why: str
+    second: Page
+    param: str | None = None
+
+
+@dataclass(frozen=True)
+class Pager:
+    """Finds out how an API pages, by its first page; `size` is how long a page may be, if known."""
+
+    first: Page
+    key: str
+    size: str | None = None
+
+    def find(self) -> Paging | None:
+        """Return how the API pages; a page of one record less shows it where all fit on one.
+
+        Raises:
+            StackError: there may be more pages one day, and how they are asked for can't be tried.
+        """
+        found, less = self._look(), len(self.first.records) - 1
+        for param in [p for p in SIZE_PARAMS if p in self.first.params] or SIZE_PARAMS[:2]:
+            page = self.first.asked({param: less}) if less and not found else None
+            if page and len(page.records) == less:
+                found = Pager(page, self.key, self.first.params.get(param))._look()
+        signs = [p for p, v in self.first.values() if p and not v and _says_more(p[-1])]
+        if signs and not found:
+            message = (
+                f"`{'.'.join(signs[0])}` is empty here: the API pages, and how can't be tried with "
+                "so few records. Give a URL that has more, or a shorter page; or say `--one-page`."
+            )
+            raise StackError(message)
+        return found
+
+    def _look(self) -> Paging | None:
+        ways = (self._link, self._body, self._last_id, self._number, self._offset)
+        return next(filter(None, (way() for way in ways)), None)
+
+    def _try(self, params: Iterable[str], value: Any, strategy: Component) -> Paging | None:
+        """Return paging by the first parameter that gives other records."""
+        for param in dict.fromkeys(params):
+            if page := self.first.next({param: value}):
+                paginator = _paginator(_parameter(param), strategy)
+                return Paging(paginator, f"`{param}`", page, param)
+        return None
+
+    def _try_url(self, url: str, strategy: Component) -> Paging | None:
+        """Return paging by the next page's address, if that gives other records."""
+        url, _, query = urljoin(self.first.url, url).partition("?")
+        page = self.first.next(dict(parse_qsl(query)), url)
+        paginator = _paginator(_component("RequestPath"), strategy)
+        return Paging(paginator, "its address", page) if page else None
+
+    def _link(self) -> Paging | None:
+        strategy = _cursor('headers["link"]["next"]["url"]', '"next" not in headers["link"]')
+        return self._try_url(self.first.next_link, strategy) if self.first.next_link else None
+
+    def _body(self) -> Paging | None:
+        """Follow an address or a cursor that stands beside the records."""
+        for path, value in self.first.values():
+            if not value or type(value) not in (str, int):
+                continue
+            name, found = path[-1], None
+            strategy = _cursor(_response(path), f"not {_response(path)}")
+            if re.match(r"https?://|/", str(value)):
+                if NEXT_URL.fullmatch(name) and (name != "href" or "next" in path):
+                    found = self._try_url(str(value), strategy)
+            elif CURSOR.fullmatch(name):
+                given = [p for p in self.first.params if CURSOR.fullmatch(p) or p in PAGE_PARAMS]
+                likely = re.sub(r"^(next|end)_?", "", name, flags=re.I) or name
+                found = self._try([*given, likely, *CURSOR_PARAMS, name], value, strategy)
+            if found:
+                return found
+        return None
+
+    def _last_id(self) -> Paging | None:
+        """Ask for what comes after the last record, where the answer says that there is more."""
+        for path, value in self.first.values():
+            if value is True and MORE.fullmatch(path[-1]):
+                strategy = _cursor(f'last_record["{self.key}"]', f"not {_response(path)}")
+                last = self.first.records[-1].get(self.key)
+                return self._try(LAST_ID_PARAMS, last, strategy)
+        return None
+
+    def _number(self) -> Paging | None:
+        """Count pages until one is empty; or, where such a page is an error, until one is short."""
+        param = next((p for p in PAGE_PARAMS if p in self.first.params), PAGE_PARAMS[0])
+        start = int(self.first.params.get(param) or 1)
+        strategy = _component("PageIncrement", start_from_page=start)
+        if not (found := self._try([param], start + 1, strategy)):
+            return None
+        if not self.first.asked({param: FAR}):
+            strategy["page_size"] = int(self.size or len(self.first.records))
+        return found
+
+    def _offset(self) -> Paging | None:
+        """Count records until a page is empty."""
+        param = next((p for p in OFFSET_PARAMS if p in self.first.params), OFFSET_PARAMS[0])
+        return self._try([param], len(self.first.records), _component("OffsetIncrement"))
+
+
+def _component(kind: str, **fields: Any) -> Component:
+    return {"type": kind, **fields}
+
+
+def _says_more(name: str) -> bool:
+    return any(pattern.fullmatch(name) for pattern in (NEXT_URL, CURSOR, MORE))
+
+
+def _paginator(option: Component, strategy: Component) -> Component:
+    parts = {"page_token_option": option, "pagination_strategy": strategy}
+    return _component("DefaultPaginator", **parts)
+
+
+def _cursor(value: str, stop: str) -> Component:
+    value, stop = f"{{{{ {value} }}}}", f"{{{{ {stop} }}}}"
+    return _component("CursorPagination", cursor_value=value, stop_condition=stop)
+
+
+def _response(path: Sequence[str]) -> str:
+    return "response" + "".join(f'["{step}"]' for step in path)
+
+
+def _parameter(name: str) -> Component:
+    return _component("RequestOption", inject_into="request_parameter", field_name=name)
+
+
+def _snake(name: str) -> str:
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
 
 
-def _option(chosen: Mapping[str | None, str], stream: str) -> str | None:
-    return chosen.get(stream) or chosen.get(None)
+def _path(name: str, page: Page, chosen: str | None) -> tuple[str, ...]:
+    """Return the path of the records: the longest list of objects, or that of the stream's name."""
+    if chosen is not None:
+        words = chosen.removeprefix("$").removesuffix("[*]").strip(".")
+        path = tuple(words.split(".")) if words else ()
+        if replace(page, path=path).records:
+            return path
+    lists = [
+        (path[-1:] == (name,), len(replace(page, path=path).records), path)
+        for path, value in page.values()
+        if isinstance(value, list)
+    ]
+    if chosen is None and (found := max(lists, default=(False, 0, ())))[1]:
+        return found[2]
+    there = ", ".join(".".join(path) for path, _ in page.values() if path)[:300]
+    where = f"at {chosen}" if chosen else f"in what {page.shown} answers"
+    message = (
+        f"There is no list of objects {where}. Say where the records are, as in `--records data`; "
+        f"or give a URL whose page isn't empty. There are: {there or 'no properties'}."
+    )
+    raise StackError(message)
 
 
-def _plain(value: str) -> str | int:
-    return int(value) if re.fullmatch(r"0|[1-9]\d{0,15}", value) else value
+def _key(name: str, rows: Sequence[Record], chosen: str | None) -> list[str]:
+    """Return what tells records apart."""
+    ids = [column for column in rows[0] if re.search(r"(_id|Id|ID|_uuid|_key)$", column)]
+    guesses = [[column] for column in [*KEYS, *ids]]
+    for columns in [chosen.split(",")] if chosen else guesses:
+        keys = [tuple(str(row.get(column.strip(), "")) for column in columns) for row in rows]
+        if len(set(keys)) == len(keys) and all(all(key) for key in keys):
+            return [column.strip() for column in columns]
+    what = f"'{chosen}' isn't a key of" if chosen else "nothing looks like a key of"
+    message = (
+        f"{what} '{name}': a key tells all records apart. Name its columns, as in `--key a,b`. "
+        f"There are: {', '.join(rows[0])}."
+    )
+    raise StackError(message)
+
+
+def _time(value: Any) -> tuple[str, str] | None:
+    """Return a time's format as manifests write it, and its moment; None if it is no time."""
+    text = str(value)
+    for form in FORMATS:
+        with contextlib.suppress(ValueError):
+            moment = datetime.strptime(text, form).replace(tzinfo=UTC)
+            return form, moment.strftime(START)
+    form, unit = EPOCHS.get(len(text) if text.isdigit() else 0, ("", 0))
+    return (form, datetime.fromtimestamp(int(text) / unit, UTC).strftime(START)) if form else None
+
+
+def schema(values: Sequence[Any]) -> dict[str, Any]:
+    """Return a JSON Schema that all values fit; `{}`, which takes anything, where none is known."""
+    there = [value for value in values if value is not None]
+    kinds = {TYPES[type(value)] for value in there}
+    kind = "number" if kinds == {"integer", "number"} else kinds.pop() if len(kinds) == 1 else None
+    found: dict[str, Any] = {"type": [kind, "null"]} if kind else {}
+    if kind == "array":
+        found["items"] = schema([item for value in there for item in value])
+    elif kind == "object":
+        names = dict.fromkeys(name for value in there for name in value)
+        # An object whose names are ids is a map, not a structure.
+        if len(names) < 2 or not all(re.fullmatch(r"\d+|[0-9a-f-]{16,}", name) for name in names):
+            found["properties"] = {n: schema([value.get(n) for value in there]) for n in names}
+    elif kind == "string":
+        forms = {(_time(value) or ("",))[0] for value in there}
+        if forms <= set(FORMATS):
+            found["format"] = "date" if forms == {DATE} else "date-time"
+    return found

@@ -12,9 +12,12 @@ import yaml
 from dotenv import dotenv_values
 
 from stack import meltano, scratch
-from stack.project import SUFFIX, Project
-from stack.terminal import StackError
+from stack.project import REFERENCE, SUFFIX, Project
+from stack.streams.catalog import keys_of, root_metadata
+from stack.terminal import StackError, echo
 
+CREDENTIAL = re.compile(r"key|token|secret|passw|auth|signature|session|cookie", re.IGNORECASE)
+"""What a setting, a header or a parameter is called that lets somebody in."""
 PLAIN = re.compile(r"[A-Za-z0-9_.,:/@%+=?&~-]*")
 
 
@@ -31,6 +34,22 @@ def known(path: Path) -> dict[str, str]:
     written = dotenv_values(path) if path.exists() else {}
     found = {**written, **os.environ}
     return {name: value for name, value in found.items() if value}
+
+
+def expanded(value: str, known: Mapping[str, str]) -> str:
+    """Return a value with its variables, `${VARIABLE}`, filled in.
+
+    Raises:
+        StackError: one isn't set.
+    """
+
+    def look_up(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if not known.get(name):
+            raise StackError(f"{name} isn't set. Put it into .env first.")
+        return known[name]
+
+    return REFERENCE.sub(look_up, value)
 
 
 def added(before: str, variables: Sequence[Variable], title: str) -> str:
@@ -152,6 +171,8 @@ def may_be_text(schema: Any) -> bool:
 
 
 LINE = 120
+FLOW = 92
+"""Longest line of flow style, without what it is indented by."""
 
 
 @dataclass
@@ -179,6 +200,7 @@ class Draft:
         personal: what `stream_maps` could be, by stream.
         loader: the loader's settings beyond the drift policy, with a comment each.
         variables: what `config` refers to.
+        files: texts of other files in extract/ that it needs, by name.
         notes: what people should know; said when the file is written.
     """
 
@@ -192,7 +214,47 @@ class Draft:
     personal: dict[str, dict[str, str | None]] = field(default_factory=dict)
     loader: dict[str, Any] = field(default_factory=dict)
     variables: list[Variable] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+
+def stream_pattern(stream: str) -> str:
+    """Return a pattern of Meltano's `select` that fits one stream."""
+    return "".join({".": r"\."}.get(c, f"[{c}]" if c in "*?[" else c) for c in stream)
+
+
+def property_pattern(column: str) -> str:
+    """Return a pattern for one column; what can't be written as it is fits any character."""
+    return "".join("?" if c in ".*?[" else c for c in column)
+
+
+def metadata_pattern(stream: str) -> str:
+    """Return a key of Meltano's `metadata` that fits one stream."""
+    return "".join("?" if c in ".*?[" else c for c in stream)
+
+
+def add_streams(found: Draft, streams: Sequence[Mapping[str, Any]]) -> None:
+    """Select all streams of a catalog, and say of each what it is read by."""
+    for entry in streams:
+        stream = entry["tap_stream_id"]
+        found.select.append(Select(f"{stream_pattern(stream)}.*", _about_stream(entry)))
+        if not keys_of(entry):
+            found.notes.append(
+                f"{stream} has no key: each run adds all its rows again. Leave it out, or name one "
+                f"in `metadata`: `{metadata_pattern(stream)}: {{table-key-properties: [...]}}`."
+            )
+        properties = entry.get("schema", {}).get("properties", {})
+        if proposed := stream_maps(stream, properties, keys_of(entry)):
+            found.personal[stream] = proposed
+    echo(f"  {len(streams)} streams")
+
+
+def _about_stream(entry: Mapping[str, Any]) -> str:
+    """Return a stream's key and what it is replicated by."""
+    top = root_metadata(entry)
+    keys = [entry.get("replication_key"), top.get("replication-key")]
+    key = next(filter(None, [*keys, *(top.get("valid-replication-keys") or [])]), None)
+    return f"key: {', '.join(keys_of(entry)) or 'none'}; {f'by {key}' if key else 'in full'}"
 
 
 @dataclass(frozen=True)
@@ -232,10 +294,10 @@ def text(draft: Draft, interval: str) -> str:
         f"# {title}, {draft.origin} → dataset `{name}`.",
         "plugins:",
         "  extractors:",
-        *_item(_mapping(extractor)),
-        *_indented(_config(draft.config), 4),
+        *_item(mapping(extractor)),
+        *_indented(mapping({"config": draft.config} if draft.config else {}), 4),
         *_indented(_selection(draft.select), 4),
-        *_indented(_block("metadata", draft.metadata), 4),
+        *_indented(mapping({"metadata": draft.metadata} if draft.metadata else {}), 4),
         f"    load_schema: {name}",
         "",
         "  loaders:",
@@ -245,7 +307,7 @@ def text(draft: Draft, interval: str) -> str:
         "      # What happens when the source's columns change: evolve the table, freeze it, or "
         "fail.",
         "      schema_drift: evolve",
-        *_indented(_mapping(draft.loader), 6),
+        *_indented(mapping(draft.loader), 6),
         *_indented(_personal(draft.personal), 6),
         "",
         f"  # What {title} feeds: its staging tables, and the marts that are made of them.",
@@ -301,8 +363,8 @@ def _comment(words: str, width: int = 100) -> Iterable[str]:
         yield line
 
 
-def _mapping(values: Mapping[str, Any]) -> list[str]:
-    """Return a mapping, a line or block a key, with its comments."""
+def mapping(values: Mapping[str, Any]) -> list[str]:
+    """Return a mapping's lines, a line or block a key, with its comments."""
     lines: list[str] = []
     for key, value in values.items():
         match value:
@@ -311,46 +373,44 @@ def _mapping(values: Mapping[str, Any]) -> list[str]:
             case CommentedOut():
                 lines += [*_comment(value.comment)] if value.comment else []
                 lines += [f"# {line}" for line in _block(key, value.value)]
+            case Mapping() if value and all(map(_is_comment, value.values())):
+                # A comment as a whole, for a linter's sake: there is nothing that it belongs to.
+                below = _indented(mapping(value), 2)
+                lines += [f"# {line.replace('# ', '', 1)}" for line in (f"{scalar(key)}:", *below)]
             case _:
                 lines += _block(key, value)
     return lines
 
 
+def _is_comment(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return bool(value) and all(map(_is_comment, value.values()))
+    return isinstance(value, CommentedOut)
+
+
 def _block(key: str, value: Any) -> list[str]:
     """Return `key: value`, on one line where it fits."""
-    if value in ({}, None) and value is not None:
-        return []
-    flow = f"{scalar(key)}: {scalar(value)}"
-    is_nested = isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values())
-    is_list_of_mappings = isinstance(value, list) and any(isinstance(v, Mapping) for v in value)
-    if len(flow) <= LINE - 10 and not is_nested and not is_list_of_mappings:
+    inner = [*value.values()] if isinstance(value, Mapping) else value
+    kinds = (Mapping, CommentedOut, WithComment)
+    is_nested = isinstance(inner, list) and any(isinstance(one, kinds) for one in inner)
+    if isinstance(value, str) and "\n" in value:
+        return [f"{scalar(key)}: |", *_indented(value.splitlines(), 2)]
+    if not is_nested and len(flow := f"{scalar(key)}: {scalar(value)}") <= FLOW:
         return [flow]
     match value:
         case Mapping():
-            below = [
-                line for k, v in value.items() for line in _block(k, v) or [f"{scalar(k)}: {{}}"]
-            ]
-            return [f"{scalar(key)}:", *_indented(below, 2)]
+            return [f"{scalar(key)}:", *_indented(mapping(value), 2)]
         case list():
             return [f"{scalar(key)}:", *(line for item in value for line in _list_item(item))]
         case str():
             return [f"{scalar(key)}: >-", *(f"  {line[2:]}" for line in _comment(value))]
         case _:
-            return [flow]
-
-
-def _config(values: Mapping[str, Any]) -> Iterable[str]:
-    lines = list(_indented(_mapping(values), 2))
-    if any(not isinstance(value, CommentedOut) for value in values.values()):
-        yield from ["config:", *lines]
-    elif lines:
-        # A comment as a whole, for a linter's sake: there is nothing that it could belong to.
-        yield from ["# config:", *(f"# {line.replace('# ', '', 1)}" for line in lines)]
+            return [f"{scalar(key)}: {scalar(value)}"]
 
 
 def _list_item(item: Any) -> Iterable[str]:
     if isinstance(item, Mapping) and item:
-        lines = [line for k, v in item.items() for line in _block(k, v) or [f"{scalar(k)}: {{}}"]]
+        lines = mapping(item)
         yield f"- {lines[0]}"
         yield from _indented(lines[1:], 2)
     else:
@@ -404,16 +464,23 @@ def put(project: Project, draft: Draft, text: str) -> list[str]:
     # The variables first: a file whose variables aren't set would be worse than the reverse.
     if not environment.exists() or after != environment.read_text():
         replace(environment, after)
-    target = project.root / "extract" / f"{draft.name}{SUFFIX}"
-    with scratch.folder(".new-source", target.parent) as folder:
-        written = folder / target.name
-        written.write_text(text)
-        try:
-            # Unlike a rename, a link never takes the place of a file that came in the meantime.
-            target.hardlink_to(written)
-        except FileExistsError:
-            message = f"extract/{target.name} has come into being meanwhile; it is left as it is."
-            raise StackError(message) from None
+    extract = project.root / "extract"
+    put: list[Path] = []
+    with scratch.folder(".new-source", extract) as folder:
+        for name, content in {**draft.files, f"{draft.name}{SUFFIX}": text}.items():
+            target, written = extract / name, folder / name
+            written.write_text(content)
+            try:
+                # Unlike a rename, a link never replaces a file that came in the meantime.
+                target.hardlink_to(written)
+            except FileExistsError:
+                if target.read_text() == content:
+                    continue
+                for path in put:
+                    path.unlink()
+                message = f"extract/{name} is there already, and is never overwritten."
+                raise StackError(message) from None
+            put.append(target)
     return kept
 
 

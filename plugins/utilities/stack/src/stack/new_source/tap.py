@@ -10,11 +10,9 @@ from typing import Any
 
 from stack import meltano, scratch
 from stack.new_source import source_file
-from stack.new_source.fetch import SECRET
-from stack.new_source.postgres import metadata_pattern, stream_pattern
-from stack.new_source.source_file import CommentedOut, Draft, Select, Variable, variable_name
+from stack.new_source.settings import KINDS, Filled, Setting, fill, refuse_unknown
+from stack.new_source.source_file import CREDENTIAL, CommentedOut, Draft, Select, add_streams
 from stack.project import Project
-from stack.streams.catalog import keys_of, root_metadata
 from stack.terminal import StackError, echo
 
 PACKAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.!+_-]+)?")
@@ -29,13 +27,6 @@ SDK_SETTINGS = (
 VERSIONS = "emit_activate_version_messages"
 """The setting of newer ones by which deletes can be seen."""
 CAPABILITIES = ["catalog", "discover", "state"]
-KINDS = {
-    "integer": "integer",
-    "number": "decimal",
-    "boolean": "boolean",
-    "array": "array",
-    "object": "object",
-}
 SECONDS = 120
 TEXTS = ("string", "array", "object", None)
 """Types that may hold a secret."""
@@ -55,30 +46,23 @@ print(json.dumps({"name": found.metadata["Name"], "version": found.version, "scr
 """
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A setting of a tap."""
+def definition(setting: Setting) -> dict[str, Any]:
+    """Return how Meltano is told of a setting."""
+    found: dict[str, Any] = {"name": setting.name}
+    if setting.kind and setting.kind != "decimal":  # which Meltano can't hand on
+        found["kind"] = setting.kind
+    if setting.options:
+        found["options"] = [{"label": str(value), "value": value} for value in setting.options]
+    if setting.is_secret:
+        found["sensitive"] = True
+    if setting.description:
+        found["description"] = setting.description
+    return found
 
-    name: str
-    kind: str | None = None
-    is_secret: bool = False
-    is_required: bool = False
-    description: str = ""
-    default: Any = None
-    options: Sequence[Any] = ()
 
-    def definition(self) -> dict[str, Any]:
-        """Return how Meltano is told of it."""
-        found: dict[str, Any] = {"name": self.name}
-        if self.kind and self.kind != "decimal":  # which Meltano can't hand on
-            found["kind"] = self.kind
-        if self.options:
-            found["options"] = [{"label": str(value), "value": value} for value in self.options]
-        if self.is_secret:
-            found["sensitive"] = True
-        if self.description:
-            found["description"] = self.description
-        return found
+def _setting(name: str, *, is_secret: bool, **facts: Any) -> Setting:
+    is_variable = is_secret or bool(ADDRESS.search(name))
+    return Setting(name, is_secret=is_secret, is_variable=is_variable, **facts)
 
 
 @dataclass
@@ -138,17 +122,17 @@ def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -
         tap = _install(package, folder)
         echo(f"Asking {tap.executable} {tap.version} about its settings")
         _describe(tap)
-        unknown = given.keys() - {setting.name for setting in tap.settings}
-        if tap.is_described and unknown:
-            there = ", ".join(setting.name for setting in tap.settings)
-            message = f"{tap.name} has no setting {', '.join(sorted(unknown))}. There are: {there}."
-            raise StackError(message)
+        if tap.is_described:
+            refuse_unknown(given, tap.settings, tap.name)
+        unknown = sorted(given.keys() - {setting.name for setting in tap.settings})
         tap.settings += [
-            Setting(setting, is_secret=bool(SECRET.search(setting))) for setting in sorted(unknown)
+            _setting(name, is_secret=bool(CREDENTIAL.search(name))) for name in unknown
         ]
         found = _draft(name, tap)
-        values = _fill_config(found, tap, given, source_file.known(project.root / ".env"))
-        _fill_select(found, tap, values)
+        filled = fill(found, tap.settings, given, source_file.known(project.root / ".env"))
+        found.config = filled.written
+        _note_optional(found, tap)
+        _fill_select(found, tap, filled)
     return found
 
 
@@ -249,7 +233,7 @@ def _settings(schema: Mapping[str, Any]) -> Iterator[Setting]:
         options = [value for value in said.get("enum", []) if value is not None]
         is_date = said.get("format") in ("date-time", "date")
         is_told_secret = bool(said.get("secret") or said.get("writeOnly"))
-        yield Setting(
+        yield _setting(
             name,
             kind="options" if options else "date_iso8601" if is_date else KINDS.get(main or ""),
             is_secret=is_told_secret or (main in TEXTS and _is_secret(name)),
@@ -273,10 +257,10 @@ def _missing_settings(tap: Tap) -> Iterator[Setting]:
     listed = re.search(r"missing required keys: \[([^\]]*)\]", said, re.I)
     names = re.findall(r"['\"]([^'\"]+)['\"]", listed[1]) if listed else []
     for name in names or re.findall(r"KeyError: '(\w+)'", said)[-1:]:
-        yield Setting(
+        yield _setting(
             name,
             kind="date_iso8601" if name.endswith("_date") else None,
-            is_secret=bool(SECRET.search(name)),
+            is_secret=bool(CREDENTIAL.search(name)),
             is_required=True,
         )
 
@@ -290,7 +274,7 @@ def _draft(name: str, tap: Tap) -> Draft:
             "pip_url": " ".join([f"{tap.name}=={tap.version}", *tap.pins]),
             "executable": tap.executable,
             "capabilities": list(tap.capabilities),
-            "settings": [setting.definition() for setting in tap.settings],
+            "settings": [definition(setting) for setting in tap.settings],
         },
     )
     if any(setting.name == VERSIONS for setting in tap.settings):
@@ -311,30 +295,8 @@ def _draft(name: str, tap: Tap) -> Draft:
     return found
 
 
-def _fill_config(
-    found: Draft, tap: Tap, given: Mapping[str, str], known: Mapping[str, str]
-) -> dict[str, Any]:
-    """Fill in the settings, and return the values of those that have one."""
-    values: dict[str, Any] = {}
-    for setting in tap.settings:
-        variable = variable_name(found.name, setting.name)
-        value = given.get(setting.name) or known.get(variable)
-        is_variable = setting.is_secret or bool(ADDRESS.search(setting.name))
-        if setting.name in given and not is_variable:
-            values[setting.name] = found.config[setting.name] = _typed(setting, given[setting.name])
-        elif value is not None:
-            values[setting.name] = _typed(setting, value)
-            found.config[setting.name] = f"${{{variable}}}"
-            found.variables.append(Variable(variable, given.get(setting.name)))
-        elif setting.is_required and setting.default is None:
-            found.config[setting.name] = f"${{{variable}}}"
-            found.variables.append(Variable(variable))
-        elif setting.is_required:
-            values[setting.name] = found.config[setting.name] = setting.default
-        elif setting.is_secret:
-            found.config[setting.name] = CommentedOut(f"${{{variable}}}")
-        else:
-            found.config[setting.name] = CommentedOut(setting.default)
+def _note_optional(found: Draft, tap: Tap) -> None:
+    """Say which secrets the tap would take, too."""
     optional = [
         setting.name
         for setting in tap.settings
@@ -344,29 +306,11 @@ def _fill_config(
         found.notes.append(
             f"It also takes {', '.join(optional)}: take the mark away in `config` and fill in .env."
         )
-    return values
 
 
-def _typed(setting: Setting, value: str) -> Any:
-    """Return a value as the tap is to get it.
-
-    Raises:
-        StackError: it doesn't fit.
-    """
-    if setting.kind not in ("integer", "decimal", "boolean", "array", "object"):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        message = (
-            f"{setting.name} is of kind {setting.kind}: write it as JSON, not as it was given."
-        )
-        raise StackError(message) from None
-
-
-def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
-    missing = [s.name for s in tap.settings if s.is_required and s.name not in values]
-    if missing or not (values or tap.is_described):
+def _fill_select(found: Draft, tap: Tap, filled: Filled) -> None:
+    missing = [setting.name for setting in filled.missing]
+    if missing or not (filled.values or tap.is_described):
         found.select = [
             Select(
                 "*.*",
@@ -380,23 +324,12 @@ def _fill_select(found: Draft, tap: Tap, values: Mapping[str, Any]) -> None:
         )
         return
     echo("Asking it for its streams")
-    streams = _discover(tap, values)
+    streams = _discover(tap, filled.values)
     if isinstance(streams, str):
         found.select = [Select("*.*", above="Everything; the streams couldn't be listed.")]
         found.notes.append(f"Its streams can't be listed: {streams} All are selected.")
         return
-    for entry in streams:
-        stream = entry["tap_stream_id"]
-        found.select.append(Select(f"{stream_pattern(stream)}.*", _about_stream(entry)))
-        if not keys_of(entry):
-            found.notes.append(
-                f"{stream} has no key: each run adds all its rows again. Leave it out, or name one "
-                f"in `metadata`: `{metadata_pattern(stream)}: {{table-key-properties: [...]}}`."
-            )
-        properties = entry.get("schema", {}).get("properties", {})
-        if proposed := source_file.stream_maps(stream, properties, keys_of(entry)):
-            found.personal[stream] = proposed
-    echo(f"  {len(streams)} streams")
+    add_streams(found, streams)
 
 
 def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str:
@@ -416,11 +349,3 @@ def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str
         last = last if len(last) <= 300 else f"{last[:300]}…"
         return last if last.endswith((".", "…")) else f"{last}."
     return streams or "there are none."
-
-
-def _about_stream(entry: Mapping[str, Any]) -> str:
-    """Return a stream's key and what it is replicated by."""
-    top = root_metadata(entry)
-    keys = [entry.get("replication_key"), top.get("replication-key")]
-    key = next(filter(None, [*keys, *(top.get("valid-replication-keys") or [])]), None)
-    return f"key: {', '.join(keys_of(entry)) or 'none'}; {f'by {key}' if key else 'in full'}"

@@ -289,12 +289,22 @@ def _values(bookmark: Any) -> Iterator[str]:
     elif "replication_key_value" in bookmark:  # the Singer SDK's way, and our Postgres tap's
         key, value = bookmark.get("replication_key"), bookmark["replication_key_value"]
         yield f"transaction {value}" if key == "xmin" else _value(str(key), value)
+    elif "airbyte_state" in bookmark:  # our tap's for manifests
+        yield from _values(_cursors(bookmark["airbyte_state"]))
     elif "partitions" in bookmark:
         yield f"one in each of {len(bookmark['partitions'])} partitions"
     else:  # singer-python's: values by replication key, and what a tap keeps beside
         for key, value in bookmark.items():
             if value or value == 0:
                 yield _value(key, value)
+
+
+def _cursors(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a state of Airbyte's tells in words: partitions, or values of cursors."""
+    if state.get("states") and not state.get("use_global_cursor"):
+        return {"partitions": state["states"]}
+    found = state.get("state") or state
+    return {key: value for key, value in found.items() if type(value) in (str, int, float)}
 
 
 def _value(key: str, value: Any) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import click
 
-from stack import guard, meltano
+from stack import guard, manifests, meltano
 from stack.project import Project
 from stack.streams.catalog import discover
 from stack.streams.listing import lines, listing
@@ -100,7 +100,8 @@ def begin(reread: Reread, moment: datetime) -> Beginning:
     """
     try:
         extractor = reread.source.extractor
-        return beginning(reread.stream, reread.replication_key, extractor, moment)
+        starts = manifests.start_settings(manifests.of(extractor, reread.project.root))
+        return beginning(reread.stream, reread.replication_key, extractor, moment, starts)
     except StackError as error:
         command = f"meltano invoke stack resync {reread.source.name} {reread.stream.name}"
         message = f"{error.message} To read all of it: {command}"

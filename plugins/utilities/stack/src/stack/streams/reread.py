@@ -138,6 +138,7 @@ class Reread:
         try:
             meltano.run("run", *options, extractor, loader, **variables)
         except StackError as error:
+            change("carry", request)
             message = (
                 f"{error.message} No bookmark has moved: fix what it names, then run this "
                 f"command again."
@@ -245,6 +246,9 @@ def parse(text: str, now: datetime | None = None) -> datetime:
     return moment
 
 
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
 @dataclass(frozen=True)
 class Beginning:
     """How a tap is told where to begin: by a setting, or by a state."""
@@ -254,17 +258,30 @@ class Beginning:
 
 
 def beginning(
-    stream: Stream, replication_key: str | None, extractor: Plugin, moment: datetime
+    stream: Stream,
+    replication_key: str | None,
+    extractor: Plugin,
+    moment: datetime,
+    starts: Collection[str] = (),
 ) -> Beginning:
     """Return how to make a tap begin at a moment.
+
+    Args:
+        stream: the stream.
+        replication_key: what it is read by.
+        extractor: the tap.
+        moment: the moment.
+        starts: settings beside `start_date` that say where the tap begins.
 
     Raises:
         StackError: dates mean nothing to the stream.
     """
     text = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
     by_date = stream.method != "FULL_TABLE" and replication_key != "xmin"
-    if by_date and "start_date" in extractor.settings:
-        return Beginning(None, {variable(extractor, "start_date"): text})
+    for name in ("start_date", *sorted(starts)):
+        if by_date and name in extractor.settings:
+            is_date = name in starts and DATE.fullmatch(str(extractor.settings[name].value))
+            return Beginning(None, {variable(extractor, name): text[:10] if is_date else text})
     form = (stream.properties.get(replication_key or "") or {}).get("format")
     if not by_date or form not in ("date", "date-time"):
         way = "whole, by each run" if stream.method == "FULL_TABLE" else f"by {replication_key}"

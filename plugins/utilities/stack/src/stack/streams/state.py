@@ -68,17 +68,36 @@ class ChangedError(Exception):
     """Another run has moved the stream's bookmark meanwhile."""
 
 
+SHARED = "airbyte_config"
+"""Where tap-airbyte-manifest keeps a rotated OAuth token: the next run of any stream needs it."""
+
+
+def carry(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Take what belongs to all streams from the re-read's own state; return it."""
+    temporary, main = states.get_state(request["temporary"]), states.get_state(request["main"])
+    found = (temporary.get("singer_state") or {}).get("bookmarks", {}).get(SHARED)
+    if found:
+        main = copy.deepcopy(dict(main))
+        main.setdefault("singer_state", {}).setdefault("bookmarks", {})[SHARED] = found
+        states.set_state(request["main"], json.dumps(main))
+    return {SHARED: found} if found else {}
+
+
 def prepare(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
     """Give the re-read a state of its own to begin with; return the bookmarks before it."""
     stream, streams = request["stream"], request["streams"]
+    carry(states, request)  # of one that broke off
     main = states.get_state(request["main"])
     before = without_row_count(bookmarks(main, stream, streams))
     if before != bookmarks(main, stream, streams):
         new = with_bookmarks(main, before, stream, streams)
         states.set_state(request["main"], json.dumps(new))
     states.clear_state(request["temporary"])
-    if request["seed"]:
-        states.set_state(request["temporary"], json.dumps(request["seed"]))
+    seed = copy.deepcopy(request["seed"] or {})
+    if shared := (main.get("singer_state") or {}).get("bookmarks", {}).get(SHARED):
+        seed.setdefault("singer_state", {}).setdefault("bookmarks", {})[SHARED] = shared
+    if seed:
+        states.set_state(request["temporary"], json.dumps(seed))
     return before
 
 
@@ -89,6 +108,7 @@ def adopt(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
         ChangedError: the bookmarks are not those that `prepare` has returned.
     """
     stream, streams = request["stream"], request["streams"]
+    carry(states, request)
     main = states.get_state(request["main"])
     if bookmarks(main, stream, streams) != request["before"]:
         raise ChangedError
@@ -102,11 +122,12 @@ def adopt(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def drop(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
     """Drop the re-read's own state."""
+    carry(states, request)
     states.clear_state(request["temporary"])
     return {}
 
 
-OPERATIONS = {"prepare": prepare, "adopt": adopt, "drop": drop}
+OPERATIONS = {"prepare": prepare, "adopt": adopt, "drop": drop, "carry": carry}
 CHANGED = 3
 """The exit code for `ChangedError`."""
 

@@ -1,10 +1,11 @@
-"""The survey tool's API: a bearer token, pages by a cursor, and a filter by time of change."""
+"""The survey tool's API: OAuth, pages by a cursor, and a filter by time of change."""
 
 import base64
 import hmac
 import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 
@@ -13,6 +14,8 @@ from sandbox.saas.documents import Body
 from sandbox.saas.simple import iso, refuse_unknown_parameters
 from sandbox.saas.store import Store, store_of
 
+TOKENS = "/oauth/token"
+CLIENT_ID = "sandbox"
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 RATE_LIMIT = (600, 60.0)
 unauthorised = simple.unauthorised
@@ -22,14 +25,32 @@ unknown_route = simple.unknown_route
 
 
 def authorised(request: Request, secret: str) -> bool:
-    """Tell whether the request has the token."""
-    given = request.headers.get("authorization", "")
-    return hmac.compare_digest(given.encode(), f"Bearer {secret}".encode())
+    """Tell whether the request has a token: a personal one, or one that `/oauth/token` gives."""
+    if request.url.path == f"/surveys{TOKENS}":
+        return True
+    given = request.headers.get("authorization", "").encode()
+    tokens = (secret, _access_token(secret))
+    return any(hmac.compare_digest(given, f"Bearer {token}".encode()) for token in tokens)
+
+
+def _access_token(secret: str) -> str:
+    return hmac.digest(secret.encode(), b"access", "sha256").hex()
 
 
 router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 StoreOf = Annotated[Store, Depends(store_of("surveys"))]
 Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.post(TOKENS)
+async def refresh(request: Request) -> Body:
+    """Give an access token for a refresh token, as RFC 6749 has it (section 6)."""
+    secret = request.app.state.secrets["surveys"]
+    given = dict(parse_qsl((await request.body()).decode()))
+    known = {"client_id": CLIENT_ID, "client_secret": secret, "refresh_token": secret}
+    if given.get("grant_type") != "refresh_token" or not known.items() <= given.items():
+        raise HTTPException(400, "invalid_grant")
+    return {"access_token": _access_token(secret), "token_type": "Bearer", "expires_in": 3600}
 
 
 @router.get("/v1/surveys")

@@ -46,8 +46,27 @@ def list_outages(
     return _page(store, "outage", page, per_page, updated_after)
 
 
-def _page(store: Store, kind: str, page: int, per_page: int, after: int = 0) -> Body:
-    changed = ("(body->>'updated_at')::bigint >= %s", [after])
+@router.get("/v1/checks/{check_id}/outages")
+def list_outages_of_a_check(
+    store: StoreOf,
+    check_id: int,
+    page: PageNumber = 1,
+    per_page: PerPage = 20,
+    updated_after: Annotated[int, Query(ge=0)] = 0,
+) -> Body:
+    """List the outages of one check, by their start."""
+    return _page(store, "outage", page, per_page, updated_after, check_id)
+
+
+def _page(
+    store: Store, kind: str, page: int, per_page: int, after: int = 0, check: int | None = None
+) -> Body:
+    """Return a page of objects that changed after a time, of one check or of all."""
+    changed = (
+        "(body->>'updated_at')::bigint >= %s "
+        "and (%s::bigint is null or (body->'check'->>'id')::bigint = %s)",
+        [after, check, check],
+    )
     return {
         "data": store.find(kind, *changed, limit=per_page, offset=(page - 1) * per_page),
         "page": page,
