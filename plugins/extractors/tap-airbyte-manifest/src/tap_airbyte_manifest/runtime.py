@@ -465,7 +465,20 @@ class GuardedTracker(PaginationTracker):
             )
         # Its pages are read again.
         self._seen.clear()
-        return super().reduce_slice_range_if_possible(previous_stream_slice, original_stream_slice)
+        try:
+            return super().reduce_slice_range_if_possible(
+                previous_stream_slice, original_stream_slice
+            )
+        except AirbyteTracedException as error:
+            raise AirbyteTracedException(
+                message=(
+                    "More records have the same value of the cursor field than one reading of the "
+                    "list holds, so it can't go on from there. Raise the manifest's page size, or "
+                    "`pagination_reset.limits.number_of_records`."
+                ),
+                internal_message=error.internal_message,
+                failure_type=FailureType.system_error,
+            ) from error
 
 
 def install() -> None:

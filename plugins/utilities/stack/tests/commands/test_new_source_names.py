@@ -39,7 +39,7 @@ def project_of_the_module() -> Iterator[Project]:
         ("sandbox", "reserved"),
         ("information_schema", "reserved"),
         ("stripe", "extract/stripe.meltano.yml is there already"),
-        ("closeio", "a plugin 'tap-closeio'"),
+        ("tap_airbyte_manifest", "has the namespace 'tap_airbyte_manifest'"),
         ("metabase", "a plugin 'dbt-metabase'"),
         ("lawrence_stripe", "developer called 'lawrence' for the source stripe"),
     ],
