@@ -109,7 +109,11 @@ def setting_facts(service: PluginSettingsService) -> Iterator[dict[str, Any]]:
             "sensitive": bool(definition.is_redacted),
             "variable": None,
         }
-        written, metadata = service.get_with_metadata(definition.name, expand_env_vars=False)
+        try:
+            written, metadata = service.get_with_metadata(definition.name, expand_env_vars=False)
+        except EnvironmentVariableNotSetError:
+            # A mapping: Meltano fills in what is inside all the same, which has facts of its own.
+            continue
         facts |= {"written": written, "source": str(metadata["source"].value)}
         try:
             facts["value"] = service.get(definition.name)
