@@ -109,6 +109,12 @@ def words(name: str) -> str:
     return name.strip("_").replace("_", " ")
 
 
+def sentence(name: str) -> str:
+    """Return a snake-case name as words that begin a sentence."""
+    said = words(name)
+    return f"{said[:1].upper()}{said[1:]}"
+
+
 class Names:
     """The names in one scope: columns of a model, or models of a source."""
 
@@ -169,4 +175,4 @@ def of_column(name: str, kind: Kind, one: str) -> str:
         if last.endswith("ed") or last in PARTICIPLES:
             return f"When the {thing} was {what}."
         return f"When the {thing} is {what}."
-    return f"{said[:1].upper()}{said[1:]} of the {thing}."
+    return f"{sentence(name)} of the {thing}."
