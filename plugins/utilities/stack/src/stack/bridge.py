@@ -36,6 +36,12 @@ from meltano.core.task_sets_service import TaskSetsService
 from meltano.core.utils import EnvironmentVariableNotSetError
 from sqlalchemy import func
 
+# This package too, behind what is Meltano's own.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from stack import killed_runs
+from stack.streams import state
+
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
     """Return the answer to a request, in its environment."""
@@ -66,7 +72,8 @@ def project_facts(project: Project, request: dict[str, Any]) -> dict[str, Any]:
         },
     }
     if request.get("states"):
-        found["states"] = dict(state_facts(project))
+        with state_service(project) as states:
+            found["states"] = {name: states.get_state(name) for name in states.list_state()}
     return found
 
 
@@ -121,13 +128,21 @@ def setting_facts(service: PluginSettingsService) -> Iterator[dict[str, Any]]:
         yield facts
 
 
-def state_facts(project: Project) -> Iterator[tuple[str, Any]]:
-    """Yield each state ID with its state."""
+@contextlib.contextmanager
+def state_service(project: Project) -> Iterator[StateService]:
+    """Yield the service behind `meltano state`."""
     _, session_maker = project_engine(project)
-    with session_maker() as session:
-        service = StateService(project, session)
-        for state_id in service.list_state():
-            yield state_id, service.get_state(state_id)
+    with session_maker() as session, StateService(project, session) as service:
+        yield service
+
+
+def change_states(project: Project, request: dict[str, Any]) -> dict[str, Any]:
+    """Do what `stack.streams.state` does; say if another run came between."""
+    with state_service(project) as states:
+        try:
+            return state.OPERATIONS[request["operation"]](states, request)
+        except state.ChangedError:
+            return {"is_changed": True}
 
 
 def streams(project: Project, request: dict[str, Any]) -> dict[str, Any]:
@@ -238,7 +253,13 @@ def in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-OPERATIONS = {"project": project_facts, "streams": streams, "history": history}
+OPERATIONS = {
+    "project": project_facts,
+    "streams": streams,
+    "history": history,
+    "record_killed": killed_runs.record,
+    **dict.fromkeys(state.OPERATIONS, change_states),
+}
 
 if __name__ == "__main__":
     # Meltano logs to standard output unless its command line has told it otherwise.

@@ -79,13 +79,15 @@ class Session:
     Meltano takes more than a second of CPU time to start.
     """
 
-    def __init__(self) -> None:
-        """Start it."""
+    def __init__(self, project: Path | None = None) -> None:
+        """Start it, in another folder than this project's if one is given."""
+        folder = project or root()
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `__exit__` closes it
         self._process = subprocess.Popen(  # noqa: S603
+            # -P: not with the folder of the script in front, where another `meltano` lies.
             [python(), "-P", BRIDGE],
-            cwd=root(),
-            env={**os.environ, "MELTANO_PROJECT_ROOT": str(root())},
+            cwd=folder,
+            env={**os.environ, "MELTANO_PROJECT_ROOT": str(folder)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -102,7 +104,11 @@ class Session:
             self._process.kill()
 
     def ask(self, request: Mapping[str, Any], *, failing: str) -> dict[str, Any]:
-        """Return the answer to a request, as `ask` does.
+        """Return the answer to a request.
+
+        Args:
+            request: `operation`, one of the bridge's, and what that takes.
+            failing: what can't be done if it fails, for the error.
 
         Raises:
             StackError: it failed, with the last line that it printed.
@@ -123,41 +129,7 @@ class Session:
         return found
 
 
-def ask(
-    request: Mapping[str, Any],
-    *,
-    script: Path = BRIDGE,
-    project: Path | None = None,
-    failing: str,
-    refusals: Mapping[int, str] | None = None,
-) -> dict[str, Any]:
-    """Return the JSON answer of a script of ours that runs on Meltano's own Python.
-
-    Args:
-        request: What the script reads from standard input, as JSON, beside the environment.
-        script: The script.
-        project: The project that it looks at, if it isn't this one.
-        failing: What can't be done if it fails, for the error.
-        refusals: What its own exit codes mean.
-
-    Raises:
-        StackError: it refused, or failed, with the last line that it printed.
-    """
-    folder = project or root()
-    done = subprocess.run(  # noqa: S603
-        # -P: not with the folder of the script in front, where another `meltano` lies.
-        [python(), "-P", script],
-        cwd=folder,
-        env={**os.environ, "MELTANO_PROJECT_ROOT": str(folder)},
-        input=json.dumps({"environment": environment(), **request}),
-        capture_output=True,
-        text=True,
-    )
-    if refusal := (refusals or {}).get(done.returncode):
-        raise StackError(refusal)
-    if done.returncode:
-        last = " ".join(done.stderr.strip().splitlines()[-1:])
-        message = f"{failing}: {last}"
-        raise StackError(message)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+def ask(request: Mapping[str, Any], *, failing: str, project: Path | None = None) -> dict[str, Any]:
+    """Return the answer to one request: see `Session`."""
+    with Session(project) as session:
+        return session.ask(request, failing=failing)

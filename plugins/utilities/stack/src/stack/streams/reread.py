@@ -210,21 +210,20 @@ def variable(plugin: Plugin, setting: str) -> str:
 
 
 def change(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Change states by `stack.streams.state`, on Meltano's own Python.
+    """Change states by `stack.streams.state`.
 
     Raises:
         StackError: another run has come between, or the state backend refuses.
     """
-    changed = (
-        f"Another run has moved the bookmark of {request['stream']} meanwhile, and may have "
-        f"written older rows over newer ones or the other way round. Run this command again."
-    )
-    return meltano.ask(
-        {"operation": operation, **request},
-        script=Path(state.__file__),
-        failing="No bookmark has moved: run this command again. Meltano's state backend",
-        refusals={state.CHANGED: changed},
-    )
+    failing = "No bookmark has moved: run this command again. Meltano's state backend"
+    found = meltano.ask({"operation": operation, **request}, failing=failing)
+    if "is_changed" in found:
+        message = (
+            f"Another run has moved the bookmark of {request['stream']} meanwhile, and may have "
+            f"written older rows over newer ones or the other way round. Run this command again."
+        )
+        raise StackError(message)
+    return found
 
 
 def parse(text: str, now: datetime | None = None) -> datetime:
