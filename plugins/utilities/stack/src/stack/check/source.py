@@ -98,31 +98,8 @@ def nearest(name: str, names: Sequence[str]) -> str | None:
 
 
 REQUIRED = ("host", "user", "password", "database")
-SCHEMAS = """
-select
-    wanted.name,
-    pg_namespace.oid is not null as is_there,
-    coalesce(has_schema_privilege(pg_namespace.oid, 'usage'), false) as is_usable
-from unnest(%s::text[]) as wanted (name)
-left join pg_catalog.pg_namespace on pg_namespace.nspname = wanted.name
-"""
-UNREADABLE = """
-select
-    pg_namespace.nspname || '-' || pg_class.relname as stream,
-    format('%%I.%%I', pg_namespace.nspname, pg_class.relname) as relation,
-    array_agg(pg_attribute.attname::text order by pg_attribute.attnum) as columns,
-    not has_any_column_privilege(pg_class.oid, 'select') as is_whole
-from pg_catalog.pg_class
-inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
-inner join pg_catalog.pg_attribute on pg_attribute.attrelid = pg_class.oid
-where
-    pg_namespace.nspname || '-' || pg_class.relname = any(%s)
-    and pg_attribute.attnum > 0
-    and not pg_attribute.attisdropped
-    and not has_column_privilege(pg_class.oid, pg_attribute.attnum, 'select')
-group by pg_class.oid, pg_namespace.nspname, pg_class.relname
-order by stream
-"""
+SCHEMAS = Path(__file__).with_name("schemas.sql").read_text()
+UNREADABLE = Path(__file__).with_name("unreadable.sql").read_text()
 
 
 def is_postgres(plugin: Plugin) -> bool:
