@@ -277,7 +277,7 @@ def test_no_tap_runs_in_local_without_the_redirect_into_the_sandbox(
     assert [one.ok for one in installation.of_plugin(here, extractor)] == (
         [] if ok is None else [ok]
     )
-    assert installation.is_redirected(here, extractor) is (ok is not False)
+    assert installation.lacks_redirect(here, extractor) is (ok is False)
 
 
 # --- Taps

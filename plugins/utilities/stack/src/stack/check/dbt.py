@@ -13,8 +13,7 @@ from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import developer_name
 
 from stack.check import report
-from stack.check.report import Context, Result, failed, passed, skipped
-from stack.check.source import nearest
+from stack.check.report import Context, Result, failed, nearest, passed, skipped
 
 # A variable that has no value to fall back on.
 NEEDED = re.compile(r"env_var\(\s*'([A-Z0-9_]+)'\s*\)")

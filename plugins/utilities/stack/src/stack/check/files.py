@@ -4,12 +4,12 @@ import json
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, override
 
 import yaml
 
+from stack.check.report import meant
 from stack.project import SUFFIX
 
 MAP = "meltano.yml"
@@ -225,7 +225,7 @@ class Files:
             parent = entry.data.get("inherit_from")
             if parent and parent not in self.by_name:
                 what = f"'{entry.name}' inherits from '{parent}', which isn't in the project"
-                fix = f"Correct `inherit_from`{_nearest(parent, self.by_name)}"
+                fix = f"Correct `inherit_from`{meant(parent, self.by_name)}"
                 yield entry.fault(what, fix, "inherit_from", fatal=True)
 
     def _source(self, file: Entry, datasets: dict[str, str]) -> Iterator[Fault]:
@@ -284,10 +284,10 @@ class Files:
                 name, _, command = word.partition(":")
                 if name not in known:
                     what = f"job '{job.name}': there is no plugin '{name}'"
-                    yield job.fault(what, f"Correct it{_nearest(name, known)}", "tasks", position)
+                    yield job.fault(what, f"Correct it{meant(name, known)}", "tasks", position)
                 elif command and command not in (commands := self._commands(name)):
                     what = f"job '{job.name}': '{name}' has no command '{command}'"
-                    fix = f"Correct it{_nearest(command, commands)}"
+                    fix = f"Correct it{meant(command, commands)}"
                     yield job.fault(what, fix, "tasks", position)
 
     def _commands(self, name: str | None) -> set[str]:
@@ -300,10 +300,10 @@ class Files:
         job, jobs = schedule.data.get("job"), [entry.name for entry in self.jobs]
         if job is None and "extractor" not in schedule.data:
             what = f"schedule '{schedule.name}' names no job"
-            yield schedule.fault(what, f"Add `job:`{_nearest(schedule.name, jobs)}", fatal=True)
+            yield schedule.fault(what, f"Add `job:`{meant(schedule.name, jobs)}", fatal=True)
         elif job is not None and job not in jobs:
             what = f"schedule '{schedule.name}': there is no job '{job}'"
-            fix = f"Add the job, or correct `job`{_nearest(str(job), jobs)}"
+            fix = f"Add the job, or correct `job`{meant(str(job), jobs)}"
             yield schedule.fault(what, fix, "job", fatal=True)
 
 
@@ -320,8 +320,3 @@ def _tasks(job: Mapping[str, Any]) -> list[str]:
     tasks = job.get("tasks") or []
     each = tasks if isinstance(tasks, list) else [tasks]
     return [" ".join(map(str, task)) if isinstance(task, list) else str(task) for task in each]
-
-
-def _nearest(name: str, names: Any) -> str:
-    near = get_close_matches(name, [str(one) for one in names], 1)
-    return f": did you mean `{near[0]}`?" if near else "."

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from threading import Lock
@@ -12,7 +11,7 @@ from typing import Any
 
 from stack import meltano, postgres, scratch
 from stack.check import installation, report
-from stack.check.report import Context, Result, failed, noted, passed, skipped
+from stack.check.report import Context, Result, failed, meant, nearest, noted, passed, skipped
 from stack.check.taps import Tap, TapError
 from stack.postgres import TAP, Connection, RefusedError
 from stack.project import Plugin, Source
@@ -81,7 +80,7 @@ def in_vain(patterns: Sequence[str], streams: Sequence[Stream]) -> Iterator[tupl
         inner = rest[0] if rest else "*"
         top = unescaped(DOT.split(inner, maxsplit=1)[0])
         if not fitting:
-            yield pattern, nearest(stream, [one.name for one in streams])
+            yield pattern, nearest(stream, (one.name for one in streams))
         elif inner != "*" and not any(fnmatchcase(name, top) for name in properties):
             near = nearest(inner, properties)
             yield pattern, f"{stream}.{near}" if near else None
@@ -92,12 +91,6 @@ def unescaped(pattern: str) -> str:
     return pattern.replace("\\.", ".")
 
 
-def nearest(name: str, names: Sequence[str]) -> str | None:
-    """Return the name that was probably meant."""
-    return next(iter(get_close_matches(name, names, 1, 0.5)), None)
-
-
-REQUIRED = ("host", "user", "password", "database")
 SCHEMAS = Path(__file__).with_name("schemas.sql").read_text()
 UNREADABLE = Path(__file__).with_name("unreadable.sql").read_text()
 
@@ -105,21 +98,6 @@ UNREADABLE = Path(__file__).with_name("unreadable.sql").read_text()
 def is_postgres(plugin: Plugin) -> bool:
     """Return whether an extractor is our tap for Postgres."""
     return plugin.executable.endswith(f"/{TAP}")
-
-
-def missing_settings(source: Source) -> Iterator[Result]:
-    """Yield the settings that lack a value."""
-    extractor = source.extractor
-    config = {name: value for name, value in extractor.config().items() if value != ""}
-    required = set(REQUIRED)
-    if "url" in config:
-        required.clear()
-    elif config.get("auth_method", "password") != "password" or "ssl_client_certificate" in config:
-        required.remove("password")
-    fix = f"Set it under `config` of {extractor.name} in extract/{source.file.name}; or set `url`."
-    for name in REQUIRED:
-        if name in required and not config.get(name):
-            yield failed("settings", f"`{name}` has no value", fix)
 
 
 @contextmanager
@@ -217,30 +195,21 @@ def _check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Res
         yield skipped("streams", "not asked: its tap isn't installed")
     elif any(result.ok is False for result in settings):
         yield skipped("streams", "not asked: settings are missing")
-    elif not installation.is_redirected(context, extractor):
+    elif installation.lacks_redirect(context, extractor):
         yield skipped("streams", "not asked: requests would go to the vendor")
     else:
         with scratch.folder("stack-check") as folder:
-            yield from _streams(context, catalogs, source, folder)
-
-
-def _streams(
-    context: Context, catalogs: Catalogs, source: Source, folder: Path
-) -> Iterator[Result]:
-    tap = Tap(context, source, folder)
-    if not is_postgres(source.extractor):
-        yield from _read(catalogs, source, tap)
-        return
-    if missing := list(missing_settings(source)):
-        yield from missing
-        return
-    try:
-        with connected(context, source) as (connection, at):
-            version = connection.info.server_version // 10000
-            yield passed("connection", f"Postgres {version} at {at}")
-            yield from _read(catalogs, source, tap, connection)
-    except RefusedError as error:
-        yield failed("connection", error.problem, error.fix)
+            tap = Tap(context, source, folder)
+            if not is_postgres(extractor):
+                yield from _read(catalogs, source, tap)
+                return
+            try:
+                with connected(context, source) as (connection, at):
+                    version = connection.info.server_version // 10000
+                    yield passed("connection", f"Postgres {version} at {at}")
+                    yield from _read(catalogs, source, tap, connection)
+            except RefusedError as error:
+                yield failed("connection", error.problem, error.fix)
 
 
 def _read(
@@ -281,17 +250,16 @@ def selection(
     patterns = source.extractor.extras.get("select") or EVERYTHING
     vain = list(in_vain(patterns, streams))
     for pattern, near in vain:
-        meant = f"did you mean `{near}`?" if near else f"there are: {_some(streams)}."
         detail = f"`{pattern}` is nothing that the source has"
-        yield failed("select", detail, f"Correct `select` in extract/{file}: {meant}")
+        there = f"did you mean `{near}`?" if near else f"there are: {_some(streams)}."
+        yield failed("select", detail, f"Correct `select` in extract/{file}: {there}")
     names = [stream.name for stream in streams]
     for pattern in source.extractor.extras.get("metadata") or {}:
         stream = unescaped(DOT.split(pattern, maxsplit=1)[0])
         if not any(fnmatchcase(name, stream) for name in names):
-            near = nearest(stream, names)
-            meant = f": did you mean `{near}`?" if near else "."
             detail = f"`{pattern}` is nothing that the source has"
-            yield failed("metadata", detail, f"Correct `metadata` in extract/{file}{meant}")
+            fix = f"Correct `metadata` in extract/{file}{meant(stream, names)}"
+            yield failed("metadata", detail, fix)
     if all(pattern.startswith("!") for pattern in patterns):
         detail = "none is selected: every line of `select` leaves something out"
         yield failed("streams", detail, f"Put `'*.*'` in front of them in extract/{file}.")
@@ -308,44 +276,29 @@ def selection(
 def keys(source: Source, selected: Sequence[Stream]) -> Iterator[Result]:
     """Yield whether each stream can be told row from row, and read from where it was left."""
     file = f"extract/{source.file.name}"
-    wrong = False
-    for stream in selected:
-        fault = _key(stream, file) or _replication_key(stream, file)
-        if fault:
-            wrong = True
-            yield fault
-    if selected and not wrong:
+    found = [result for stream in selected for result in _keys(stream, file)]
+    yield from found
+    if selected and not found:
         yield passed("keys", "each has a key, and each replication key is there")
 
 
-def _key(stream: Stream, file: str) -> Result | None:
-    gone = [key for key in stream.keys if key not in stream.properties]
-    if gone:
-        detail = f"{stream.name}: its key `{gone[0]}` isn't among its columns"
-        fix = f"Correct `table-key-properties` in `metadata` in {file}{_meant(gone[0], stream)}"
-        return failed("keys", detail, fix)
-    if stream.keys:
-        return None
-    detail = f"{stream.name} has no key: each run adds all of its rows anew, and marks the old ones"
-    fix = (
-        f"Give it a primary key at the source; or say what tells rows apart in {file}: "
-        f"`metadata: {{{stream.name}: {{table-key-properties: [id]}}}}`."
-    )
-    return noted("keys", detail, fix)
-
-
-def _replication_key(stream: Stream, file: str) -> Result | None:
-    key = stream.replication_key
-    if key and key != XMIN and key not in [*stream.properties, *stream.valid_replication_keys]:
-        detail = f"{stream.name}: its replication key `{key}` isn't among its columns"
-        fix = f"Correct `replication-key` in `metadata` in {file}{_meant(key, stream)}"
-        return failed("keys", detail, fix)
-    return None
-
-
-def _meant(name: str, stream: Stream) -> str:
-    near = nearest(name, list(stream.properties))
-    return f": did you mean `{near}`?" if near else "."
+def _keys(stream: Stream, file: str) -> Iterator[Result]:
+    known = {"its key": ("table-key-properties", stream.keys, list(stream.properties))}
+    if stream.replication_key and stream.replication_key != XMIN:
+        there = [*stream.properties, *stream.valid_replication_keys]
+        known["its replication key"] = ("replication-key", [stream.replication_key], there)
+    for said, (setting, keys, there) in known.items():
+        for key in [key for key in keys if key not in there][:1]:
+            detail = f"{stream.name}: {said} `{key}` isn't among its columns"
+            near = meant(key, stream.properties)
+            yield failed("keys", detail, f"Correct `{setting}` in `metadata` in {file}{near}")
+    if not stream.keys:
+        detail = f"{stream.name} has no key: each run adds all of its rows, and marks the old ones"
+        fix = (
+            f"Give it a primary key at the source; or say what tells rows apart in {file}: "
+            f"`metadata: {{{stream.name}: {{table-key-properties: [id]}}}}`."
+        )
+        yield noted("keys", detail, fix)
 
 
 def _reads(tap: Tap, catalog: Mapping[str, Any], streams: Sequence[Stream]) -> Iterator[Result]:
