@@ -25,6 +25,11 @@ def environment() -> str:
     return os.environ.get("MELTANO_ENVIRONMENT") or "local"
 
 
+def sandbox_or(fix: str) -> str:
+    """Return what to do about a server that doesn't answer: in `local`, it is the sandbox's."""
+    return "Start the sandbox: `meltano invoke sandbox up`." if environment() == "local" else fix
+
+
 def python() -> Path:
     """Return the Python that Meltano runs on: `python` in meltano.yml."""
     return root() / ".venv" / "bin" / "python"

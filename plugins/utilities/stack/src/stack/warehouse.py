@@ -76,9 +76,7 @@ def explain(error: BaseException, what: str, loader: Plugin) -> tuple[str, str]:
         while error.__context__:
             error = error.__context__
         address = loader.config().get("api_endpoint") or "https://bigquery.googleapis.com"
-        fix = "Check the network, and `api_endpoint`."
-        if meltano.environment() == "local":
-            fix = "Start the sandbox: `meltano invoke sandbox up`."
+        fix = meltano.sandbox_or("Check the network, and `api_endpoint`.")
         return f"{address} did not answer: {error}", fix
     said = str(getattr(error, "message", None) or error).strip().partition("\n")[0]
     match error:

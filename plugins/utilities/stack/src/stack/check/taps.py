@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stack.check.report import Context
+from stack.meltano import sandbox_or
 from stack.project import Source
 
 SECONDS = 10
@@ -128,7 +129,6 @@ class Tap:
                 text=True,
                 start_new_session=True,
             )
-
             RUNNING.add(process)
 
             def end_late() -> None:
@@ -166,10 +166,7 @@ class Tap:
     def _raise_for(self, outcome: Outcome, what: str) -> None:
         if outcome.is_late:
             message = f"did not answer within {SECONDS} s when asked for {what}"
-            raise TapError(
-                message,
-                f"{_reach(self._context.environment)} If it is only slow: {self._command()}.",
-            )
+            raise TapError(message, f"{self._reach()} If it is only slow: {self._command()}.")
         if outcome.code:
             reason = self._context.masked(last_words(outcome.said) or f"exit code {outcome.code}")
             raise TapError(reason, self._fix(reason))
@@ -187,23 +184,18 @@ class Tap:
         if FORBIDDEN.search(reason):
             return f"Let the key read this ({keys}), or leave the stream out with `select`."
         if UNREACHABLE.search(reason):
-            return _reach(self._context.environment)
+            return self._reach()
         return self._look()
 
     def _look(self) -> str:
         return f"Look at what it says: {self._command()}."
 
     def _command(self) -> str:
-        environment = self._context.environment
-        return (
-            f"`meltano --environment={environment} invoke {self._source.extractor.name} --discover`"
-        )
+        environment, name = self._context.environment, self._source.extractor.name
+        return f"`meltano --environment={environment} invoke {name} --discover`"
 
-
-def _reach(environment: str) -> str:
-    if environment == "local":
-        return "Start the sandbox: `meltano invoke sandbox up`."
-    return "Check the network, the firewall, and the address in the settings."
+    def _reach(self) -> str:
+        return sandbox_or("Check the network, the firewall, and the address in the settings.")
 
 
 def end() -> None:
@@ -232,18 +224,12 @@ def last_words(log: str) -> str:
 
 def only(catalog: Mapping[str, Any], stream: str) -> dict[str, Any]:
     """Return a catalog in which one stream is selected, and all of it."""
-    return {
-        **catalog,
-        "streams": [
-            _selected(entry, is_selected=entry.get("tap_stream_id") == stream)
-            for entry in catalog["streams"]
-        ],
-    }
-
-
-def _selected(entry: Mapping[str, Any], *, is_selected: bool) -> dict[str, Any]:
-    metadata = [
-        {**item, "metadata": {**item["metadata"], "selected": is_selected}}
-        for item in entry.get("metadata") or [{"breadcrumb": [], "metadata": {}}]
-    ]
-    return {**entry, "selected": is_selected, "metadata": metadata}
+    streams = []
+    for entry in catalog["streams"]:
+        selected = {"selected": entry.get("tap_stream_id") == stream}
+        metadata = [
+            {**item, "metadata": item["metadata"] | selected}
+            for item in entry.get("metadata") or [{"breadcrumb": [], "metadata": {}}]
+        ]
+        streams.append({**entry, **selected, "metadata": metadata})
+    return {**catalog, "streams": streams}
