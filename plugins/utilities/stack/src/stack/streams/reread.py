@@ -28,7 +28,7 @@ from stack.streams.catalog import (
 )
 from stack.streams.state import State
 from stack.terminal import StackError, echo, secho
-from stack.warehouse import Counts, UnreachableError, Warehouse
+from stack.warehouse import RawTable, UnreachableError, Warehouse
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,9 @@ class Reread:
         begun = datetime.now(UTC)
         before = self._counts(begun)
         bookmarks = change("prepare", request | {"seed": seed})
-        echo(f"Reading {self.stream.name} of {self.source.name} anew, into {self.source.dataset} …")
+        echo(
+            f"Reading {self.stream.name} of {self.source.name} again, into {self.source.dataset} …"
+        )
         only = variable(self.source.extractor, "_select_filter")
         variables[only] = json.dumps([self.stream.name])
         # `--force`: two of this command are kept apart by the loader, which locks the table.
@@ -171,7 +173,7 @@ class Reread:
             )
             raise StackError(message)
 
-    def _counts(self, since: datetime) -> Counts | None:
+    def _counts(self, since: datetime) -> RawTable | None:
         """Count the stream's rows; None where they can't be counted, or there are none yet."""
         tables = destinations(self.stream, self.source.loader)
         try:
@@ -180,12 +182,12 @@ class Reread:
         except (IndexError, UnreachableError):
             return None
 
-    def _say(self, before: Counts | None, after: Counts | None) -> None:
-        secho(f"✓ {self.stream.name} of {self.source.name} has been read anew.", fg="green")
+    def _say(self, before: RawTable | None, after: RawTable | None) -> None:
+        secho(f"✓ {self.stream.name} of {self.source.name} has been read again.", fg="green")
         if after:
             was = f" ({before.live:,} before)" if before else ""
             echo(
-                f"  {after.read_again:,} rows were read. The table has {after.live:,}{was}, and "
+                f"  {after.read_since:,} rows were read. The table has {after.live:,}{was}, and "
                 f"{after.deleted:,} that are marked as deleted."
             )
         if (dbt := f"dbt-{self.source.name}") in self.project.plugins:
