@@ -1,14 +1,10 @@
 """dbt and Metabase: are they set up, and does Metabase show what dbt builds?"""
 
-import json
-import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import requests
-import yaml
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import developer_name
 
@@ -16,10 +12,7 @@ from stack.check import report
 from stack.check.report import Context, Result, failed, nearest, passed, skipped
 from stack.meltano import sandbox_or
 
-# A variable that has no value to fall back on.
-NEEDED = re.compile(r"env_var\(\s*'([A-Z0-9_]+)'\s*\)")
 PRODUCTION = "dbt"
-PREFIX = "DBT_BIGQUERY_"
 
 
 def dataset(context: Context) -> str:
@@ -30,9 +23,8 @@ def dataset(context: Context) -> str:
 
 
 def check(context: Context) -> Iterator[Result]:
-    """Yield whether dbt's connection is described, and where it builds."""
+    """Yield where dbt builds; `dbt debug` looks at its profile."""
     yield from report.settings(context, [context.dbt], besides=[context.project.loader])
-    yield from _profile(context)
     yield _dataset(context)
     loader = context.project.loader.config().get("location")
     location = context.dbt.config().get("location")
@@ -40,40 +32,6 @@ def check(context: Context) -> Iterator[Result]:
         detail = f"dbt builds in {location}, and raw data is in {loader}"
         fix = f"Correct {context.dbt.where('location')}: no query crosses locations."
         yield failed("location", detail, fix)
-
-
-def _profile(context: Context) -> Iterator[Result]:
-    """Yield whether profiles.yml has an output for the environment, with all that it reads."""
-    path = Path(str(context.dbt.config().get("profiles_dir", "transform"))) / "profiles.yml"
-    file = context.root / path
-    name = file.relative_to(context.root) if file.is_relative_to(context.root) else file
-    target = str(context.dbt.config().get("target") or context.environment)
-    try:
-        project = yaml.safe_load((context.root / "transform" / "dbt_project.yml").read_text())
-        profile = yaml.safe_load(file.read_text())[project["profile"]]
-        output = profile["outputs"][target]
-    except (OSError, yaml.YAMLError) as error:
-        detail = f"can't be read: {' '.join(str(error).split())}"
-        yield failed("profile", detail, f"Correct {name} or transform/dbt_project.yml.")
-        return
-    except (KeyError, TypeError) as error:
-        detail = f"has no {error} for the target '{target}'"
-        yield failed("profile", detail, f"Add it to {name}.")
-        return
-    # Settings that wait for a variable have been named already.
-    given = {
-        f"{PREFIX}{setting.name.upper()}"
-        for setting in context.dbt.settings.values()
-        if setting.written not in (None, "")
-    } | set(context.variables)
-    given |= {"DBT_TARGET", "MELTANO_ENVIRONMENT"}
-    missing = sorted(set(NEEDED.findall(json.dumps(output))) - given)
-    for variable in missing:
-        setting = variable.removeprefix(PREFIX).lower()
-        detail = f"'{target}' reads {variable}, which nothing sets"
-        yield failed("profile", detail, f"Set `{setting}` of dbt-bigquery in meltano.yml or .env.")
-    if not missing:
-        yield passed("profile", f"'{target}' in {name} has all that it reads")
 
 
 def _dataset(context: Context) -> Result:

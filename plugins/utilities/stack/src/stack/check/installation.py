@@ -32,7 +32,6 @@ PIP = argparse.ArgumentParser(add_help=False, exit_on_error=False)
 PIP.add_argument("-e", "--editable", action="append")
 PIP.add_argument("-c", "--constraint", dest="locks", action="append", default=[])
 PIP.add_argument("-r", "--requirement", dest="beside", action="append", default=[])
-PIP.add_argument("requirements", nargs="*")
 
 
 def check(context: Context) -> Iterator[Result]:
@@ -91,7 +90,9 @@ def of_plugin(context: Context, plugin: Plugin) -> Iterator[Result]:
 
 def _pip_arguments(context: Context, plugin: Plugin) -> argparse.Namespace:
     written = (plugin.pip_url or "").replace("${MELTANO_ENVIRONMENT}", context.environment)
-    return PIP.parse_known_args(shlex.split(written))[0]
+    found, others = PIP.parse_known_args(shlex.split(written))
+    found.requirements = [word for word in others if not word.startswith("-")]
+    return found
 
 
 def lacks_redirect(context: Context, plugin: Plugin) -> bool:
