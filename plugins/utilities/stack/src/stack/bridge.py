@@ -31,7 +31,6 @@ from meltano.core.project import Project
 from meltano.core.schedule import CRON_INTERVALS, is_valid_cron
 from meltano.core.schedule_service import ScheduleService
 from meltano.core.state_service import StateService
-from meltano.core.task_sets import TaskSets
 from meltano.core.task_sets_service import TaskSetsService
 from meltano.core.utils import EnvironmentVariableNotSetError
 from sqlalchemy import func
@@ -59,7 +58,8 @@ def project_facts(project: Project, request: dict[str, Any]) -> dict[str, Any]:
         "state_backend": project.settings.get("state_backend.uri"),
         "plugins": plugins,
         "jobs": {
-            task_set.name: tasks(task_set) for task_set in TaskSetsService(project).list_task_sets()
+            job.name: [task if isinstance(task, str) else " ".join(task) for task in job.tasks]
+            for job in TaskSetsService(project).list_task_sets()
         },
         "schedules": {
             schedule.name: {
@@ -75,11 +75,6 @@ def project_facts(project: Project, request: dict[str, Any]) -> dict[str, Any]:
         with state_service(project) as states:
             found["states"] = {name: states.get_state(name) for name in states.list_state()}
     return found
-
-
-def tasks(job: TaskSets) -> list[str]:
-    """Return a job's tasks, each as it stands in the file."""
-    return [task if isinstance(task, str) else " ".join(task) for task in job.tasks]
 
 
 def plugin_facts(project: Project, plugin: ProjectPlugin) -> dict[str, Any]:
@@ -111,20 +106,22 @@ def extras(service: PluginSettingsService) -> dict[str, Any]:
 def setting_facts(service: PluginSettingsService) -> Iterator[dict[str, Any]]:
     """Yield each setting's value, where it comes from, and the variable that it waits for."""
     for definition in service.definitions(extras=False):
+        written, metadata = service.get_with_metadata(definition.name, expand_env_vars=False)
         facts = {
             "name": definition.name,
             "sensitive": bool(definition.is_redacted),
+            "written": written,
+            "source": str(metadata["source"].value),
+            "value": None,
             "variable": None,
         }
-        written, metadata = service.get_with_metadata(definition.name, expand_env_vars=False)
-        facts |= {"written": written, "source": str(metadata["source"].value)}
         try:
             facts["value"] = service.get(definition.name)
         except EnvironmentVariableNotSetError as error:
-            facts |= {"value": None, "variable": error.env_var}
+            facts["variable"] = error.env_var
         except ValueError:
             # A text, where the setting's kind is a number.
-            facts["value"] = None
+            pass
         yield facts
 
 
@@ -236,14 +233,12 @@ def last_runs(project: Project, environment: str) -> Iterator[tuple[str, dict[st
         )
         last = runs.group_by(Job.job_name).scalar_subquery()
         for job in session.query(Job).filter(Job.id.in_(last)):
-            yield (
-                job.job_name,
-                {
-                    "state": "STALE" if job.is_stale() else str(job.state),
-                    "started_at": job.started_at.isoformat() if job.started_at else None,
-                    "ended_at": job.ended_at.isoformat() if job.ended_at else None,
-                },
-            )
+            facts = {
+                "state": "STALE" if job.is_stale() else str(job.state),
+                "started_at": job.started_at.isoformat() if job.started_at else None,
+                "ended_at": job.ended_at.isoformat() if job.ended_at else None,
+            }
+            yield job.job_name, facts
 
 
 def in_words(error: Exception) -> str:

@@ -305,27 +305,25 @@ def unclaimed(
         named: those that sources load into here.
         developer: the loader's `developer`, in an environment where loads are a developer's own.
     """
-    there, claimed = list(datasets), set(named)
-    developers = {
-        name.removeprefix("dbt_") for name in there if name.startswith("dbt_") and name != "dbt_"
-    }
+    there, claimed = set(datasets), set(named)
     own = None
     if developer is not None:
         try:
             own = developer_name(developer)
         except LoadError as error:
             raise StackError(str(error)) from error
-    found = []
-    for dataset in there:
-        if dataset in claimed:
-            continue
-        fitting = [name for name in (*developers, own) if name and dataset.startswith(f"{name}_")]
-        if max(fitting, key=len, default=None) != own:
-            continue
-        if own is None and any(dataset.endswith(f"_{name}") for name in claimed):
-            continue
-        found.append(dataset)
-    return sorted(found)
+    developers = {own, *(name.removeprefix("dbt_") for name in there if name.startswith("dbt_"))}
+
+    def owner(dataset: str) -> str | None:
+        fitting = [name for name in developers if name and dataset.startswith(f"{name}_")]
+        return max(fitting, key=len, default=None)
+
+    return sorted(
+        dataset
+        for dataset in there - claimed
+        if owner(dataset) == own
+        and (own or not any(dataset.endswith(f"_{name}") for name in claimed))
+    )
 
 
 def _column_type(name: str) -> ColumnType | None:

@@ -142,22 +142,14 @@ def named(
 
 GROUPS = {
     Kind.STRING: "text",
-    Kind.BYTES: "bytes",
     Kind.BOOL: "booleans",
     Kind.DATE: "dates",
     Kind.TIME: "times of day",
     Kind.TIMESTAMP: "timestamps",
+    Kind.BYTES: "bytes",
 }
-GROUP_ORDER = (
-    "ids",
-    "text",
-    "numbers",
-    "booleans",
-    "dates",
-    "times of day",
-    "timestamps",
-    "bytes",
-)
+"""What a column is listed under; numbers are of several types."""
+GROUP_ORDER = ("ids", "text", "numbers", *list(GROUPS.values())[1:])
 KEY_KINDS = (Kind.STRING, Kind.INT64, Kind.NUMERIC, Kind.BIGNUMERIC)
 SEMANTIC_TYPES = {
     Kind.STRING: {

@@ -59,14 +59,13 @@ class Reread:
         project = Project(states=True)
         source = project.source(source_name)
         history = RunHistory([source])
-        catalog = history.catalog(source)
-        stream = find(catalog, stream_name, source)
-        if stream is None:  # since the last run, perhaps
+        # It may be new since the last run.
+        if find(history.catalog(source), stream_name, source) is None:
             echo(f"Asking {source.name} which streams it has …")
             discover(source)
             history = RunHistory([source])
-            catalog = history.catalog(source)
-            stream = find(catalog, stream_name, source)
+        catalog = history.catalog(source)
+        stream = find(catalog, stream_name, source)
         if stream is None or catalog is None:
             names = ", ".join(stream.name for stream in catalog.selected) if catalog else "none"
             message = f"{source.name} has no stream '{stream_name}'. Selected are: {names}."
@@ -162,10 +161,10 @@ class Reread:
         Raises:
             StackError: one is.
         """
-        if self.last_run and self.last_run.state == "RUNNING":
-            killed = killed_runs.forget(self.project.root, self.project.environment)
-            if any(self.source.state_id in line.split() for line in killed):
-                return
+        if not self.last_run or self.last_run.state != "RUNNING":
+            return
+        killed = killed_runs.forget(self.project.root, self.project.environment)
+        if not any(self.source.state_id in line.split() for line in killed):
             began = self.last_run.started_at.astimezone(UTC)
             message = (
                 f"A run of {self.source.name} is under way since {began:%H:%M} UTC: wait for its "
