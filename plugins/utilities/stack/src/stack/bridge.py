@@ -143,14 +143,12 @@ def change_states(project: Project, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def streams(project: Project, request: dict[str, Any]) -> dict[str, Any]:
-    """Return each extractor's streams by its catalog, or an error that the others don't share."""
-    found: dict[str, Any] = {}
-    for name, catalog in request["catalogs"].items():
-        try:
-            found[name] = {"streams": catalog_streams(project, extractor(project, name), catalog)}
-        except Exception as error:
-            found[name] = {"error": in_words(error)}
-    return found
+    """Return an extractor's streams by its catalog, or why Meltano can't tell them."""
+    try:
+        plugin = extractor(project, request["extractor"])
+        return {"streams": catalog_streams(project, plugin, request["catalog"])}
+    except Exception as error:
+        return {"error": in_words(error)}
 
 
 def history(project: Project, request: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ SILENT = timedelta(seconds=10)
 PATIENCE_SECONDS = 300.0
 """How long to wait for the silence, and for a tap and a loader that Meltano has left behind.
 
-The loader goes on with what it was given. Later, Meltano itself takes the run for dead.
+The loader finishes what it was given. After that time, Meltano itself takes the run for dead.
 """
 SQLITE = "sqlite:///"
 PLUGINS = ("/.meltano/extractors/", "/.meltano/loaders/")
@@ -120,7 +120,7 @@ def at_work(root: Path, *, plugins: bool = True) -> Iterator[int]:
             folder = Path(process.cwd())
         except psutil.NoSuchProcess:
             continue
-        except psutil.AccessDenied:  # somebody else's: it may be
+        except psutil.AccessDenied:  # another user's: it may be one
             folder = root
         if folder.is_relative_to(root):
             yield process.pid

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 from stack.terminal import StackError
@@ -87,6 +88,7 @@ class Session:
     def __init__(self, project: Path | None = None) -> None:
         """Start it, in another folder than this project's if one is given."""
         folder = project or root()
+        self._lock = Lock()
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `__exit__` closes it
         self._process = subprocess.Popen(  # noqa: S603
             # -P: not with the folder of the script in front, where another `meltano` lies.
@@ -121,7 +123,7 @@ class Session:
         line = json.dumps({"environment": environment(), **request})
         answer = ""
         if self._process.stdin and self._process.stdout:
-            with contextlib.suppress(BrokenPipeError):
+            with self._lock, contextlib.suppress(BrokenPipeError):
                 print(line, file=self._process.stdin, flush=True)
                 answer = self._process.stdout.readline()
         if not answer:

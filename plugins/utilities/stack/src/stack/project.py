@@ -95,9 +95,9 @@ class Project:
     """What Meltano knows, asked once."""
 
     def __init__(self, *, states: bool = False, session: meltano.Session | None = None) -> None:
-        self.session = session
         self.root = meltano.root()
         self.environment = meltano.environment()
+        self.ask = session.ask if session else meltano.ask
         self._states = states
 
     @cached_property
@@ -107,13 +107,9 @@ class Project:
         Raises:
             StackError: Meltano can't read the project.
         """
-        request = {
-            "operation": "project",
-            "states": self._states,
-            "environment": self.environment,
-        }
+        request = {"operation": "project", "states": self._states}
         failing = f"Meltano can't read {self.root / 'meltano.yml'}"
-        return (self.session.ask if self.session else meltano.ask)(request, failing=failing)
+        return self.ask(request | {"environment": self.environment}, failing=failing)
 
     @cached_property
     def plugins(self) -> Mapping[str, Plugin]:

@@ -64,7 +64,7 @@ def connect(loader: Plugin) -> bigquery.Client:
 
 
 def explain(error: BaseException, what: str, loader: Plugin) -> tuple[str, str]:
-    """Return what an error of BigQuery, or on the way there, means, and its fix.
+    """Return what an error of BigQuery, of credentials or of the network means, and its fix.
 
     Args:
         error: one of `ERRORS`.
@@ -149,7 +149,7 @@ class RawTable:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether it bears the columns that the loader gives to each of its tables."""
+        """Whether it has the columns that the loader gives to each of its tables."""
         return METADATA.keys() <= self.columns.keys()
 
 
@@ -296,9 +296,9 @@ def unclaimed(
 ) -> list[str]:
     """Return the datasets that may be of a source whose file has gone.
 
-    Developers' own loads are called `<developer>_<dataset>` and lie beside production's; each has a
-    dataset `dbt_<developer>` too, by which they are told. One developer's command speaks of that
-    developer's datasets only, production's of those that are no developer's.
+    A developer's own loads are called `<developer>_<dataset>`, beside production's. Each developer
+    has a dataset `dbt_<developer>` too, by which they are known. A developer's command names that
+    developer's datasets only, production's those of no developer.
 
     Args:
         datasets: all that there are.

@@ -196,7 +196,7 @@ class Warehouse:
         if isinstance(dataset, Result):
             return dataset
         if dataset is None:
-            return passed(name, "isn't there yet; dbt takes its tables as empty")
+            return passed(name, "is missing so far; dbt takes its tables as empty")
         try:
             next(iter(self._client.list_tables(dataset, 1, **QUICK)), None)
         except ERRORS as error:

@@ -22,7 +22,7 @@ FIRST = "Project"
 
 Report = Iterator[tuple[str, list[Result]]]
 Group = tuple[str, Callable[[], Iterable[Result]]]
-"""Checks of one thing, which run one after the other, beside those of other things."""
+"""Checks of one thing, which run one after the other; groups run at the same time."""
 
 
 @click.command()
@@ -101,10 +101,9 @@ def run(context: Context, first: list[Result]) -> Report:
     """Run all groups at once."""
     from stack.check import bigquery, dbt, installation, source, taps
 
-    check_source = partial(source.check, context, source.Catalogs(context))
     groups: list[Group] = [
         (FIRST, partial(_project, context, first)),
-        *((one.name, partial(check_source, one)) for one in context.sources),
+        *((one.name, partial(source.check, context, one)) for one in context.sources),
         ("BigQuery", partial(bigquery.check, context)),
         ("dbt", partial(dbt.check, context)),
         ("Metabase", partial(dbt.metabase, context)),

@@ -31,7 +31,7 @@ PIP = argparse.ArgumentParser(add_help=False, exit_on_error=False)
 """Reads a `pip_url` as pip does, as far as it goes."""
 PIP.add_argument("-e", "--editable", action="append")
 PIP.add_argument("-c", "--constraint", dest="locks", action="append", default=[])
-PIP.add_argument("-r", "--requirement", dest="beside", action="append", default=[])
+PIP.add_argument("-r", "--requirement", dest="extra", action="append", default=[])
 
 
 def check(context: Context) -> Iterator[Result]:
@@ -52,16 +52,16 @@ def of_plugin(context: Context, plugin: Plugin) -> Iterator[Result]:
     """Yield what is wrong with one plugin's versions."""
     if not plugin.pip_url:
         return
-    wanted = _pip_arguments(context, plugin)
+    pip_url = _pip_arguments(context, plugin)
     locks = {
         lock: locked_versions((context.root / lock).read_text())
-        for lock in wanted.locks
+        for lock in pip_url.locks
         if (context.root / lock).is_file()
     }
-    gone = [lock for lock in wanted.locks if lock not in locks]
+    gone = [lock for lock in pip_url.locks if lock not in locks]
     if gone:
         yield failed(plugin.name, f"its lock {gone[0]} is missing", "Make it: `make lock`.")
-    loose = [one for one in wanted.requirements if not is_pinned(one, *locks.values())]
+    loose = [one for one in pip_url.requirements if not is_pinned(one, *locks.values())]
     if loose and not gone:
         fix = f"Write its version: `{re.split('[^A-Za-z0-9._-]', loose[0])[0]}==1.2.3`."
         yield failed(plugin.name, f"`pip_url` doesn't pin {loose[0]} to one version", fix)
@@ -72,7 +72,7 @@ def of_plugin(context: Context, plugin: Plugin) -> Iterator[Result]:
         return
     installed = installed_versions(Path(plugin.executable).parent.parent)
     for lock, versions in locks.items():
-        if difference := _difference(wanted.requirements, lock, versions):
+        if difference := _difference(pip_url.requirements, lock, versions):
             fix = "Lock it again: `make lock`; then `make setup`."
             yield failed(plugin.name, difference, fix)
         elif wrong := differences(versions, installed):
@@ -81,11 +81,11 @@ def of_plugin(context: Context, plugin: Plugin) -> Iterator[Result]:
     # `meltano install` takes no account of the environment, although it accepts one.
     again = f"`meltano --environment={context.environment} invoke --only-install {plugin.name}`"
     if lacks_redirect(context, plugin):
-        detail = "the sandbox's redirect isn't beside it: its requests would go to the vendor"
+        detail = "without the sandbox's redirect, its requests would go to the vendor"
         yield failed(plugin.name, detail, f"Install it again: {again}.")
     if context.environment != LOCAL and REDIRECT in installed:
-        detail = f"the sandbox's redirect is beside it, idle outside `{LOCAL}`"
-        yield noted(plugin.name, detail, f"The next run takes it away; or do so now: {again}.")
+        detail = f"the sandbox's redirect is installed with it, idle outside `{LOCAL}`"
+        yield noted(plugin.name, detail, f"The next run removes it; or do so now: {again}.")
 
 
 def _pip_arguments(context: Context, plugin: Plugin) -> argparse.Namespace:
@@ -97,7 +97,7 @@ def _pip_arguments(context: Context, plugin: Plugin) -> argparse.Namespace:
 
 def lacks_redirect(context: Context, plugin: Plugin) -> bool:
     """Return whether a tap's requests would go to the vendor in `local`."""
-    if context.environment != LOCAL or not _pip_arguments(context, plugin).beside:
+    if context.environment != LOCAL or not _pip_arguments(context, plugin).extra:
         return False
     return REDIRECT not in installed_versions(Path(plugin.executable).parent.parent)
 
@@ -183,10 +183,10 @@ def differences(
         elif installed[name] != OWN and not _same(version, installed[name]):
             found.append(f"{name} is {installed[name]}, not {version}")
     if not only_locked:
-        beside = installed.keys() - locked.keys()
+        others = installed.keys() - locked.keys()
         found += [
-            f"{name} {installed[name]} isn't in it"
-            for name in sorted(beside)
+            f"{name} {installed[name]} isn't in the lock"
+            for name in sorted(others)
             if installed[name] != OWN
         ]
     return found

@@ -28,7 +28,7 @@ class Result:
     """None where it could not be looked at, which is no fault of its own."""
     detail: str
     fix: str | None = None
-    """What to do: beside a fault; or beside something that works and that one should know of."""
+    """What to do about a fault; or about something that works, and has a consequence."""
 
     def __post_init__(self) -> None:
         """Make it plain: it may quote what others have said."""

@@ -2,14 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
-from stack import meltano, postgres, scratch
+from stack import postgres, scratch
 from stack.check import installation, report
 from stack.check.report import Context, Result, failed, meant, nearest, noted, passed, skipped
 from stack.check.taps import Tap, TapError
@@ -23,54 +21,23 @@ EVERYTHING = ("*.*",)
 UNAPPLIED = "Meltano can't apply `schema`, `select` and `metadata`"
 
 
-class Catalogs:
-    """The catalogs of all sources, to which Meltano applies its selection rules in one call.
+def streams_of(context: Context, extractor: Plugin, catalog: Mapping[str, Any]) -> list[Stream]:
+    """Return the streams of an extractor's catalog, as Meltano selects them.
 
-    Each source is looked at in a thread of its own; the last one to bring its catalog asks for all.
-
-    Args:
-        context: the project, and the sources that will each be `put`.
+    Raises:
+        StackError: Meltano can't apply the extractor's `schema`, `select` and `metadata`.
     """
-
-    def __init__(self, context: Context) -> None:
-        """Wait for all of them."""
-        session = context.project.session
-        self._ask = session.ask if session else meltano.ask
-        self._awaited = {source.name for source in context.sources}
-        self._catalogs: dict[str, Mapping[str, Any]] = {}
-        self._lock = Lock()
-        self._answer: Future[Mapping[str, Any]] = Future()
-
-    def put(self, source: Source, catalog: Mapping[str, Any] | None = None) -> None:
-        """Take a source's catalog, None if it has none to give; the first time counts."""
-        with self._lock:
-            if source.name not in self._awaited:
-                return
-            self._awaited.remove(source.name)
-            if catalog is not None:
-                self._catalogs[source.extractor.name] = catalog
-            if self._awaited or not self._catalogs:
-                return
-        request = {"operation": "streams", "catalogs": self._catalogs}
-        try:
-            self._answer.set_result(self._ask(request, failing=UNAPPLIED))
-        except Exception as error:  # for all that wait
-            self._answer.set_exception(error)
-
-    def streams(self, source: Source) -> list[Stream]:
-        """Return a source's streams as Meltano selects them, once all sources have been `put`.
-
-        Raises:
-            StackError: Meltano can't apply the extractor's `schema`, `select` and `metadata`.
-        """
-        found = self._answer.result()[source.extractor.name]
-        if "error" in found:
-            message = f"{UNAPPLIED}: {found['error']}"
-            raise StackError(message)
-        return [Stream(**facts) for facts in found["streams"]]
+    request = {"operation": "streams", "extractor": extractor.name, "catalog": catalog}
+    found = context.project.ask(request, failing=UNAPPLIED)
+    if "error" in found:
+        message = f"{UNAPPLIED}: {found['error']}"
+        raise StackError(message)
+    return [Stream(**facts) for facts in found["streams"]]
 
 
-def in_vain(patterns: Sequence[str], streams: Sequence[Stream]) -> Iterator[tuple[str, str | None]]:
+def unmatched(
+    patterns: Sequence[str], streams: Sequence[Stream]
+) -> Iterator[tuple[str, str | None]]:
     """Yield each pattern of `select` that fits nothing, with the nearest name that exists."""
     for pattern in patterns:
         name, *rest = DOT.split(pattern.removeprefix("!"), maxsplit=1)
@@ -121,8 +88,8 @@ def schemas(source: Source, connection: Connection) -> Iterator[Result]:
     """Yield which schemas are missing, or may not be used."""
     extractor = source.extractor
     user = connection.info.user
-    wanted = extractor.config().get("filter_schemas") or []
-    for schema in connection.execute(SCHEMAS, [wanted]).fetchall():
+    names = extractor.config().get("filter_schemas") or []
+    for schema in connection.execute(SCHEMAS, [names]).fetchall():
         if not schema["is_there"]:
             fix = f"Correct `filter_schemas` of {extractor.name} in extract/{source.file.name}."
             yield failed("schemas", f"there is no schema '{schema['name']}'", fix)
@@ -179,15 +146,8 @@ def _placed(extractor: Plugin, fix: str) -> str:
 XMIN = "xmin"
 
 
-def check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Result]:
+def check(context: Context, source: Source) -> Iterator[Result]:
     """Yield what there is to say of a source; what rests on a fault isn't looked at."""
-    try:
-        yield from _check(context, catalogs, source)
-    finally:
-        catalogs.put(source)  # however it ends, the other sources wait for it
-
-
-def _check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Result]:
     settings = list(report.settings(context, [source.extractor]))
     yield from settings
     extractor = source.extractor
@@ -201,19 +161,19 @@ def _check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Res
         with scratch.folder("stack-check") as folder:
             tap = Tap(context, source, folder)
             if not is_postgres(extractor):
-                yield from _read(catalogs, source, tap)
+                yield from _read(context, source, tap)
                 return
             try:
                 with connected(context, source) as (connection, at):
                     version = connection.info.server_version // 10000
                     yield passed("connection", f"Postgres {version} at {at}")
-                    yield from _read(catalogs, source, tap, connection)
+                    yield from _read(context, source, tap, connection)
             except RefusedError as error:
                 yield failed("connection", error.problem, error.fix)
 
 
 def _read(
-    catalogs: Catalogs, source: Source, tap: Tap, connection: Connection | None = None
+    context: Context, source: Source, tap: Tap, connection: Connection | None = None
 ) -> Iterator[Result]:
     """Yield what there is to say of what a tap sees, and of what the database lets it read."""
     if connection and (wrong := list(schemas(source, connection))):
@@ -224,9 +184,8 @@ def _read(
     except TapError as error:
         yield failed("discovery", error.reason, error.fix)
         return
-    catalogs.put(source, catalog)
     try:
-        streams = catalogs.streams(source)
+        streams = streams_of(context, source.extractor, catalog)
     except StackError as error:
         fix = f"Correct them in extract/{source.file.name}, or the catalog of the tap."
         yield failed("select", error.message, fix)
@@ -248,8 +207,8 @@ def selection(
     """Yield whether each line of `select` and `metadata` fits something."""
     file = source.file.name
     patterns = source.extractor.extras.get("select") or EVERYTHING
-    vain = list(in_vain(patterns, streams))
-    for pattern, near in vain:
+    unknown = list(unmatched(patterns, streams))
+    for pattern, near in unknown:
         detail = f"`{pattern}` is nothing that the source has"
         there = f"did you mean `{near}`?" if near else f"there are: {_some(streams)}."
         yield failed("select", detail, f"Correct `select` in extract/{file}: {there}")
@@ -268,13 +227,13 @@ def selection(
         yield failed("streams", "the source has none", fix)
     elif not selected:
         yield failed("streams", "none is selected", f"Correct `select` in extract/{file}.")
-    elif not vain:
+    elif not unknown:
         count = f"{len(selected)} of {len(streams)}"
         yield passed("streams", f"{count} selected: {_some(selected)}")
 
 
 def keys(source: Source, selected: Sequence[Stream]) -> Iterator[Result]:
-    """Yield whether each stream can be told row from row, and read from where it was left."""
+    """Yield whether each stream's rows have a key, and its replication key is a column."""
     file = f"extract/{source.file.name}"
     found = [result for stream in selected for result in _keys(stream, file)]
     yield from found
@@ -305,7 +264,7 @@ def _reads(tap: Tap, catalog: Mapping[str, Any], streams: Sequence[Stream]) -> I
     """Yield whether the source can be read, by reading one record.
 
     One of one stream: a tap that is ended in the middle of another may leave something open at the
-    vendor, as Intercom's scroll through companies, which nobody else may begin meanwhile.
+    vendor, as Intercom's scroll through companies, of which there can be only one at a time.
     """
     stream = easiest(streams)
     try:

@@ -104,8 +104,8 @@ class Tap:
         Raises:
             TapError: it can't be read.
         """
-        wanted = self._write(re.sub(r"\W", "_", stream), only(catalog, stream))
-        outcome = self._call("--catalog", str(wanted))
+        catalog_file = self._write(re.sub(r"\W", "_", stream), only(catalog, stream))
+        outcome = self._call("--catalog", str(catalog_file))
         if not outcome.has_data:
             self._raise_for(outcome, f"a record of {stream}")
 
@@ -208,7 +208,7 @@ def end() -> None:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End a tap and what it has started; it holds nothing that is worth a farewell."""
+    """End a tap and what it has started, at once: it has nothing to clean up."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

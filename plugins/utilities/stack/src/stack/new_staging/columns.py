@@ -52,7 +52,7 @@ def _shape(branch: JSONSchema) -> tuple[Shape, Mapping[str, Any]]:
 
 @dataclass(frozen=True)
 class Property:
-    """A property on its way to a column.
+    """A property that becomes a column.
 
     Attributes:
         names: the names that its column may have, the best one first.

@@ -26,7 +26,7 @@ class Staged:
         known: the models that have a file already.
         new: the models that have none.
         declared: the raw tables that `src_<source>.yml` has already.
-        keyless: streams that can't have a model, since they have no key, and nobody named them.
+        keyless: streams that can't have a model, since they have no key, and were not named.
     """
 
     source: Source
@@ -64,7 +64,7 @@ class Staged:
 def stage(source: Source, catalog: Catalog, streams: Sequence[str], folder: Folder) -> Staged:
     """Return the models of the streams that are asked for, and of those that have one already.
 
-    A table that is declared as a source and has no model had one that somebody removed, or never
+    A table that is declared as a source and has no model had one that was removed, or never
     needed one: it gets one only if its stream is named.
 
     Args:

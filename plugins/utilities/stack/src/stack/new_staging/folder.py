@@ -1,6 +1,6 @@
 """A source's staging folder: which files are written, which are added to, which are only shown.
 
-A file that exists may hold somebody's work. It is renewed only on request: with `--write` if git
+A file that exists may have been edited. It is renewed only on request: with `--write` if git
 has it as it is, so that `git diff` shows the change; by its name otherwise. No file is deleted.
 """
 
@@ -96,12 +96,12 @@ class Folder:
         return [name for item in (found.value if found else ()) if (name := _name(item))]
 
     def changes(
-        self, wanted: Mapping[str, File], *, write: bool, overwrite: Collection[str]
+        self, files: Mapping[str, File], *, write: bool, overwrite: Collection[str]
     ) -> list[Change]:
         """Return the changes to the files of the folder, those that are only shown included.
 
         Args:
-            wanted: every file as it would be written now.
+            files: every file as it would be written now.
             write: whether files that git has as they are may be renewed.
             overwrite: the names of files that may be renewed in any case.
 
@@ -110,7 +110,7 @@ class Folder:
         """
         renewable = {*overwrite, *(self._committed() if write else ())}
         found = []
-        for name, file in wanted.items():
+        for name, file in files.items():
             before = self.text(name)
             if before is None:
                 found.append(Change(name, "wrote", "", file.text))

@@ -108,7 +108,7 @@ def build(source: str, tables: Sequence[Table]) -> list[Model]:
 
 
 def check_keys(source: str, tables: Sequence[Table]) -> None:
-    """Make sure that every row of a model can be told from the others.
+    """Make sure that every row of a model can be identified.
 
     Raises:
         StackError: tables have no key.
@@ -201,7 +201,7 @@ def child_of(parent: Model, name: str, nested: Nested) -> Model:
     table = parent.table
     item = free_name("item", "list_item", taken=(column.name for column in table.layout.columns))
     one = naming.singular(nested.name)
-    # A list in an item is no model once more, but a text.
+    # A list inside an item gets no model: it is a text.
     found = [
         inner.as_json() if isinstance(inner, Nested) else inner
         for prop, schema in nested.properties.items()

@@ -39,7 +39,7 @@ def snake_case(name: str) -> str:
 
 
 def singular(name: str) -> str:
-    """Return a name for one of what a plural name stands for: `order_lines` → `order_line`."""
+    """Return the singular of a name: `order_lines` → `order_line`."""
     *first, last = name.split("_")
     return "_".join([*first, inflection.singularize(last)])
 

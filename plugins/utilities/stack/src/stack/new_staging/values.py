@@ -1,6 +1,6 @@
 """How a value is read, in SQL: from a column of the raw table, or from inside a JSON column.
 
-A number is a time if its name says so: nobody calls a count `updated_at`. Whether it counts seconds
+A number is a time if its name says so: no count is called `updated_at`. Whether it counts seconds
 or milliseconds is told by its size (macro `epoch_timestamp`). A text is parsed only if the catalog
 says what is written in it, by a description, an example or a pattern: what can't be parsed would be
 lost, and `created_at` alone doesn't say that it can.

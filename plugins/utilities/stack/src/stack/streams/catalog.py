@@ -160,7 +160,7 @@ def mapped(
 
 
 VARIANT = re.compile(rf"(.+)__({'|'.join([*(kind.lower() for kind in Kind), 'array'])})")
-"""The column beside, into which values go that the first doesn't hold."""
+"""The second column of a property, for values that don't fit the type of the first."""
 MAPPING_SETTINGS = ("stream_maps", "flattening_enabled")
 
 
@@ -252,7 +252,7 @@ def readable(stream: str, bookmarks: Mapping[str, Any]) -> str | None:
 
     Args:
         stream: the stream's name.
-        bookmarks: its bookmarks by name: one of that name, for some taps another beside it.
+        bookmarks: its bookmarks by name: one of that name, and for some taps a second one.
     """
     parts = []
     for name, bookmark in bookmarks.items():
@@ -274,12 +274,12 @@ def only_key(bookmark: Any) -> str | None:
 def _values(bookmark: Any) -> Iterator[str]:
     if not isinstance(bookmark, Mapping):
         yield _value("", bookmark)
-    elif "replication_key_value" in bookmark:  # the Singer SDK's way, and our Postgres tap's
+    elif "replication_key_value" in bookmark:  # of the Singer SDK, and of our Postgres tap
         key, value = bookmark.get("replication_key"), bookmark["replication_key_value"]
         yield f"transaction {value}" if key == "xmin" else _value(str(key), value)
     elif "partitions" in bookmark:
         yield f"one in each of {len(bookmark['partitions'])} partitions"
-    else:  # singer-python's: values by replication key, and what a tap keeps beside
+    else:  # singer-python's: values by replication key, and what else a tap keeps
         for key, value in bookmark.items():
             if value or value == 0:
                 yield _value(key, value)

@@ -43,7 +43,7 @@ class StreamReport:
         rows: live rows in BigQuery; None where there is no table, or no answer.
         deleted: rows that are marked as deleted.
         newest: when the newest row was extracted.
-        changes: what has come apart between the catalog and the tables.
+        changes: how the catalog and the tables differ.
     """
 
     stream: str

@@ -109,7 +109,7 @@ class Reread:
         Args:
             what: `resync` or `backfill`, for the state ID.
             seed: the state to begin with; None for an empty one.
-            moves_bookmark: whether the next run goes on from where this one ends.
+            moves_bookmark: whether the next run continues from where this one ends.
             variables: settings of tap and loader for this run.
 
         Raises:
@@ -156,7 +156,7 @@ class Reread:
         return f"{own}-{name}" if own else name
 
     def _require_idle(self) -> None:
-        """See that no run of the source is under way, which would move its bookmarks.
+        """Make sure that no run of the source is under way, which would move its bookmarks.
 
         Raises:
             StackError: one is.
@@ -220,7 +220,7 @@ def change(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
     found = meltano.ask({"operation": operation, **request}, failing=failing)
     if "is_changed" in found:
         message = (
-            f"Another run has moved the bookmark of {request['stream']} meanwhile, and may have "
+            f"Another run has moved the bookmark of {request['stream']} in between, and may have "
             f"written older rows over newer ones or the other way round. Run this command again."
         )
         raise StackError(message)
@@ -267,8 +267,8 @@ def beginning(
         return Beginning(None, {variable(extractor, "start_date"): text})
     form = (stream.properties.get(replication_key or "") or {}).get("format")
     if not by_date or form not in ("date", "date-time"):
-        way = "whole, by each run" if stream.method == "FULL_TABLE" else f"by {replication_key}"
-        message = f"Stream '{stream.name}' is read {way}, where a date means nothing."
+        how = "whole, by each run" if stream.method == "FULL_TABLE" else f"by {replication_key}"
+        message = f"Stream '{stream.name}' is read {how}, where a date means nothing."
         raise StackError(message)
     value = text if form == "date-time" else f"{moment:%Y-%m-%d}"
     # As the Singer SDK and our Postgres tap write it, and as singer-python does.

@@ -62,7 +62,7 @@ def without_row_count(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class ChangedError(Exception):
-    """Another run has moved the stream's bookmark meanwhile."""
+    """Another run has moved the stream's bookmark in the meantime."""
 
 
 def prepare(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
