@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +51,6 @@ class TapError(Exception):
         self.fix = fix
 
 
-@dataclass
-class Outcome:
-    """How a call of a tap ended."""
-
-    output: str = ""
-    said: str = ""
-    """Its log."""
-    code: int = 0
-    has_data: bool = False
-    is_late: bool = False
-
-
 class Tap:
     """A source's tap, with its settings in a file that only we can read.
 
@@ -87,10 +74,8 @@ class Tap:
         Raises:
             TapError: it has none to give.
         """
-        outcome = self._call("--discover")
-        self._raise_for(outcome, "its catalog")
         try:
-            catalog = json.loads(outcome.output)
+            catalog = json.loads(self._call("its catalog", "--discover"))
         except (ValueError, RecursionError):
             catalog = None
         if not isinstance(catalog, dict) or not isinstance(catalog.get("streams"), list):
@@ -104,10 +89,8 @@ class Tap:
         Raises:
             TapError: it can't be read.
         """
-        catalog_file = self._write(re.sub(r"\W", "_", stream), only(catalog, stream))
-        outcome = self._call("--catalog", str(catalog_file))
-        if not outcome.has_data:
-            self._raise_for(outcome, f"a record of {stream}")
+        file = self._write(re.sub(r"\W", "_", stream), only(catalog, stream))
+        self._call(f"a record of {stream}", "--catalog", str(file))
 
     def _write(self, name: str, content: Any) -> Path:
         path = self._folder / f"{name}.json"
@@ -115,9 +98,21 @@ class Tap:
             json.dump(content, file)
         return path
 
-    def _call(self, *arguments: str) -> Outcome:
-        """Run the tap until it ends, sends data, or has had its time."""
-        outcome = Outcome()
+    def _call(self, what: str, *arguments: str) -> str:
+        """Run the tap until it ends, sends data, or has had its time.
+
+        Args:
+            what: what it is asked for, in words.
+            arguments: its command line's, beside its settings.
+
+        Returns:
+            What it printed.
+
+        Raises:
+            TapError: it was too late, or failed.
+        """
+        output, has_data = "", False
+        is_late = threading.Event()
         with self._context.processes, tempfile.TemporaryFile("w+") as log:
             process = subprocess.Popen(  # noqa: S603
                 [self._source.extractor.executable, "--config", str(self._config), *arguments],
@@ -132,7 +127,7 @@ class Tap:
             RUNNING.add(process)
 
             def end_late() -> None:
-                outcome.is_late = True
+                is_late.set()
                 _end(process)
 
             began = time.monotonic()
@@ -140,9 +135,8 @@ class Tap:
             timer.start()
             try:
                 for line in process.stdout or ():
-                    outcome.output += line
-                    outcome.has_data = bool(DATA.search(line))
-                    if outcome.has_data:
+                    output += line
+                    if has_data := bool(DATA.search(line)):
                         break
                 else:
                     process.wait()
@@ -151,25 +145,23 @@ class Tap:
                 self._seconds -= time.monotonic() - began
                 _end(process)
                 RUNNING.discard(process)
-            outcome.code = process.wait()
+            code = process.wait()
             if process.stdout:
                 process.stdout.close()
             log.seek(0)
-            outcome.said = log.read()
-        return outcome
+            said = log.read()
+        if is_late.is_set() and not has_data:
+            message = f"did not answer within {SECONDS} s when asked for {what}"
+            raise TapError(message, f"{self._reach()} If it is only slow: {self._command()}.")
+        if code and not has_data:
+            reason = self._context.masked(last_words(said) or f"exit code {code}")
+            raise TapError(reason, self._fix(reason))
+        return output
 
     def _environment(self) -> dict[str, str]:
         """Return the variables that Meltano would give it; files that it makes go with ours."""
         own = {"MELTANO_ENVIRONMENT": self._context.environment, "TMPDIR": str(self._folder)}
         return {**self._context.inherited, **own}
-
-    def _raise_for(self, outcome: Outcome, what: str) -> None:
-        if outcome.is_late:
-            message = f"did not answer within {SECONDS} s when asked for {what}"
-            raise TapError(message, f"{self._reach()} If it is only slow: {self._command()}.")
-        if outcome.code:
-            reason = self._context.masked(last_words(outcome.said) or f"exit code {outcome.code}")
-            raise TapError(reason, self._fix(reason))
 
     def _fix(self, reason: str) -> str:
         extractor = self._source.extractor
