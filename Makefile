@@ -50,12 +50,15 @@ test: .venv/.setup-dev ## Run the packages' tests, and product-daily on two days
 	@$(call suites,loaders walk stack extractors sandbox servers project)
 
 .PHONY: test-all
-test-all: test ## Run all tests: those of `make test`, and every job and fault on the sandbox
+test-all: test ## Run all tests: those of `make test`, long searches for faults, and every job and fault on the sandbox
 	@echo "Two suites beside each other, each with a sandbox of its own."
-	@$(call suites,jobs configuration)
+	@$(call suites,jobs configuration thorough)
+
+# Searches of the packages that take long to find a fault.
+thorough := -m thorough $(loaders) $(extractors)
 
 suite-%:
-	@.venv/bin/pytest $($*)
+	@.venv/bin/pytest $(if $(filter thorough,$*),,-m 'not thorough') $($*)
 
 .PHONY: lint
 lint: .venv/.setup-dev ## Check format, types, SQL and YAML

@@ -32,3 +32,5 @@ def pipeline(server: PostgresServer, emulator: Emulator, tmp_path: Path) -> Iter
         yield pipeline
     with server.connect("postgres") as connection:
         connection.execute(f"drop database {name} with (force)")
+    # Each statement of the emulator takes longer with each table that there is.
+    emulator.client().delete_dataset(name, delete_contents=True, not_found_ok=True)

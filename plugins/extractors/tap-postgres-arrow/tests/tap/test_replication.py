@@ -369,7 +369,7 @@ def test_many_files_are_one_table(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("victim", ["tap", "loader", "both"])
-@pytest.mark.parametrize("seconds", [0.8, 1.6])
+@pytest.mark.parametrize("seconds", [0.8, pytest.param(1.6, marks=pytest.mark.thorough)])
 def test_a_killed_run_is_made_up_for_by_the_next(
     things: Pipeline, victim: str, seconds: float
 ) -> None:

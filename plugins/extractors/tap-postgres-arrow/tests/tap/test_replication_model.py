@@ -148,6 +148,7 @@ def machine(new_pipeline: Callable[[], Pipeline]) -> type[RuleBasedStateMachine]
     return Replication
 
 
+@pytest.mark.thorough
 def test_after_a_run_live_rows_are_postgres_rows(
     server: PostgresServer, emulator: Emulator, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -31,7 +31,9 @@ from target_bigquery_arrow.target import TargetBigQueryArrow
 
 from .driver import Message, activate, completed, lines, record, schema, state
 
-HISTORIES = int(os.environ.get("HISTORIES", "60"))
+pytestmark = pytest.mark.thorough
+
+HISTORIES = int(os.environ.get("HISTORIES", "300"))
 PARENTS, CHILDREN, OTHERS = STREAMS = ("parents", "children", "others")
 PROPERTIES = {"id": {"type": "integer"}}
 WHOLE = dict.fromkeys(STREAMS, True)
