@@ -35,11 +35,13 @@ from meltano.core.task_sets_service import TaskSetsService
 from meltano.core.utils import EnvironmentVariableNotSetError
 from sqlalchemy import func
 
-# This package too, behind what is Meltano's own.
+# This package, for these two modules only: all else is Meltano's own.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from stack import killed_runs
 from stack.streams import state
+
+sys.path.pop()
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
