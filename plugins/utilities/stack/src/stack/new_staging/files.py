@@ -146,9 +146,12 @@ TEMPLATES = jinja2.Environment(  # noqa: S701 - SQL, YAML and Markdown, no HTML
     block_end_string="%]",
     variable_start_string="[[",
     variable_end_string="]]",
+    comment_start_string="[#",
+    comment_end_string="#]",
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
+    undefined=jinja2.StrictUndefined,
     loader=jinja2.PackageLoader("stack.new_staging"),
 )
 TEMPLATES.filters |= {
