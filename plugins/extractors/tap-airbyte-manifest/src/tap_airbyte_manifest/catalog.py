@@ -156,9 +156,10 @@ def selections(catalog: Mapping[str, Any]) -> Iterator[Selection]:
         forced = own.get("forced-replication-method")
         always = {*keys, cursor}
         left_out = [
-            tuple(part for part in breadcrumb[1::2])
+            breadcrumb[1::2]
             for breadcrumb, item in metadata.items()
             if breadcrumb
+            and set(breadcrumb[::2]) == {"properties"}
             and breadcrumb[1] not in always
             and not item.get("selected", item.get("selected-by-default", True))
         ]

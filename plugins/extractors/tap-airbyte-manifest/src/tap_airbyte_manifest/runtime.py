@@ -207,7 +207,10 @@ class Requests(HttpClient):
         exit_on_rate_limit: bool | None = False,
     ) -> None:
         action = error_resolution.response_action
-        if action is ResponseAction.IGNORE:
+        if action is ResponseAction.IGNORE or (
+            # By the manifest's own rule, and without records either way.
+            action is ResponseAction.SUCCESS and response is not None and not response.ok
+        ):
             status = f"HTTP {response.status_code}" if response is not None else "a lost connection"
             notes.doubts.setdefault(
                 current_stream(), f"{status} was ignored, as the manifest says for such answers"
@@ -283,7 +286,12 @@ def _explained(
     reason = reason.strip().rstrip(".")
     if status is None:
         return f"{where} failed: {reason}. Correct the address, or run again later."
-    todo = WHAT_TO_DO.get(status, "Run again later" if status >= 500 else "See the API's own docs")
+    if status < 400:
+        todo = "Run again later, or correct the manifest, which expects something else"
+    else:
+        todo = WHAT_TO_DO.get(
+            status, "Run again later" if status >= 500 else "See the API's own docs"
+        )
     return f"HTTP {status} for {where}{': ' * bool(reason)}{reason}. {todo}."
 
 
@@ -296,7 +304,9 @@ class KeptTokens(factory.DeclarativeSingleUseRefreshTokenOauth2Authenticator):
             raise AirbyteTracedException(
                 message=(
                     "This needs a new access token, for which the API takes the refresh token and "
-                    "gives another. Only a run can keep that, in its state: run the extractor's job"
+                    "gives another. Only a run has a state to keep that in; discovery and check "
+                    "have none. Run the extractor's job; if its streams or schemas have to be "
+                    "asked for first, use credentials that last, such as a personal access token"
                 ),
                 failure_type=FailureType.config_error,
             )
@@ -334,9 +344,7 @@ class StrictJsonDecoder(factory.JsonDecoder):
         except AirbyteTracedException:
             kind = response.headers.get("Content-Type", "of unknown type").partition(";")[0]
             raise AirbyteTracedException(
-                message=_explained(
-                    response.request, response, f"the answer is {kind}, not JSON"
-                ).removesuffix(" See the API's own docs.")
+                message=_explained(response.request, response, f"the answer is {kind}, not JSON")
             ) from None
 
 
@@ -457,7 +465,20 @@ class GuardedTracker(PaginationTracker):
             )
         # Its pages are read again.
         self._seen.clear()
-        return super().reduce_slice_range_if_possible(previous_stream_slice, original_stream_slice)
+        try:
+            return super().reduce_slice_range_if_possible(
+                previous_stream_slice, original_stream_slice
+            )
+        except AirbyteTracedException as error:
+            raise AirbyteTracedException(
+                message=(
+                    "More records have the same value of the cursor field than one reading of the "
+                    "list holds, so it can't go on from there. Raise the manifest's page size, or "
+                    "`pagination_reset.limits.number_of_records`."
+                ),
+                internal_message=error.internal_message,
+                failure_type=FailureType.system_error,
+            ) from error
 
 
 def install() -> None:

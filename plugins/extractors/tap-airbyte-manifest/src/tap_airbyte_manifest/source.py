@@ -242,7 +242,12 @@ def window(stream: AbstractStream) -> Window:
         if cursor._start is not None:
             starts.append(_jsonable(cursor._start))
         ends.append(_jsonable(cursor._end_provider()))
-    return Window(max(starts, default=None), min(ends, default=None))
+    return Window(max(_alike(starts), default=None), min(_alike(ends), default=None))
+
+
+def _alike(values: list[Any]) -> list[Any]:
+    """Return values that can be compared: moments, or else numbers."""
+    return [value for value in values if isinstance(value, str)] or values
 
 
 def _cursors(stream: AbstractStream) -> Iterator[ConcurrentCursor]:

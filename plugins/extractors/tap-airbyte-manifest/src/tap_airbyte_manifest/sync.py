@@ -40,6 +40,7 @@ class _Stream:
         self.fit = Fitting(selection.schema, selection.left_out, selection.wants)
         self.window = current
         self.window_before = before
+        self.records = 0
 
     def check(self, record: Mapping[str, Any]) -> None:
         """See whether a record can be loaded.
@@ -131,7 +132,8 @@ class Sync:
         Raises:
             TapError: some could not be read; the others have been.
         """
-        self._write_state()
+        with self._lock:
+            self._write_state_now()
         try:
             for message in self._source.read_streams(list(self._streams)):
                 self._handle(message)
@@ -149,11 +151,14 @@ class Sync:
 
     def take_config(self, config: Mapping[str, Any]) -> None:
         """Keep settings that the API has changed, such as its tokens, for the next run."""
-        before = self._config_before
-        changed = {name: value for name, value in config.items() if before.get(name) != value}
+        changed = _changes(self._config_before, config)
         mask.add(_texts(changed))
         with self._lock:
-            self._state["bookmarks"][CONFIG] = {"given": self._given, "config": changed}
+            kept = _kept_config(self._state, self._given)
+            self._state["bookmarks"][CONFIG] = {
+                "given": self._given,
+                "config": _merged(kept, changed),
+            }
             self._write_state_now()
 
     def _handle(self, message: AirbyteMessage) -> None:
@@ -186,6 +191,7 @@ class Sync:
         if not stream.selection.incremental:
             message["version"] = self._version
         message["time_extracted"] = datetime.now(UTC).isoformat()
+        stream.records += 1
         try:
             self._write(message)
         except (TypeError, ValueError, RecursionError) as error:
@@ -201,8 +207,9 @@ class Sync:
             bookmark["replication_key"] = stream.selection.cursor
         if stream.window.start is not None:
             bookmark["window"] = self._widest(stream)._asdict()
-        self._state["bookmarks"][name] = bookmark
-        self._write_state()
+        with self._lock:
+            self._state["bookmarks"][name] = bookmark
+            self._write_state_now()
 
     @staticmethod
     def _widest(stream: _Stream) -> Window:
@@ -229,6 +236,7 @@ class Sync:
         elif status is AirbyteStreamStatus.INCOMPLETE:
             self._fail(name, "it was not read to its end")
         elif status is AirbyteStreamStatus.COMPLETE and name not in self.failures:
+            logger.info("Stream '%s': %s records.", name, f"{stream.records:,}")
             self._complete(stream)
 
     def _complete(self, stream: _Stream) -> None:
@@ -268,10 +276,6 @@ class Sync:
         with self._lock:
             self._output.write(line)
 
-    def _write_state(self) -> None:
-        with self._lock:
-            self._write_state_now()
-
     def _write_state_now(self) -> None:
         message = {"type": "STATE", "value": self._state, "independent": True}
         self._output.write(_encode(message) + b"\n")
@@ -280,16 +284,40 @@ class Sync:
 
 def known_config(config: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with what the API changed in an earlier run, unless the user did since."""
+    kept = _kept_config(state, fingerprint(config))
+    mask.add(_texts(kept))
+    return _merged(config, kept)
+
+
+def _kept_config(state: Mapping[str, Any], given: str) -> Mapping[str, Any]:
     bookmark = (state.get("bookmarks") or {}).get(CONFIG) or {}
-    if bookmark.get("given") != fingerprint(config):
-        return dict(config)
-    mask.add(_texts(bookmark.get("config")))
-    return {**config, **bookmark.get("config", {})}
+    return bookmark["config"] if bookmark.get("given") == given else {}
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return what tells settings from others, and nothing else of them."""
     return hashlib.sha256(msgspec.json.encode(config, order="deterministic")).hexdigest()[:16]
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what has changed, and nothing beside it."""
+    return {
+        name: _changes(before[name], value)
+        if isinstance(value, Mapping) and isinstance(before.get(name), Mapping)
+        else value
+        for name, value in after.items()
+        if name not in before or before[name] != value
+    }
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with changes, which may be deep inside."""
+    return dict(base) | {
+        name: _merged(base[name], value)
+        if isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
+        else value
+        for name, value in changes.items()
+    }
 
 
 def _texts(value: Any) -> list[str]:

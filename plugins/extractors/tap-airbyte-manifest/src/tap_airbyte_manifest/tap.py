@@ -151,6 +151,9 @@ class Tap:
         """
         chosen = list(selections(catalog if catalog is not None else self.catalog()))
         bookmarks = state.get("bookmarks") or {}
+        if not isinstance(bookmarks, Mapping):
+            message = "The file of `--state` is none: its `bookmarks` aren't by stream."
+            raise TapError(message)
         states = {
             stream.name: bookmarks[stream.name].get("airbyte_state") or {}
             for stream in chosen

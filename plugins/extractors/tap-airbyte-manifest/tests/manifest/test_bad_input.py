@@ -11,6 +11,7 @@ import pytest
 from tap_airbyte_manifest.errors import TapError
 
 from . import manifests
+from .api import PAGE as PAGE_SIZE
 from .api import Answer, Api, Request
 from .manifests import Manifest, by_date, source, stream
 from .singer import Tap, Target
@@ -226,13 +227,35 @@ def test_a_full_read_that_fails_marks_nothing(api: Api, tap: MakeTap) -> None:
     assert not run.activated
 
 
+def test_pages_that_begin_at_the_last_record_need_records_in_order(api: Api, tap: MakeTap) -> None:
+    limits = {"type": "PaginationResetLimits", "number_of_records": PAGE_SIZE}
+    reset = {"type": "PaginationReset", "action": "SPLIT_USING_CURSOR", "limits": limits}
+    parts = {"paginator": manifests.OFFSETS, "pagination_reset": reset}
+    extractor = tap(source(stream(incremental=by_date(), **parts)))
+    assert {record["id"] for record in extractor.sync().records()} == set(api.items)
+
+    def latest_first(request: Request) -> Answer:
+        found = api.serve_offset(request)
+        return Answer({"data": found.body["data"][::-1]})
+
+    api.faults["/offset"] = latest_first
+    assert "don't come in the order of the cursor field" in str(extractor.sync().log)
+
+    same = {**api.items[1], "updated_at": api.items[1]["updated_at"]}
+    api.faults["/offset"] = lambda _: Answer({"data": [same | {"id": n} for n in range(PAGE_SIZE)]})
+    assert "More records have the same value of the cursor field" in str(extractor.sync().log)
+
+
 def ignoring(action: dict[str, Any]) -> dict[str, Any]:
     handler = {"type": "DefaultErrorHandler", "response_filters": [action]}
     return {"error_handler": handler}
 
 
-def test_an_answer_that_the_manifest_ignores_proves_no_deletes(api: Api, tap: MakeTap) -> None:
-    ignored = ignoring({"type": "HttpResponseFilter", "http_codes": [403], "action": "IGNORE"})
+@pytest.mark.parametrize("action", ["IGNORE", "SUCCESS"])
+def test_an_answer_that_the_manifest_ignores_proves_no_deletes(
+    api: Api, tap: MakeTap, action: str
+) -> None:
+    ignored = ignoring({"type": "HttpResponseFilter", "http_codes": [403], "action": action})
     source_ = tap(source(stream(paginator=manifests.OFFSETS, requester_more=ignored)))
     assert source_.sync().activated == {"items"}
     api.faults["/offset"] = always(403)

@@ -162,6 +162,22 @@ def test_tokens_that_change_with_each_use_are_kept_in_the_state(api: Api, tap: M
         assert kept < kinds.index("RECORD")
 
 
+def test_a_token_that_stays_good_is_kept_too(api: Api, tap: MakeTap) -> None:
+    extractor = tap(manifests.FULL["OAuth"])
+    state = {"bookmarks": extractor.sync().bookmarks}
+    last = api.refresh_token
+    assert "key-of-the-api" not in str(state)
+    # This time the answer has no new refresh token.
+    answer = {"access_token": f"access-for-{last}", "expires_in": 1}
+    api.faults["/token"] = lambda request: (
+        Answer(answer) if request.form["refresh_token"] == last else Answer(None, 400)
+    )
+    for _ in range(2):
+        run = extractor.sync(state)
+        assert run.error is None
+        state = {"bookmarks": run.bookmarks}
+
+
 def test_a_token_that_the_user_sets_anew_comes_before_the_kept_one(api: Api, tap: MakeTap) -> None:
     state = {"bookmarks": tap(manifests.FULL["OAuth"]).sync().bookmarks}
     api.refresh_token = "set-by-the-user"

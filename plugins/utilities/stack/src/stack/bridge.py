@@ -31,10 +31,17 @@ from meltano.core.project import Project
 from meltano.core.schedule import CRON_INTERVALS, is_valid_cron
 from meltano.core.schedule_service import ScheduleService
 from meltano.core.state_service import StateService
-from meltano.core.task_sets import TaskSets
 from meltano.core.task_sets_service import TaskSetsService
 from meltano.core.utils import EnvironmentVariableNotSetError
 from sqlalchemy import func
+
+# This package, for these two modules only: all else is Meltano's own.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from stack import killed_runs
+from stack.streams import state
+
+sys.path.pop()
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +60,8 @@ def project_facts(project: Project, request: dict[str, Any]) -> dict[str, Any]:
         "state_backend": project.settings.get("state_backend.uri"),
         "plugins": plugins,
         "jobs": {
-            task_set.name: tasks(task_set) for task_set in TaskSetsService(project).list_task_sets()
+            job.name: [task if isinstance(task, str) else " ".join(task) for task in job.tasks]
+            for job in TaskSetsService(project).list_task_sets()
         },
         "schedules": {
             schedule.name: {
@@ -66,13 +74,9 @@ def project_facts(project: Project, request: dict[str, Any]) -> dict[str, Any]:
         },
     }
     if request.get("states"):
-        found["states"] = dict(state_facts(project))
+        with state_service(project) as states:
+            found["states"] = {name: states.get_state(name) for name in states.list_state()}
     return found
-
-
-def tasks(job: TaskSets) -> list[str]:
-    """Return a job's tasks, each as it stands in the file."""
-    return [task if isinstance(task, str) else " ".join(task) for task in job.tasks]
 
 
 def plugin_facts(project: Project, plugin: ProjectPlugin) -> dict[str, Any]:
@@ -104,45 +108,53 @@ def extras(service: PluginSettingsService) -> dict[str, Any]:
 def setting_facts(service: PluginSettingsService) -> Iterator[dict[str, Any]]:
     """Yield each setting's value, where it comes from, and the variable that it waits for."""
     for definition in service.definitions(extras=False):
-        facts = {
-            "name": definition.name,
-            "sensitive": bool(definition.is_redacted),
-            "variable": None,
-        }
         try:
             written, metadata = service.get_with_metadata(definition.name, expand_env_vars=False)
         except EnvironmentVariableNotSetError:
             # A mapping: Meltano fills in what is inside all the same, which has facts of its own.
             continue
-        facts |= {"written": written, "source": str(metadata["source"].value)}
+        facts = {
+            "name": definition.name,
+            "sensitive": bool(definition.is_redacted),
+            "written": written,
+            "source": str(metadata["source"].value),
+            "value": None,
+            "variable": None,
+        }
         try:
             facts["value"] = service.get(definition.name)
         except EnvironmentVariableNotSetError as error:
-            facts |= {"value": None, "variable": error.env_var}
+            facts["variable"] = error.env_var
         except ValueError:
             # A text, where the setting's kind is a number.
-            facts["value"] = None
+            pass
         yield facts
 
 
-def state_facts(project: Project) -> Iterator[tuple[str, Any]]:
-    """Yield each state ID with its state."""
+@contextlib.contextmanager
+def state_service(project: Project) -> Iterator[StateService]:
+    """Yield the service behind `meltano state`."""
     _, session_maker = project_engine(project)
-    with session_maker() as session:
-        service = StateService(project, session)
-        for state_id in service.list_state():
-            yield state_id, service.get_state(state_id)
+    with session_maker() as session, StateService(project, session) as service:
+        yield service
+
+
+def change_states(project: Project, request: dict[str, Any]) -> dict[str, Any]:
+    """Do what `stack.streams.state` does; say if another run came between."""
+    with state_service(project) as states:
+        try:
+            return state.OPERATIONS[request["operation"]](states, request)
+        except state.ChangedError:
+            return {"is_changed": True}
 
 
 def streams(project: Project, request: dict[str, Any]) -> dict[str, Any]:
-    """Return each extractor's streams by its catalog, or an error that the others don't share."""
-    found: dict[str, Any] = {}
-    for name, catalog in request["catalogs"].items():
-        try:
-            found[name] = {"streams": catalog_streams(project, extractor(project, name), catalog)}
-        except Exception as error:
-            found[name] = {"error": in_words(error)}
-    return found
+    """Return an extractor's streams by its catalog, or why Meltano can't tell them."""
+    try:
+        plugin = extractor(project, request["extractor"])
+        return {"streams": catalog_streams(project, plugin, request["catalog"])}
+    except Exception as error:
+        return {"error": in_words(error)}
 
 
 def history(project: Project, request: dict[str, Any]) -> dict[str, Any]:
@@ -225,14 +237,12 @@ def last_runs(project: Project, environment: str) -> Iterator[tuple[str, dict[st
         )
         last = runs.group_by(Job.job_name).scalar_subquery()
         for job in session.query(Job).filter(Job.id.in_(last)):
-            yield (
-                job.job_name,
-                {
-                    "state": "STALE" if job.is_stale() else str(job.state),
-                    "started_at": job.started_at.isoformat() if job.started_at else None,
-                    "ended_at": job.ended_at.isoformat() if job.ended_at else None,
-                },
-            )
+            facts = {
+                "state": "STALE" if job.is_stale() else str(job.state),
+                "started_at": job.started_at.isoformat() if job.started_at else None,
+                "ended_at": job.ended_at.isoformat() if job.ended_at else None,
+            }
+            yield job.job_name, facts
 
 
 def in_words(error: Exception) -> str:
@@ -242,7 +252,13 @@ def in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-OPERATIONS = {"project": project_facts, "streams": streams, "history": history}
+OPERATIONS = {
+    "project": project_facts,
+    "streams": streams,
+    "history": history,
+    "record_killed": killed_runs.record,
+    **dict.fromkeys(state.OPERATIONS, change_states),
+}
 
 if __name__ == "__main__":
     # Meltano logs to standard output unless its command line has told it otherwise.

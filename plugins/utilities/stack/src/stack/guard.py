@@ -1,13 +1,13 @@
 """Production runs what `main` holds: a checkout that is dirty, or elsewhere, is asked about.
 
-`stack:guard` is the first task of each job. A job can't ask. Who means it says so to `stack run`,
-which passes what it was shown on in a variable: it is valid for these findings only.
+`stack:guard` is the first task of each job, and a job can't ask. `stack run` asks, and passes what
+was confirmed on in a variable, which is valid for the same findings only.
 """
 
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -32,7 +32,7 @@ def guard() -> None:
         case "prod":
             findings = look(meltano.root())
             if findings and os.environ.get(CONFIRMED) != described(findings):
-                raise StackError(refusal(findings))
+                raise refusal(findings)
         case "dev":
             check_sources(meltano.root())
     for line in killed_runs.forget(meltano.root(), meltano.environment()):
@@ -54,7 +54,7 @@ def confirm(yes: bool) -> None:
         return
     if not yes:
         if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout)):
-            raise StackError(refusal(findings))
+            raise refusal(findings)
         # On standard output alone: `meltano invoke` makes log lines of the other, where Python
         # itself (and so click) would ask.
         echo(described(findings))
@@ -80,28 +80,24 @@ def look(root: Path) -> list[str]:
         return [f"git can't tell its state: {said.strip().partition('\n')[0]}"]
 
 
-def position(root: Path) -> list[str]:
-    """Return what is checked out, unless it is `main`, or the commit that `main` is at (in CI)."""
+def position(root: Path) -> Iterator[str]:
+    """Yield what is checked out, unless it is `main`, or the commit that `main` is at (in CI)."""
     branch = git(root, "branch", "--show-current").strip()
-    if branch == MAIN:
-        return []
-    if branch:
-        return [f"branch '{branch}' is checked out, not '{MAIN}'"]
     tips = (f"refs/heads/{MAIN}", f"refs/remotes/*/{MAIN}")
-    if git(root, "for-each-ref", "--points-at=HEAD", *tips):
-        return []
-    commit = git(root, "rev-parse", "--short", "HEAD").strip()
-    return [f"commit {commit} is checked out, which is not the newest of '{MAIN}'"]
+    if branch and branch != MAIN:
+        yield f"branch '{branch}' is checked out, not '{MAIN}'"
+    elif not branch and not git(root, "for-each-ref", "--points-at=HEAD", *tips):
+        commit = git(root, "rev-parse", "--short", "HEAD").strip()
+        yield f"commit {commit} is checked out, which is not the newest of '{MAIN}'"
 
 
-def uncommitted(root: Path) -> list[str]:
-    """Return which files under the project are not as they were committed."""
+def uncommitted(root: Path) -> Iterator[str]:
+    """Yield which files under the project are not as they were committed."""
     status = git(root, "status", "--porcelain", "-z", "--no-renames", "--", ".")
-    files = [entry[3:] for entry in status.split("\0") if entry]
-    if not files:
-        return []
-    shown = ", ".join(files[:FILES_SHOWN]) + (", …" if len(files) > FILES_SHOWN else "")
-    return [f"{len(files)} {'file is' if len(files) == 1 else 'files are'} not committed: {shown}"]
+    if files := [entry[3:] for entry in status.split("\0") if entry]:
+        shown = ", ".join(files[:FILES_SHOWN]) + (", …" if len(files) > FILES_SHOWN else "")
+        count = "1 file is" if len(files) == 1 else f"{len(files)} files are"
+        yield f"{count} not committed: {shown}"
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -121,12 +117,12 @@ def described(findings: Sequence[str]) -> str:
     return f"This checkout is not '{MAIN}' as it was committed:\n{lines}"
 
 
-def refusal(findings: Sequence[str]) -> str:
+def refusal(findings: Sequence[str]) -> StackError:
     """Return the error, with its fix."""
-    return (
+    return StackError(
         f"{described(findings)}\n"
-        f"Nothing was run in production. Commit it and merge it into '{MAIN}'; or say that it is "
-        f"meant, job by job:\n  meltano --environment=prod invoke stack run product-daily --yes"
+        f"Nothing was run in production. Commit it and merge it into '{MAIN}'; or confirm that it "
+        f"is meant, job by job:\n  meltano --environment=prod invoke stack run product-daily --yes"
     )
 
 

@@ -6,17 +6,13 @@ the last heartbeat is five minutes old. Here such a run is recorded as failed on
 dead: no heartbeat for ten seconds, and no process on this machine that is Meltano, a tap or a
 loader of this project. This is done only if the database is a file: one that machines share says
 nothing about processes on the others.
-
-Run as a script, on Meltano's own Python, this file looks, waits and records.
 """
 
 import contextlib
-import json
 import os
 import sqlite3
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +21,7 @@ SILENT = timedelta(seconds=10)
 PATIENCE_SECONDS = 300.0
 """How long to wait for the silence, and for a tap and a loader that Meltano has left behind.
 
-The loader goes on with what it was given. Later, Meltano itself takes the run for dead.
+The loader finishes what it was given. After that time, Meltano itself takes the run for dead.
 """
 SQLITE = "sqlite:///"
 PLUGINS = ("/.meltano/extractors/", "/.meltano/loaders/")
@@ -44,11 +40,8 @@ def forget(root: Path, environment: str) -> list[str]:
     from stack.terminal import echo
 
     echo("Another run has not ended: looking whether it was killed, and waiting for its loader.")
-    found = meltano.ask(
-        {"environment": environment},
-        script=Path(__file__),
-        failing="Whether a run was killed can't be told",
-    )
+    request = {"operation": "record_killed", "environment": environment}
+    found = meltano.ask(request, failing="Whether a run was killed can't be told")
     return [
         f"The run of {name} that began at {began} was killed: recorded as failed."
         for name, began in found["killed"]
@@ -75,14 +68,11 @@ def is_running(root: Path, environment: str) -> bool:
     return bool(count)
 
 
-def record(environment: str) -> dict[str, Any]:
-    """Record runs as failed that are known to be dead, on Meltano's own Python."""
+def record(project: Any, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Record runs as failed that are known to be dead: a request to `stack.bridge`."""
     from meltano.core.db import project_engine
     from meltano.core.job.job import Job
-    from meltano.core.project import Project
 
-    project = Project.find()
-    project.activate_environment(environment)
     root = Path(project.root).resolve()
     began = datetime.now(UTC)
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -90,7 +80,7 @@ def record(environment: str) -> dict[str, Any]:
     while True:
         with session_maker() as session:
             query = session.query(Job).filter(
-                Job.job_name.startswith(f"{environment}:", autoescape=True),
+                Job.job_name.startswith(f"{request['environment']}:", autoescape=True),
                 Job._state == "RUNNING",
             )
             beats = [(job, job.last_heartbeat_at) for job in query if job.last_heartbeat_at]
@@ -130,14 +120,7 @@ def at_work(root: Path, *, plugins: bool = True) -> Iterator[int]:
             folder = Path(process.cwd())
         except psutil.NoSuchProcess:
             continue
-        except psutil.AccessDenied:  # somebody else's: it may be
+        except psutil.AccessDenied:  # another user's: it may be one
             folder = root
         if folder.is_relative_to(root):
             yield process.pid
-
-
-if __name__ == "__main__":
-    # Meltano logs to standard output unless its command line has told it otherwise.
-    with contextlib.redirect_stdout(sys.stderr):
-        found = record(json.load(sys.stdin)["environment"])
-    json.dump(found, sys.stdout)

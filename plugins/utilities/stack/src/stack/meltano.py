@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 from stack.terminal import StackError
@@ -23,6 +24,11 @@ def root() -> Path:
 def environment() -> str:
     """Return the active Meltano environment."""
     return os.environ.get("MELTANO_ENVIRONMENT") or "local"
+
+
+def sandbox_or(fix: str) -> str:
+    """Return what to do about a server that doesn't answer: in `local`, it is the sandbox's."""
+    return "Start the sandbox: `meltano invoke sandbox up`." if environment() == "local" else fix
 
 
 def python() -> Path:
@@ -79,13 +85,16 @@ class Session:
     Meltano takes more than a second of CPU time to start.
     """
 
-    def __init__(self) -> None:
-        """Start it."""
+    def __init__(self, project: Path | None = None) -> None:
+        """Start it, in another folder than this project's if one is given."""
+        folder = project or root()
+        self._lock = Lock()
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `__exit__` closes it
         self._process = subprocess.Popen(  # noqa: S603
+            # -P: not with the folder of the script in front, where another `meltano` lies.
             [python(), "-P", BRIDGE],
-            cwd=root(),
-            env={**os.environ, "MELTANO_PROJECT_ROOT": str(root())},
+            cwd=folder,
+            env={**os.environ, "MELTANO_PROJECT_ROOT": str(folder)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -102,7 +111,11 @@ class Session:
             self._process.kill()
 
     def ask(self, request: Mapping[str, Any], *, failing: str) -> dict[str, Any]:
-        """Return the answer to a request, as `ask` does.
+        """Return the answer to a request.
+
+        Args:
+            request: `operation`, one of the bridge's, and what that takes.
+            failing: what can't be done if it fails, for the error.
 
         Raises:
             StackError: it failed, with the last line that it printed.
@@ -110,7 +123,7 @@ class Session:
         line = json.dumps({"environment": environment(), **request})
         answer = ""
         if self._process.stdin and self._process.stdout:
-            with contextlib.suppress(BrokenPipeError):
+            with self._lock, contextlib.suppress(BrokenPipeError):
                 print(line, file=self._process.stdin, flush=True)
                 answer = self._process.stdout.readline()
         if not answer:
@@ -123,41 +136,7 @@ class Session:
         return found
 
 
-def ask(
-    request: Mapping[str, Any],
-    *,
-    script: Path = BRIDGE,
-    project: Path | None = None,
-    failing: str,
-    refusals: Mapping[int, str] | None = None,
-) -> dict[str, Any]:
-    """Return the JSON answer of a script of ours that runs on Meltano's own Python.
-
-    Args:
-        request: What the script reads from standard input, as JSON, beside the environment.
-        script: The script.
-        project: The project that it looks at, if it isn't this one.
-        failing: What can't be done if it fails, for the error.
-        refusals: What its own exit codes mean.
-
-    Raises:
-        StackError: it refused, or failed, with the last line that it printed.
-    """
-    folder = project or root()
-    done = subprocess.run(  # noqa: S603
-        # -P: not with the folder of the script in front, where another `meltano` lies.
-        [python(), "-P", script],
-        cwd=folder,
-        env={**os.environ, "MELTANO_PROJECT_ROOT": str(folder)},
-        input=json.dumps({"environment": environment(), **request}),
-        capture_output=True,
-        text=True,
-    )
-    if refusal := (refusals or {}).get(done.returncode):
-        raise StackError(refusal)
-    if done.returncode:
-        last = " ".join(done.stderr.strip().splitlines()[-1:])
-        message = f"{failing}: {last}"
-        raise StackError(message)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+def ask(request: Mapping[str, Any], *, failing: str, project: Path | None = None) -> dict[str, Any]:
+    """Return the answer to one request: see `Session`."""
+    with Session(project) as session:
+        return session.ask(request, failing=failing)

@@ -1,7 +1,7 @@
 """A Postgres database, reached as our tap reaches it.
 
 What the tap's settings mean (a URL, a tunnel, a token, a list of servers) only the tap knows: it
-lends its way there, from its own environment.
+is asked for libpq's connection string, in its own environment.
 """
 
 import json
@@ -23,7 +23,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 
 
 class RefusedError(Exception):
-    """There is no way in.
+    """A database that can't be connected to.
 
     Attributes:
         problem: what is wrong, and where.
@@ -50,7 +50,7 @@ def connected(
         name: who we are, for the database's administrators.
 
     Raises:
-        RefusedError: the database can't be reached, lets nobody in, or breaks off.
+        RefusedError: the database can't be reached, refuses the login, or ends the connection.
     """
     # Its settings go through a pipe: there are passwords in them.
     with subprocess.Popen(  # noqa: S603
@@ -65,24 +65,24 @@ def connected(
         assert lender.stdin and lender.stdout and lender.stderr  # noqa: S101
         lender.stdin.write(f"{json.dumps(config)}\n")
         lender.stdin.flush()
-        lent = lender.stdout.readline()
-        if not lent:
+        answer = lender.stdout.readline()
+        if not answer:
             said = lender.stderr.read().strip().splitlines()
             problem = f"{TAP} has broken off: {said[-1] if said else 'it says nothing'}"
-            raise RefusedError(problem, "Install it anew: `make setup`.")
-        way = json.loads(lent)
-        if "problem" in way:
-            raise RefusedError(way["problem"], way["fix"])
+            raise RefusedError(problem, "Install it again: `make setup`.")
+        found = json.loads(answer)
+        if "problem" in found:
+            raise RefusedError(found["problem"], found["fix"])
         try:
             with psycopg.connect(
-                way["conninfo"],
+                found["conninfo"],
                 application_name=name,
                 autocommit=True,
-                # Behind a pooler, a statement that is prepared belongs to somebody else's session.
+                # Behind a pooler, the next statement may run in another session.
                 prepare_threshold=None,
                 row_factory=dict_row,
             ) as connection:
-                yield connection, way["at"]
+                yield connection, found["at"]
         except psycopg.Error as error:
             problem = " ".join(str(error).split())
             fix = "Run it again; the server's log may say more."

@@ -95,9 +95,9 @@ class Project:
     """What Meltano knows, asked once."""
 
     def __init__(self, *, states: bool = False, session: meltano.Session | None = None) -> None:
-        self.session = session
         self.root = meltano.root()
         self.environment = meltano.environment()
+        self.ask = session.ask if session else meltano.ask
         self._states = states
 
     @cached_property
@@ -109,8 +109,7 @@ class Project:
         """
         request = {"operation": "project", "states": self._states}
         failing = f"Meltano can't read {self.root / 'meltano.yml'}"
-        request["environment"] = self.environment
-        return (self.session.ask if self.session else meltano.ask)(request, failing=failing)
+        return self.ask(request | {"environment": self.environment}, failing=failing)
 
     @cached_property
     def plugins(self) -> Mapping[str, Plugin]:
@@ -154,18 +153,18 @@ class Project:
                 continue
             extractor = self.plugins[extractors[0]["name"]]
             job, loader = self._job_of(extractor)
+            suffix = self.facts["state_id_suffix"]
+            state_id = f"{self.environment}:{extractor.name}-to-{loader.name}"
+            schedules = self.facts["schedules"].values()
             yield Source(
                 name=file.name.removesuffix(SUFFIX),
                 file=file,
                 extractor=extractor,
                 loader=loader,
                 dataset=raw_dataset(extractor, loader),
-                state_id=self._state_id(extractor, loader),
+                state_id=f"{state_id}:{suffix}" if suffix else state_id,
                 job=job,
-                interval=next(
-                    (s["interval"] for s in self.facts["schedules"].values() if s["job"] == job),
-                    None,
-                ),
+                interval=next((s["interval"] for s in schedules if s["job"] == job), None),
             )
 
     def _job_of(self, extractor: Plugin) -> tuple[str | None, Plugin]:
@@ -176,11 +175,6 @@ class Project:
                     case [extractor.name, *_, loader] if loader in self.plugins:
                         return job, self.plugins[loader]
         return None, self.loader
-
-    def _state_id(self, extractor: Plugin, loader: Plugin) -> str:
-        suffix = self.facts["state_id_suffix"]
-        name = f"{self.environment}:{extractor.name}-to-{loader.name}"
-        return f"{name}:{suffix}" if suffix else name
 
 
 def references(written: Any) -> Iterator[str]:

@@ -27,7 +27,7 @@ def folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
 
 
 def draft(path: Path) -> tuple[int, Path]:
-    """Make a file beside another, to take its place; return its descriptor and path."""
+    """Make a file in the folder of another, to replace it; return its descriptor and path."""
     purpose = f"{path.name}.draft"
     sweep(path.parent, purpose)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(purpose))

@@ -8,7 +8,7 @@ table at the least.)
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from google.api_core.client_options import ClientOptions
@@ -64,7 +64,7 @@ def connect(loader: Plugin) -> bigquery.Client:
 
 
 def explain(error: BaseException, what: str, loader: Plugin) -> tuple[str, str]:
-    """Return what an error of BigQuery, or on the way there, means, and its fix.
+    """Return what an error of BigQuery, of credentials or of the network means, and its fix.
 
     Args:
         error: one of `ERRORS`.
@@ -76,9 +76,7 @@ def explain(error: BaseException, what: str, loader: Plugin) -> tuple[str, str]:
         while error.__context__:
             error = error.__context__
         address = loader.config().get("api_endpoint") or "https://bigquery.googleapis.com"
-        fix = "Check the network, and `api_endpoint`."
-        if meltano.environment() == "local":
-            fix = "Start the sandbox: `meltano invoke sandbox up`."
+        fix = meltano.sandbox_or("Check the network, and `api_endpoint`.")
         return f"{address} did not answer: {error}", fix
     said = str(getattr(error, "message", None) or error).strip().partition("\n")[0]
     match error:
@@ -120,16 +118,11 @@ select
     '{{name}}' as name,
     countif(`{DELETED_AT}` is null) as live,
     countif(`{DELETED_AT}` is not null) as deleted,
-    max(`{EXTRACTED_AT}`) as newest
+    max(`{EXTRACTED_AT}`) as newest,
+    countif(`{EXTRACTED_AT}` >= timestamp '{{since}}') as read_since
 from `{{dataset}}.{{name}}`
 """
-COUNTS = f"""
-select
-    countif(`{DELETED_AT}` is null) as live,
-    countif(`{DELETED_AT}` is not null) as deleted,
-    countif(`{EXTRACTED_AT}` >= timestamp '{{since}}') as read_again
-from `{{table}}`
-"""
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class UnreachableError(StackError):
@@ -145,26 +138,19 @@ class RawTable:
         live: how many rows there are, without those that are marked as deleted.
         deleted: how many rows are marked as deleted.
         newest: when the newest row was extracted.
+        read_since: how many rows were extracted since the moment that was asked for.
     """
 
     columns: Mapping[str, ColumnType | None]
     live: int | None = None
     deleted: int | None = None
     newest: datetime | None = None
+    read_since: int | None = None
 
     @property
     def is_loaded(self) -> bool:
-        """Whether it bears the columns that the loader gives to each of its tables."""
+        """Whether it has the columns that the loader gives to each of its tables."""
         return METADATA.keys() <= self.columns.keys()
-
-
-@dataclass(frozen=True)
-class Counts:
-    """The rows of a table: live ones, those that are marked as deleted, those of a re-read."""
-
-    live: int
-    deleted: int
-    read_again: int
 
 
 @dataclass(frozen=True)
@@ -220,33 +206,34 @@ class Warehouse:
         loaded = [name for name, table in tables.items() if table.is_loaded]
         if rows and loaded:
             for row in self._rows(dataset, loaded):
-                name = row["name"]
-                tables[name] = RawTable(
-                    tables[name].columns, row["live"], row["deleted"], row["newest"]
-                )
+                name = row.pop("name")
+                tables[name] = RawTable(tables[name].columns, **row)
         return tables
 
-    def counts(self, dataset: str, table: str, since: datetime) -> Counts | None:
+    def counts(self, dataset: str, table: str, since: datetime) -> RawTable | None:
         """Count the rows of a table; None where there is no such table.
 
         Args:
             dataset: its dataset.
             table: its name.
-            since: from when on rows count as read again.
+            since: from when on rows count as `read_since`.
 
         Raises:
             UnreachableError: BigQuery doesn't answer, or refuses.
         """
-        place = f"{self.project}.{dataset}.{table}"
         try:
-            (row,) = self._query(COUNTS.format(table=place, since=since.isoformat()))
+            (row,) = self._rows(dataset, [table], since)
         except NotFound:
             return None
-        return Counts(row["live"], row["deleted"], row["read_again"])
+        del row["name"]
+        return RawTable({}, **row)
 
-    def _rows(self, dataset: str, tables: Iterable[str]) -> list[Mapping[str, Any]]:
-        place = f"{self.project}.{dataset}"
-        return self._query("union all".join(ROWS.format(dataset=place, name=n) for n in tables))
+    def _rows(
+        self, dataset: str, tables: Iterable[str], since: datetime = EPOCH
+    ) -> list[dict[str, Any]]:
+        whole = f"{self.project}.{dataset}"
+        queries = [ROWS.format(dataset=whole, name=n, since=since.isoformat()) for n in tables]
+        return self._query("union all".join(queries))
 
     def all_tables(
         self, datasets: Iterable[str], *, rows: bool = True
@@ -258,35 +245,27 @@ class Warehouse:
                 zip(names, pool.map(lambda name: self.tables(name, rows=rows), names), strict=True)
             )
 
-    def datasets(self) -> list[str]:
-        """Return the names of all datasets."""
-        found = self._asking(
-            lambda: list(self._client.list_datasets(retry=RETRY, timeout=REQUEST_SECONDS))
-        )
-        return [dataset.dataset_id for dataset in found]
-
     def orphans(self, project: Project) -> list[Orphan]:
         """Return the raw datasets of this environment that no source's file names.
 
         Raises:
             UnreachableError: BigQuery doesn't answer, or refuses.
         """
-        developer = self._loader.config().get("developer")
+        config = self._loader.config()
         named = {source.dataset for source in project.sources.values()}
-        candidates = unclaimed(self.datasets(), named, developer)
-        found = []
-        for dataset, tables in self.all_tables(candidates, rows=False).items():
-            loaded = [name for name, table in tables.items() if table.is_loaded]
-            if loaded:
-                found.append(Orphan(dataset, len(loaded), self._removal(dataset)))
-        return found
+        datasets = self._asking(
+            lambda: list(self._client.list_datasets(retry=RETRY, timeout=REQUEST_SECONDS))
+        )
+        names = [dataset.dataset_id for dataset in datasets]
+        candidates = unclaimed(names, named, config.get("developer"))
+        api = f" --api={config['api_endpoint']}" if config.get("api_endpoint") else ""
+        return [
+            Orphan(dataset, loaded, f"bq{api} rm -r -d {self.project}:{dataset}")
+            for dataset, tables in self.all_tables(candidates, rows=False).items()
+            if (loaded := sum(table.is_loaded for table in tables.values()))
+        ]
 
-    def _removal(self, dataset: str) -> str:
-        endpoint = self._loader.config().get("api_endpoint")
-        api = f" --api={endpoint}" if endpoint else ""
-        return f"bq{api} rm -r -d {self.project}:{dataset}"
-
-    def _query(self, sql: str) -> list[Mapping[str, Any]]:
+    def _query(self, sql: str) -> list[dict[str, Any]]:
         return self._asking(
             lambda: [
                 dict(row)
@@ -317,36 +296,34 @@ def unclaimed(
 ) -> list[str]:
     """Return the datasets that may be of a source whose file has gone.
 
-    Developers' own loads are called `<developer>_<dataset>` and lie beside production's; each has a
-    dataset `dbt_<developer>` too, by which they are told. One developer's command speaks of that
-    developer's datasets only, production's of those that are no developer's.
+    A developer's own loads are called `<developer>_<dataset>`, beside production's. Each developer
+    has a dataset `dbt_<developer>` too, by which they are known. A developer's command names that
+    developer's datasets only, production's those of no developer.
 
     Args:
         datasets: all that there are.
         named: those that sources load into here.
         developer: the loader's `developer`, in an environment where loads are a developer's own.
     """
-    there, claimed = list(datasets), set(named)
-    developers = {
-        name.removeprefix("dbt_") for name in there if name.startswith("dbt_") and name != "dbt_"
-    }
+    there, claimed = set(datasets), set(named)
     own = None
     if developer is not None:
         try:
             own = developer_name(developer)
         except LoadError as error:
             raise StackError(str(error)) from error
-    found = []
-    for dataset in there:
-        if dataset in claimed:
-            continue
-        fitting = [name for name in (*developers, own) if name and dataset.startswith(f"{name}_")]
-        if max(fitting, key=len, default=None) != own:
-            continue
-        if own is None and any(dataset.endswith(f"_{name}") for name in claimed):
-            continue
-        found.append(dataset)
-    return sorted(found)
+    developers = {own, *(name.removeprefix("dbt_") for name in there if name.startswith("dbt_"))}
+
+    def owner(dataset: str) -> str | None:
+        fitting = [name for name in developers if name and dataset.startswith(f"{name}_")]
+        return max(fitting, key=len, default=None)
+
+    return sorted(
+        dataset
+        for dataset in there - claimed
+        if owner(dataset) == own
+        and (own or not any(dataset.endswith(f"_{name}") for name in claimed))
+    )
 
 
 def _column_type(name: str) -> ColumnType | None:

@@ -162,4 +162,4 @@ Raw datasets that no source's file names: orphaned
   help, 1 table. If nobody needs it: bq rm -r -d p:help
 
 States of no source: it would go on from there if it came back
-  To begin anew instead: meltano state clear prod:tap-old-to-target-bigquery"""
+  To begin from the start instead: meltano state clear prod:tap-old-to-target-bigquery"""

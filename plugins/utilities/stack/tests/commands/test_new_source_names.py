@@ -39,6 +39,7 @@ def project_of_the_module() -> Iterator[Project]:
         ("sandbox", "reserved"),
         ("information_schema", "reserved"),
         ("stripe", "extract/stripe.meltano.yml is there already"),
+        ("tap_airbyte_manifest", "has the namespace 'tap_airbyte_manifest'"),
         ("bigquery", "a plugin 'target-bigquery'"),
         ("metabase", "a plugin 'dbt-metabase'"),
         ("lawrence_stripe", "developer called 'lawrence' for the source stripe"),

@@ -1,4 +1,4 @@
-"""`stack check`: what works is called so, and what doesn't is found, with its mend."""
+"""`stack check`: what works is called so, and what doesn't is found, with its fix."""
 
 import json
 import re
@@ -128,11 +128,11 @@ FILES = {
 
 @dataclass
 class Fault:
-    """How the report names what is wrong: the line, and a part of its mend."""
+    """How the report names what is wrong: the line, and a part of its fix."""
 
     group: str
     says: str
-    mend: str
+    fix: str
     is_note: bool = False
 
 
@@ -175,10 +175,10 @@ FAULTS = {
         "Project", "tap-loose isn't installed", "meltano --environment=local install"
     ),
     "another version than the lock's": Fault(
-        "Project", "tap-intercom not as plugins/locks/tap-intercom.txt says", "Install it anew"
+        "Project", "tap-intercom not as plugins/locks/tap-intercom.txt says", "Install it again"
     ),
     "a lock that is gone": Fault(
-        "Project", "tap-stripe its lock plugins/locks/tap-stripe.txt isn't there", "`make lock`"
+        "Project", "tap-stripe its lock plugins/locks/tap-stripe.txt is missing", "`make lock`"
     ),
     "a variable that isn't set": Fault(
         "unset", "NOTES_HOST isn't set; `host` of tap-unset", "Put `NOTES_HOST=…` into .env"
@@ -376,7 +376,7 @@ def test_one_source_is_checked_with_what_it_needs(stack: Stack) -> None:
     report = check(ROOT, stack.environment, "close")
     assert report.code == 0
     assert [row["group"] for row in report.rows if row["name"] == "streams"] == ["close"]
-    assert report.rows[0].keys() == {"group", "name", "ok", "detail", "mend"}
+    assert report.rows[0].keys() == {"group", "name", "ok", "detail", "fix"}
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
@@ -389,7 +389,7 @@ def test_it_finds(fault: Fault, faulty: Report) -> None:
     ]
     assert len(found) == 1, faulty.text
     assert found[0]["ok"] is fault.is_note
-    assert fault.mend in found[0]["mend"]
+    assert fault.fix in found[0]["fix"]
 
 
 def test_it_finds_nothing_else(faulty: Report) -> None:
@@ -413,7 +413,7 @@ def test_yaml_that_cannot_be_read_is_named_with_its_line(stack: Stack, tmp_path:
     (root / "extract/broken.meltano.yml").write_text("plugins:\n  extractors:\n\t- name: tap\n")
     report = check(root, stack.environment)
     assert report.code == 1
-    assert [(row["name"], row["mend"]) for row in report.rows] == [
+    assert [(row["name"], row["fix"]) for row in report.rows] == [
         ("extract/broken.meltano.yml:3", "Indent with spaces: YAML takes no tabs there.")
     ]
 
@@ -434,6 +434,6 @@ def test_in_production_the_state_must_outlive_the_machine_and_credentials_be_the
         *(("stripe", f"STRIPE_{name}") for name in ("ACCOUNT_ID", "START_DATE")),
         ("BigQuery", "connection"),
     }
-    mends = {row["name"]: row["mend"] for row in report.wrong}
-    assert "MELTANO_STATE_BACKEND_URI=gs://" in mends["state"]
-    assert "gcloud auth application-default login" in mends["connection"]
+    fixes = {row["name"]: row["fix"] for row in report.wrong}
+    assert "MELTANO_STATE_BACKEND_URI=gs://" in fixes["state"]
+    assert "gcloud auth application-default login" in fixes["connection"]

@@ -73,7 +73,11 @@ def test_an_api_that_stays_down_is_a_clear_error_and_other_sources_go_on(stack: 
 @pytest.mark.parametrize(
     ("blocks", "variable", "error"),
     [
-        (EXTRACT_LOAD[0:2], "TAP_CLOSE_CONFIG_API_KEY", r"Stream .users.: HTTP 401 for GET .*: the API key is not valid"),
+        (
+            EXTRACT_LOAD[0:2],
+            "TAP_CLOSE_CONFIG_API_KEY",
+            r"Stream .users.: HTTP 401 for GET .*: the API key is not valid",
+        ),
         (EXTRACT_LOAD[2:4], "TAP_INTERCOM_ACCESS_TOKEN", r"HTTP-error-code: 401"),
         (EXTRACT_LOAD[4:6], "TAP_STRIPE_CLIENT_SECRET", r"Invalid API Key provided"),
     ],

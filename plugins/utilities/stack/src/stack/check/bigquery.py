@@ -26,9 +26,9 @@ from stack.check.report import Context, Result, failed, noted, passed, skipped
 from stack.project import Plugin, Source
 from stack.warehouse import ERRORS, connect, explain
 
-SECONDS = 8
 # The client's own retries are off (None, which its annotations leave out): they go on for minutes.
 ONCE: Any = None
+QUICK = {"retry": ONCE, "timeout": 8}
 EXPIRES = timedelta(hours=1)
 INSERT = """
 create temp table stack_check (empty string);
@@ -38,6 +38,7 @@ drop table stack_check;
 INSERT_SECONDS = 30
 # https://docs.cloud.google.com/bigquery/docs/error-messages
 NO_BILLING = "billingNotEnabled"
+BILLING = "https://console.cloud.google.com/billing/linkedaccount?project="
 # The loader's and dbt's own, which are meant to go.
 PASSING = re.compile(rf"{re.escape(STAGING_PREFIX)}.*|stack_check_.*|.*__dbt_tmp.*")
 TABLES = 1000
@@ -57,10 +58,10 @@ def check(context: Context) -> Iterator[Result]:
         return
     # Where there is no metadata server, Google's library looks for one longer than we have.
     os.environ.setdefault("GCE_METADATA_TIMEOUT", "1")
-    warehouse = Warehouse(context, loader)
-    connection = list(warehouse.connection())
-    yield from connection
-    if any(result.ok is False for result in connection):
+    probe = Probe(context, loader)
+    connection = probe.connection()
+    yield connection
+    if connection.ok is False:
         return
     # A source without a `load_schema` is named among the project's files.
     sources = [source for source in context.sources if source.extractor.extras.get("load_schema")]
@@ -68,12 +69,13 @@ def check(context: Context) -> Iterator[Result]:
     # In `dev`, dbt reads what production has loaded.
     read = [name for name in map(load_schema, sources) if name not in written]
     with ThreadPoolExecutor(4) as pool:
-        insert = pool.submit(warehouse.insert)
-        yield from (one for one in pool.map(warehouse.write, written) if one)
+        insert = pool.submit(probe.insert)
+        yield from filter(None, pool.map(probe.write, written))
         yield insert.result()
-        yield from pool.map(warehouse.read, read)
+        yield from pool.map(probe.read, read)
     # A dataset is made only once, to see whether it may be.
-    yield from warehouse.make()
+    if probe.missing:
+        yield probe.make()
 
 
 def load_schema(source: Source) -> str:
@@ -117,7 +119,7 @@ def _collisions(context: Context) -> Iterator[Result]:
             yield failed(source.dataset, detail, "Choose another `DEVELOPER` in .env.")
 
 
-class Warehouse:
+class Probe:
     """BigQuery, asked once and with little patience."""
 
     def __init__(self, context: Context, loader: Plugin) -> None:
@@ -128,24 +130,18 @@ class Warehouse:
         self.location = str(config.get("location") or "US")
         self.address = config.get("api_endpoint") or "https://bigquery.googleapis.com"
         self.project = config["project"]
-        self._missing: list[str] = []
+        self.missing: list[str] = []
 
-    def connection(self) -> Iterator[Result]:
-        """Yield whether BigQuery runs our jobs."""
+    def connection(self) -> Result:
+        """Return whether BigQuery runs our jobs."""
         try:
             self._client = connect(self._loader)
             # What a job needs: credentials, the project, the right to run one. Costs nothing.
-            self._client.query(
-                "select 1",
-                job_config=bigquery.QueryJobConfig(dry_run=True, use_query_cache=False),
-                retry=ONCE,
-                job_retry=ONCE,
-                timeout=SECONDS,
-            )
+            dry_run = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
+            self._client.query("select 1", dry_run, job_retry=ONCE, **QUICK)
         except ERRORS as error:
-            yield failed("connection", *self._fault(error, f"project {self.project}"))
-        else:
-            yield passed("connection", f"{self.address} runs jobs in project {self.project}")
+            return self._refusal(error, "connection", f"project {self.project}")
+        return passed("connection", f"{self.address} runs jobs in project {self.project}")
 
     def insert(self) -> Result:
         """Return whether BigQuery runs DML for us: INSERT, UPDATE, MERGE."""
@@ -161,15 +157,12 @@ class Warehouse:
             return skipped("INSERT", f"no answer in {INSERT_SECONDS} s")
         except ERRORS as error:
             if not _lacks_billing(error):
-                return failed("INSERT", *self._fault(error, "an INSERT into a temporary table"))
+                return self._refusal(error, "INSERT", "an INSERT into a temporary table")
             detail = (
                 f"project {self.project} has no billing account (BigQuery's sandbox): INSERT, "
                 f"UPDATE and MERGE are refused, and tables are deleted after 60 days"
             )
-            address = (
-                f"https://console.cloud.google.com/billing/linkedaccount?project={self.project}"
-            )
-            return failed("INSERT", detail, f"Link a billing account: {address}")
+            return failed("INSERT", detail, f"Link a billing account: {BILLING}{self.project}")
         return passed("INSERT", "INSERT, UPDATE and MERGE are run")
 
     def write(self, name: str) -> Result | None:
@@ -188,11 +181,10 @@ class Warehouse:
         )
         scratch.expires = datetime.now(UTC) + EXPIRES
         try:
-            self._client.create_table(scratch, retry=ONCE, timeout=SECONDS)
-            self._client.delete_table(scratch, retry=ONCE, timeout=SECONDS)
+            self._client.create_table(scratch, **QUICK)
+            self._client.delete_table(scratch, **QUICK)
         except ERRORS as error:
-            detail, fix = self._fault(error, f"a table in {name}")
-            return failed(name, f"takes no table: {detail}", fix)
+            return self._refusal(error, name, f"takes no table: a table in {name}")
         return self._expiring(dataset) or passed(name, f"takes tables, in {dataset.location}")
 
     def read(self, name: str) -> Result:
@@ -201,47 +193,43 @@ class Warehouse:
         if isinstance(dataset, Result):
             return dataset
         if dataset is None:
-            return passed(name, "isn't there yet; dbt takes its tables as empty")
+            return passed(name, "is missing so far; dbt takes its tables as empty")
         try:
-            next(iter(self._client.list_tables(dataset, 1, retry=ONCE, timeout=SECONDS)), None)
+            next(iter(self._client.list_tables(dataset, 1, **QUICK)), None)
         except ERRORS as error:
-            detail, _ = self._fault(error, f"dataset {name}")
             fix = f"Grant this account BigQuery Data Viewer on {name}."
-            return failed(name, f"can't be read: {detail}", fix)
+            return self._refusal(error, name, f"can't be read: dataset {name}", fix)
         return self._elsewhere(dataset) or passed(name, f"can be read, in {dataset.location}")
 
-    def make(self) -> Iterator[Result]:
-        """Yield whether the missing datasets can be made, by making another."""
-        if not self._missing:
-            return
+    def make(self) -> Result:
+        """Return whether the missing datasets can be made, by making another."""
         scratch = bigquery.Dataset(f"{self.project}.stack_check_{token_hex(6)}")
         scratch.location = self.location
         scratch.default_table_expiration_ms = int(EXPIRES.total_seconds() * 1000)
-        names = ", ".join(sorted(self._missing))
+        names = ", ".join(sorted(self.missing))
         try:
-            self._client.create_dataset(scratch, retry=ONCE, timeout=SECONDS)
-            self._client.delete_dataset(scratch, retry=ONCE, timeout=SECONDS)
+            self._client.create_dataset(scratch, **QUICK)
+            self._client.delete_dataset(scratch, **QUICK)
         except ERRORS as error:
-            detail, fix = self._fault(error, "a new dataset")
-            if isinstance(error, exceptions.Forbidden):
-                fix = (
-                    f"Grant this account BigQuery User on {self.project}; or let its owner make "
-                    f"them, in {self.location}."
-                )
-            yield failed("new datasets", f"{names}: can't be made: {detail}", fix)
-        else:
-            detail = f"{names}: the first run can make them, in {self.location}"
-            yield passed("new datasets", detail)
+            fix = (
+                f"Grant this account BigQuery User on {self.project}; or let its owner make them, "
+                f"in {self.location}."
+            )
+            is_forbidden = isinstance(error, exceptions.Forbidden)
+            what = f"{names}: can't be made: a new dataset"
+            return self._refusal(error, "new datasets", what, fix if is_forbidden else None)
+        detail = f"{names}: the first run can make them, in {self.location}"
+        return passed("new datasets", detail)
 
     def _find(self, name: str) -> bigquery.Dataset | Result | None:
         """Return a dataset; None where there is none yet, or what forbids to look."""
         try:
-            return self._client.get_dataset(f"{self.project}.{name}", retry=ONCE, timeout=SECONDS)
+            return self._client.get_dataset(f"{self.project}.{name}", **QUICK)
         except exceptions.NotFound:
-            self._missing.append(name)
+            self.missing.append(name)
             return None
         except ERRORS as error:
-            return failed(name, *self._fault(error, f"dataset {name}"))
+            return self._refusal(error, name, f"dataset {name}")
 
     def _elsewhere(self, dataset: bigquery.Dataset) -> Result | None:
         if dataset.location.lower() == self.location.lower():
@@ -267,7 +255,7 @@ class Warehouse:
             return say(name, f"what is loaded into it is deleted after {days:g} days", fix)
         tables: list[Any] = []
         with contextlib.suppress(*ERRORS):  # `list` isn't what the next run needs
-            tables = list(self._client.list_tables(dataset, TABLES, retry=ONCE, timeout=SECONDS))
+            tables = list(self._client.list_tables(dataset, TABLES, **QUICK))
         going = [one for one in tables if one.expires and not PASSING.fullmatch(one.table_id)]
         if not going:
             return None
@@ -279,10 +267,10 @@ class Warehouse:
         fix = f"Each that is to stay: bq update --expiration 0 {self.project}:{name}.<table>"
         return say(name, detail, fix)
 
-    def _fault(self, error: Exception, what: str) -> tuple[str, str]:
-        """Return what an error means, without secrets, and its fix."""
-        problem, fix = explain(error, what, self._loader)
-        return self._context.masked(problem), fix
+    def _refusal(self, error: Exception, name: str, what: str, fix: str | None = None) -> Result:
+        """Return what an error means, without secrets, and its fix unless one is given."""
+        problem, usual = explain(error, what, self._loader)
+        return failed(name, self._context.masked(problem), fix or usual)
 
 
 def _lacks_billing(error: Exception) -> bool:

@@ -4,8 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -21,15 +20,9 @@ NOTE = ("!", "yellow")
 FIRST = "Project"
 
 
-@dataclass(frozen=True)
-class Group:
-    """Checks of one thing, which run one after the other, beside those of other things."""
-
-    title: str
-    run: Callable[[], Iterable[Result]]
-
-
 Report = Iterator[tuple[str, list[Result]]]
+Group = tuple[str, Callable[[], Iterable[Result]]]
+"""Checks of one thing, which run one after the other; groups run at the same time."""
 
 
 @click.command()
@@ -68,30 +61,25 @@ def report(names: Sequence[str]) -> Report:
     """Yield each group's results as soon as they and those before them are there."""
     from stack.check import files
 
-    root = meltano.root()
-    count, faults = files.check(root)
+    count, faults = files.check(meltano.root())
     # What is wrong with another source's file is left for another day, unless Meltano can't start.
     own = {f"extract/{name}.meltano.yml" for name in names}
-    shown = [
-        fault
+    first = [
+        failed(f"{fault.file}:{fault.line}" if fault.line else fault.file, fault.what, fault.fix)
         for fault in faults
         if not own
         or fault.is_fatal
         or fault.file in own
-        or Path(fault.file).parent.name != "extract"
-    ]
-    first = [
-        failed(f"{fault.file}:{fault.line}" if fault.line else fault.file, fault.what, fault.fix)
-        for fault in shown
-    ]
-    if not first:
-        first = [passed("files", f"{count} read, and they fit together")]
+        or Path(fault.file).parent != Path("extract")
+    ] or [passed("files", f"{count} read, and they fit together")]
     if any(fault.is_fatal for fault in faults):
         yield FIRST, first
         return
     with meltano.Session() as session:
         try:
-            context = make_context(names, session)
+            project = Project(session=session)
+            sources = [project.source(name) for name in dict.fromkeys(names)]
+            context = Context(project, sources or list(project.sources.values()))
         except StackError as error:
             yield FIRST, [*first, failed("Meltano", error.message, _fix(error.message))]
             return
@@ -109,38 +97,23 @@ def _fix(said: str) -> str:
     return "Correct it; `meltano --log-level=debug job list` says more."
 
 
-def make_context(names: Sequence[str], session: meltano.Session) -> Context:
-    """Ask Meltano what it knows.
-
-    Raises:
-        StackError: it can't read the project, or there is no such source.
-    """
-    project = Project(session=session)
-    every = list(project.sources.values())
-    sources = [project.source(name) for name in dict.fromkeys(names)] or every
-    return Context(project, sources)
-
-
 def run(context: Context, first: list[Result]) -> Report:
     """Run all groups at once."""
     from stack.check import bigquery, dbt, installation, source, taps
 
-    check_source = partial(source.check, context, source.Catalogs(context))
-    groups = [
-        Group(FIRST, partial(_project, context, first)),
-        *(Group(one.name, partial(check_source, one)) for one in context.sources),
-        Group("BigQuery", partial(bigquery.check, context)),
-        Group("dbt", partial(dbt.check, context)),
-        Group("Metabase", partial(dbt.metabase, context)),
-        Group("This machine", partial(installation.machine, context)),
+    groups: list[Group] = [
+        (FIRST, partial(_project, context, first)),
+        *((one.name, partial(source.check, context, one)) for one in context.sources),
+        ("BigQuery", partial(bigquery.check, context)),
+        ("dbt", partial(dbt.check, context)),
+        ("Metabase", partial(dbt.metabase, context)),
+        ("This machine", partial(installation.machine, context)),
     ]
     pool = ThreadPoolExecutor(len(groups))
     try:
-        running: list[tuple[Group, Future[list[Result]]]] = [
-            (group, pool.submit(_results, context, group)) for group in groups
-        ]
-        for group, future in running:
-            yield group.title, future.result()
+        running = [(title, pool.submit(_results, context, check)) for title, check in groups]
+        for title, future in running:
+            yield title, future.result()
     except BaseException:
         taps.end()
         raise
@@ -164,17 +137,15 @@ def _schedules(context: Context) -> Iterator[Result]:
     for name, schedule in context.project.facts["schedules"].items():
         if not schedule["is_valid"]:
             detail = f"schedule '{name}': '{schedule['interval']}' is not a cron expression"
-            fix = (
-                "Write minute, hour, day, month and day of the week: '0 6 * * *' is daily at 6:00."
-            )
+            fix = "Write minute, hour, day, month, day of the week: '0 6 * * *' is daily at 6:00."
             yield failed("schedules", detail, fix)
 
 
-def _results(context: Context, group: Group) -> list[Result]:
+def _results(context: Context, check: Callable[[], Iterable[Result]]) -> list[Result]:
     """Return a group's results; one that breaks off doesn't take the others with it."""
     found: list[Result] = []
     try:
-        found.extend(group.run())
+        found.extend(check())
     except Exception as error:
         said = context.masked(f"{type(error).__name__}: {error}").partition("\n")[0]
         fix = "Run it again. If it stays, fix this check itself: plugins/utilities/stack."

@@ -1,25 +1,18 @@
 """dbt and Metabase: are they set up, and does Metabase show what dbt builds?"""
 
-import json
-import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import requests
-import yaml
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import developer_name
 
 from stack.check import report
-from stack.check.report import Context, Result, failed, passed, skipped
-from stack.check.source import nearest
+from stack.check.report import Context, Result, failed, nearest, passed, skipped
+from stack.meltano import sandbox_or
 
-# A variable that has no value to fall back on.
-NEEDED = re.compile(r"env_var\(\s*'([A-Z0-9_]+)'\s*\)")
 PRODUCTION = "dbt"
-PREFIX = "DBT_BIGQUERY_"
 
 
 def dataset(context: Context) -> str:
@@ -30,10 +23,9 @@ def dataset(context: Context) -> str:
 
 
 def check(context: Context) -> Iterator[Result]:
-    """Yield whether dbt's connection is described, and where it builds."""
+    """Yield where dbt builds; `dbt debug` looks at its profile."""
     yield from report.settings(context, [context.dbt], besides=[context.project.loader])
-    yield from _profile(context)
-    yield from _dataset(context)
+    yield _dataset(context)
     loader = context.project.loader.config().get("location")
     location = context.dbt.config().get("location")
     if loader and location and str(loader).lower() != str(location).lower():
@@ -42,55 +34,17 @@ def check(context: Context) -> Iterator[Result]:
         yield failed("location", detail, fix)
 
 
-def _profile(context: Context) -> Iterator[Result]:
-    """Yield whether profiles.yml has an output for the environment, with all that it reads."""
-    path = Path(str(context.dbt.config().get("profiles_dir", "transform"))) / "profiles.yml"
-    file = context.root / path
-    name = file.relative_to(context.root) if file.is_relative_to(context.root) else file
-    target = str(context.dbt.config().get("target") or context.environment)
-    try:
-        project = yaml.safe_load((context.root / "transform" / "dbt_project.yml").read_text())
-        profile = yaml.safe_load(file.read_text())[project["profile"]]
-        output = profile["outputs"][target]
-    except (OSError, yaml.YAMLError) as error:
-        detail = f"can't be read: {' '.join(str(error).split())}"
-        yield failed("profile", detail, f"Correct {name} or transform/dbt_project.yml.")
-        return
-    except (KeyError, TypeError) as error:
-        detail = f"has no {error} for the target '{target}'"
-        yield failed("profile", detail, f"Add it to {name}.")
-        return
-    # Settings that wait for a variable have been named already.
-    given = {
-        f"{PREFIX}{setting.name.upper()}"
-        for setting in context.dbt.settings.values()
-        if setting.written not in (None, "")
-    } | set(context.variables)
-    given |= {"DBT_TARGET", "MELTANO_ENVIRONMENT"}
-    missing = sorted(set(NEEDED.findall(json.dumps(output))) - given)
-    for variable in missing:
-        setting = variable.removeprefix(PREFIX).lower()
-        detail = f"'{target}' reads {variable}, which nothing sets"
-        yield failed("profile", detail, f"Set `{setting}` of dbt-bigquery in meltano.yml or .env.")
-    if not missing:
-        yield passed("profile", f"'{target}' in {name} has all that it reads")
-
-
-def _dataset(context: Context) -> Iterator[Result]:
+def _dataset(context: Context) -> Result:
     try:
         built = dataset(context)
     except LoadError as error:
         fix = "Put your name into .env: `DEVELOPER=lawrence`."
-        yield failed("dataset", " ".join(str(error).split()), fix)
-        return
-    raw = {
-        source.extractor.extras.get("load_schema") for source in context.project.sources.values()
-    }
-    if built in raw:
+        return failed("dataset", " ".join(str(error).split()), fix)
+    sources = context.project.sources.values()
+    if built in [source.extractor.extras.get("load_schema") for source in sources]:
         fix = "Give dbt a dataset of its own: `dataset` of dbt-bigquery."
-        yield failed("dataset", f"{built} is a raw dataset too", fix)
-    else:
-        yield passed("dataset", f"builds into {built}")
+        return failed("dataset", f"{built} is a raw dataset too", fix)
+    return passed("dataset", f"builds into {built}")
 
 
 SECONDS = 8
@@ -117,46 +71,41 @@ def metabase(context: Context) -> Iterator[Result]:
         yield failed("connection", detail, f"Correct {plugin.where('url')}.")
     except requests.RequestException as error:
         said = context.masked(type(error).__name__)
-        fix = f"Correct {plugin.where('url')}, or start Metabase."
-        if context.environment == "local":
-            fix = "Start the sandbox: `meltano invoke sandbox up`."
+        fix = sandbox_or(f"Correct {plugin.where('url')}, or start Metabase.")
         yield failed("connection", f"{plugin.config()['url']} doesn't answer: {said}", fix)
 
 
 def _ask(context: Context) -> Iterator[Result]:
     config = context.metabase.config()
     key = context.metabase.where("api_key")
-    answer = _get(config, "user/current")
-    if answer.status_code in REFUSED:
-        detail = f"{config['url']} refuses the key ({answer.status_code})"
+    user = _get(config, "user/current")
+    if user.status_code in REFUSED:
+        detail = f"{config['url']} refuses the key ({user.status_code})"
         yield failed("key", detail, f"Make one in Metabase's admin settings; it goes into {key}.")
         return
-    answer.raise_for_status()
+    user.raise_for_status()
     yield passed("connection", f"{config['url']} knows the key")
-    if not answer.json().get("is_superuser"):
-        fix = f"Make the key anew in the group Administrators; it goes into {key}."
-        yield failed("rights", "the key isn't an administrator's, and may change no table", fix)
-    else:
+    if user.json().get("is_superuser"):
         yield passed("rights", "the key is an administrator's")
-    answer = _get(config, "database")
-    answer.raise_for_status()
-    yield from _shown(context, str(config["database"]), answer.json()["data"])
+    else:
+        fix = f"Make a new key in the group Administrators; it goes into {key}."
+        yield failed("rights", "the key isn't an administrator's, and may change no table", fix)
+    databases = _get(config, "database")
+    databases.raise_for_status()
+    yield _shown(context, str(config["database"]), databases.json()["data"])
 
 
-def _shown(context: Context, name: str, rows: list[dict[str, Any]]) -> Iterator[Result]:
+def _shown(context: Context, name: str, rows: list[dict[str, Any]]) -> Result:
     by_name = {str(row["name"]): row for row in rows}
     if name not in by_name:
-        near = nearest(name, list(by_name))
+        near = nearest(name, by_name)
         fix = f"Add a BigQuery database '{name}' in Metabase, or correct `database` of dbt-metabase"
-        yield failed("database", f"there is no '{name}'", fix + (f": '{near}'?" if near else "."))
-        return
-    details = by_name[name].get("details") or {}
+        return failed("database", f"there is no '{name}'", fix + (f": '{near}'?" if near else "."))
     built = dataset(context)
-    if not shows(details, built):
-        detail = f"'{name}' doesn't show the dataset {built}"
-        yield failed("database", detail, f"Add {built} to the datasets of '{name}' in Metabase.")
-    else:
-        yield passed("database", f"'{name}' shows {built}")
+    if shows(by_name[name].get("details") or {}, built):
+        return passed("database", f"'{name}' shows {built}")
+    fix = f"Add {built} to the datasets of '{name}' in Metabase."
+    return failed("database", f"'{name}' doesn't show the dataset {built}", fix)
 
 
 def shows(details: dict[str, Any], dataset: str) -> bool:

@@ -3,13 +3,10 @@
 Every plugin is to be pinned, and installed in the versions that its lock has.
 """
 
+import argparse
 import re
 import shlex
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,34 +25,11 @@ SHOWN = 3
 OWN = "own"
 
 
-@dataclass
-class PipURL:
-    """What a `pip_url` asks for."""
-
-    requirements: list[str] = field(default_factory=list)
-    editable: list[str] = field(default_factory=list)
-    locks: list[str] = field(default_factory=list)
-    beside: list[str] = field(default_factory=list)
-
-    @classmethod
-    def parse(cls, pip_url: str, environment: str) -> "PipURL":
-        """Read a `pip_url` in an environment."""
-        found = cls()
-        words = iter(shlex.split(pip_url.replace("${MELTANO_ENVIRONMENT}", environment)))
-        lists = {
-            "-e": found.editable,
-            "--editable": found.editable,
-            "-c": found.locks,
-            "--constraint": found.locks,
-            "-r": found.beside,
-            "--requirement": found.beside,
-        }
-        for word in words:
-            if word in lists:
-                lists[word].append(next(words, ""))
-            elif not word.startswith("-"):
-                found.requirements.append(word)
-        return found
+PIP = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+"""Reads a `pip_url` as pip does, as far as it goes."""
+PIP.add_argument("-e", "--editable", action="append")
+PIP.add_argument("-c", "--constraint", dest="locks", action="append", default=[])
+PIP.add_argument("-r", "--requirement", dest="extra", action="append", default=[])
 
 
 def check(context: Context) -> Iterator[Result]:
@@ -76,72 +50,56 @@ def of_plugin(context: Context, plugin: Plugin) -> Iterator[Result]:
     """Yield what is wrong with one plugin's versions."""
     if not plugin.pip_url:
         return
-    wanted = PipURL.parse(plugin.pip_url, context.environment)
+    pip_url = _pip_arguments(context, plugin)
     locks = {
         lock: locked_versions((context.root / lock).read_text())
-        for lock in wanted.locks
+        for lock in pip_url.locks
         if (context.root / lock).is_file()
     }
-    gone = [lock for lock in wanted.locks if lock not in locks]
+    gone = [lock for lock in pip_url.locks if lock not in locks]
     if gone:
-        yield failed(plugin.name, f"its lock {gone[0]} isn't there", "Make it: `make lock`.")
-    loose = [one for one in wanted.requirements if not is_pinned(one, *locks.values())]
+        yield failed(plugin.name, f"its lock {gone[0]} is missing", "Make it: `make lock`.")
+    loose = [one for one in pip_url.requirements if not is_pinned(one, *locks.values())]
     if loose and not gone:
         fix = f"Write its version: `{re.split('[^A-Za-z0-9._-]', loose[0])[0]}==1.2.3`."
         yield failed(plugin.name, f"`pip_url` doesn't pin {loose[0]} to one version", fix)
-    install = f"Install it: `meltano --environment={context.environment} install`."
+    install = f"`meltano --environment={context.environment} install`."
     if not Path(plugin.executable).exists():
-        yield failed(plugin.name, f"isn't installed: no {plugin.executable}", install)
+        detail = f"isn't installed: no {plugin.executable}"
+        yield failed(plugin.name, detail, f"Install it: {install}")
         return
     installed = installed_versions(Path(plugin.executable).parent.parent)
     for lock, versions in locks.items():
-        yield from _against_lock(plugin, wanted, lock, versions, installed, install)
-    yield from _redirect(context, plugin, wanted, installed)
-
-
-def _against_lock(
-    plugin: Plugin,
-    wanted: PipURL,
-    lock: str,
-    locked: Mapping[str, str],
-    installed: Mapping[str, str],
-    install: str,
-) -> Iterator[Result]:
-    for text in wanted.requirements:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            continue
-        version = locked.get(canonicalize_name(requirement.name))
-        if requirement.specifier and not (version and requirement.specifier.contains(version)):
-            detail = f"`pip_url` says {requirement}, and {lock} {version or 'has none'}"
-            yield failed(plugin.name, detail, "Lock it anew: `make lock`; then `make setup`.")
-            return
-    wrong = differences(locked, installed)
-    if wrong:
-        more = f", and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        detail = f"not as {lock} says: {'; '.join(wrong[:SHOWN])}{more}"
-        yield failed(plugin.name, detail, install.replace("Install it", "Install it anew"))
-
-
-def _redirect(
-    context: Context, plugin: Plugin, wanted: PipURL, installed: Mapping[str, str]
-) -> Iterator[Result]:
-    """Yield whether a tap's requests would go to the wrong world."""
+        if wrong := differences(versions, installed):
+            fix = f"Install it again: {install}"
+            yield failed(plugin.name, f"not as {lock} says: {_few(wrong)}", fix)
     # `meltano install` takes no account of the environment, although it accepts one.
-    install = f"meltano --environment={context.environment} invoke --only-install {plugin.name}"
-    if context.environment == LOCAL and wanted.beside and REDIRECT not in installed:
-        detail = "the sandbox's redirect isn't beside it: its requests would go to the vendor"
-        yield failed(plugin.name, detail, f"Install it anew: `{install}`.")
+    again = f"`meltano --environment={context.environment} invoke --only-install {plugin.name}`"
+    if lacks_redirect(context, plugin):
+        detail = "without the sandbox's redirect, its requests would go to the vendor"
+        yield failed(plugin.name, detail, f"Install it again: {again}.")
     if context.environment != LOCAL and REDIRECT in installed:
-        detail = f"the sandbox's redirect is beside it, idle outside `{LOCAL}`"
-        yield noted(plugin.name, detail, f"The next run takes it away; or do so now: `{install}`.")
+        detail = f"the sandbox's redirect is installed with it, idle outside `{LOCAL}`"
+        yield noted(plugin.name, detail, f"The next run removes it; or do so now: {again}.")
 
 
-def is_redirected(context: Context, plugin: Plugin) -> bool:
-    """Return whether a tap may be run: in `local`, nothing may reach a vendor by mistake."""
-    faults = of_plugin(context, plugin)
-    return not any(fault.ok is False and "redirect" in fault.detail for fault in faults)
+def _pip_arguments(context: Context, plugin: Plugin) -> argparse.Namespace:
+    written = (plugin.pip_url or "").replace("${MELTANO_ENVIRONMENT}", context.environment)
+    found, others = PIP.parse_known_args(shlex.split(written))
+    found.requirements = [word for word in others if not word.startswith("-")]
+    return found
+
+
+def lacks_redirect(context: Context, plugin: Plugin) -> bool:
+    """Return whether a tap's requests would go to the vendor in `local`."""
+    if context.environment != LOCAL or not _pip_arguments(context, plugin).extra:
+        return False
+    return REDIRECT not in installed_versions(Path(plugin.executable).parent.parent)
+
+
+def _few(texts: Sequence[str]) -> str:
+    more = f", and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    return "; ".join(texts[:SHOWN]) + more
 
 
 def is_pinned(requirement: str, *locks: Mapping[str, str]) -> bool:
@@ -164,8 +122,8 @@ def _meltano(context: Context) -> Iterator[Result]:
     installed = installed_versions(context.root / ".venv")
     wrong = differences(locked, installed, only_locked=True)
     if wrong:
-        detail = f"not as requirements.txt says: {'; '.join(wrong[:SHOWN])}"
-        yield failed("Meltano", detail, "Install it anew: `make setup`.")
+        detail = f"not as requirements.txt says: {_few(wrong)}"
+        yield failed("Meltano", detail, "Install it again: `make setup`.")
     else:
         yield passed("Meltano", f"{installed.get('meltano')}, as requirements.txt says")
 
@@ -207,10 +165,10 @@ def differences(
         elif installed[name] != OWN and not _same(version, installed[name]):
             found.append(f"{name} is {installed[name]}, not {version}")
     if not only_locked:
-        beside = installed.keys() - locked.keys()
+        others = installed.keys() - locked.keys()
         found += [
-            f"{name} {installed[name]} isn't in it"
-            for name in sorted(beside)
+            f"{name} {installed[name]} isn't in the lock"
+            for name in sorted(others)
             if installed[name] != OWN
         ]
     return found
@@ -245,7 +203,7 @@ def state(context: Context) -> Iterator[Result]:
     elif backend == DATABASE and _database_is_shared(context):
         yield passed("state", "in Meltano's database, on a server")
     elif context.environment == "prod":
-        detail = "on this machine's disk: without it, the next run reads every source anew"
+        detail = "on this machine's disk: without it, the next run reads every source in full"
         yield failed("state", detail, STATE_FIX)
     else:
         yield passed("state", "on this machine, as is right here")
@@ -257,33 +215,13 @@ def _database_is_shared(context: Context) -> bool:
     return bool(address) and not str(address).startswith("sqlite")
 
 
-GIBIBYTE = 2**30
-LEAST = 2 * GIBIBYTE
 PRIVATE = {".env": 0o600, ".meltano": 0o700}
 """What holds passwords, with its mode: in .meltano, the settings and logs of runs."""
 OTHERS = 0o077
 
 
 def machine(context: Context) -> Iterator[Result]:
-    """Yield whether there is room, the right Python, and whether others can read passwords."""
-    for name, path in {
-        "disk": context.root / ".meltano",
-        "temporary files": Path(tempfile.gettempdir()),
-    }.items():
-        free = shutil.disk_usage(path if path.exists() else context.root).free
-        detail = f"{free / GIBIBYTE:.1f} GiB free for {path}"
-        if free < LEAST:
-            fix = "Make room: 2 GiB at the least, since loads go through files."
-            yield failed(name, detail, fix)
-        else:
-            yield passed(name, detail)
-    wanted = context.root / ".python-version"
-    here = sys.version.split()[0]
-    if wanted.exists() and not f"{here}.".startswith(f"{wanted.read_text().strip()}."):
-        fix = "Set everything up anew: `make clean setup`."
-        yield failed("Python", f"{here}, and .python-version says {wanted.read_text()}", fix)
-    else:
-        yield passed("Python", here)
+    """Yield whether others can read passwords."""
     opened = [name for name in PRIVATE if is_open(context.root / name)]
     if opened:
         detail = f"other users of this machine can open {' and '.join(opened)}: passwords are there"

@@ -3,8 +3,9 @@
 import base64
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -27,7 +28,7 @@ class Result:
     """None where it could not be looked at, which is no fault of its own."""
     detail: str
     fix: str | None = None
-    """What to do: beside a fault; or beside something that works and that one should know of."""
+    """What to do about a fault; or about something that works, and has a consequence."""
 
     def __post_init__(self) -> None:
         """Make it plain: it may quote what others have said."""
@@ -37,8 +38,8 @@ class Result:
 
     @property
     def row(self) -> dict[str, Any]:
-        """The line as `--json` has it; programs know the fix as `mend`."""
-        return {"name": self.name, "ok": self.ok, "detail": self.detail, "mend": self.fix}
+        """The line as `--json` has it."""
+        return {"name": self.name, "ok": self.ok, "detail": self.detail, "fix": self.fix}
 
 
 def passed(name: str, detail: str) -> Result:
@@ -59,6 +60,17 @@ def failed(name: str, detail: str, fix: str) -> Result:
 def skipped(name: str, detail: str) -> Result:
     """Say why something was not looked at."""
     return Result(name, None, detail)
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that was probably meant."""
+    return next(iter(get_close_matches(name, list(names), 1, 0.5)), None)
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """Return the end of a fix: the name that was probably meant, if there is one."""
+    near = nearest(name, names)
+    return f": did you mean `{near}`?" if near else "."
 
 
 HIDDEN = "•••"
@@ -96,7 +108,10 @@ class Context:
     @cached_property
     def variables(self) -> Mapping[str, str]:
         """The variables that plugins see: the shell's, above those in .env."""
-        return variables(self.root)
+        written = dotenv_values(self.root / ".env")
+        return {name: value for name, value in written.items() if value is not None} | dict(
+            os.environ
+        )
 
     @property
     def inherited(self) -> Mapping[str, str]:
@@ -127,12 +142,6 @@ class Context:
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
         return text
-
-
-def variables(root: Path) -> dict[str, str]:
-    """Return the shell's variables, and those of .env that the shell doesn't set."""
-    written = dotenv_values(root / ".env")
-    return {name: value for name, value in written.items() if value is not None} | dict(os.environ)
 
 
 def _forms(secret: str) -> tuple[str, ...]:
@@ -176,51 +185,53 @@ def settings(
         for setting in plugin.settings.values()
         for name in references(setting.written)
     }
-    count = 0
     wrong = False
-    for plugin in plugins:
+    every = [
+        (plugin, setting)
+        for plugin in plugins
         # What is in a mapping goes before the mapping: it says exactly where a variable is read.
-        for setting in sorted(plugin.settings.values(), key=lambda one: -one.name.count(".")):
-            count += setting.value is not None
-            if context.environment != LOCAL and setting.sensitive and _is_written_down(setting):
+        for setting in sorted(plugin.settings.values(), key=lambda one: -one.name.count("."))
+    ]
+    for plugin, setting in every:
+        if context.environment != LOCAL and _is_secret_in_yaml(setting):
+            wrong = True
+            inner = setting.name.removeprefix("config.")
+            variable = re.sub(r"[^A-Z0-9]+", "_", f"{plugin.namespace}_{inner}".upper())
+            fix = f"Put its value into .env as `{variable}`, and write `{inner}: ${{{variable}}}`."
+            yield failed(setting.name, f"a secret of {plugin.name} is written in YAML", fix)
+        for name in references(setting.written):
+            if name in seen or name.startswith(MELTANOS_OWN):
+                continue
+            seen.add(name)
+            if problem := _problem(context.variables.get(name), setting):
                 wrong = True
-                yield _in_yaml(plugin, setting)
-            for name in references(setting.written):
-                if name in seen or name.startswith(MELTANOS_OWN):
-                    continue
-                seen.add(name)
-                if fault := _fault(context, name, plugin, setting):
-                    wrong = True
-                    yield fault
+                detail = f"{problem}; `{setting.name}` of {plugin.name} reads it"
+                fix = f"Put `{name}=…` into .env, or set it where jobs run."
+                if problem == MISFIT:
+                    fix = f"Correct `{name}` in .env, or where jobs set it."
+                yield failed(name, detail, fix)
     if not wrong:
+        count = sum(setting.value is not None for _, setting in every)
         yield passed("settings", f"{count} with a value, no variable missing or empty")
 
 
-def _is_written_down(setting: Setting) -> bool:
-    has_value = setting.value not in (None, "") and setting.source in YAML
+def _is_secret_in_yaml(setting: Setting) -> bool:
+    if not setting.sensitive or setting.value in (None, "") or setting.source not in YAML:
+        return False
     # Where a key lies is no secret.
-    is_path = has_value and Path(str(setting.value)).expanduser().is_file()
-    return has_value and not is_path and not any(references(setting.written))
+    is_path = Path(str(setting.value)).expanduser().is_file()
+    return not is_path and not any(references(setting.written))
 
 
-def _in_yaml(plugin: Plugin, setting: Setting) -> Result:
-    inner = setting.name.removeprefix("config.")
-    name = re.sub(r"[^A-Z0-9]+", "_", f"{plugin.namespace}_{inner}".upper())
-    fix = f"Put its value into .env as `{name}`, and write `{inner}: ${{{name}}}`."
-    return failed(setting.name, f"a secret of {plugin.name} is written in YAML", fix)
+MISFIT = "isn't what the setting takes"
 
 
-def _fault(context: Context, name: str, plugin: Plugin, setting: Setting) -> Result | None:
-    value = context.variables.get(name)
-    reads = f"`{setting.name}` of {plugin.name} reads it"
-    put = f"Put `{name}=…` into .env, or set it where jobs run."
+def _problem(value: str | None, setting: Setting) -> str | None:
+    """Return what is wrong with the value of a variable that a setting refers to."""
     if value is None:
-        return failed(name, f"isn't set; {reads}", put)
+        return "isn't set"
     if not value.strip():
-        return failed(name, f"is empty; {reads}", put)
+        return "is empty"
     if PLACEHOLDER.fullmatch(value.strip()):
-        return failed(name, f"is still an example; {reads}", put)
-    if setting.value is None:
-        fix = f"Correct `{name}` in .env, or where jobs set it."
-        return failed(name, f"isn't what the setting takes; {reads}", fix)
-    return None
+        return "is still an example"
+    return MISFIT if setting.value is None else None

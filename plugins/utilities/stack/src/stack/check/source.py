@@ -2,18 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
-from stack import manifests, meltano, postgres, scratch
+from stack import manifests, postgres, scratch
 from stack.check import installation, report
-from stack.check.report import Context, Result, failed, noted, passed, skipped
+from stack.check.report import Context, Result, failed, meant, nearest, noted, passed, skipped
 from stack.check.taps import Tap, TapError
 from stack.postgres import TAP, Connection, RefusedError
 from stack.project import Plugin, Source
@@ -25,54 +22,23 @@ EVERYTHING = ("*.*",)
 UNAPPLIED = "Meltano can't apply `schema`, `select` and `metadata`"
 
 
-class Catalogs:
-    """The catalogs of all sources, to which Meltano applies its selection rules in one call.
+def streams_of(context: Context, extractor: Plugin, catalog: Mapping[str, Any]) -> list[Stream]:
+    """Return the streams of an extractor's catalog, as Meltano selects them.
 
-    Each source is looked at in a thread of its own; the last one to bring its catalog asks for all.
-
-    Args:
-        context: the project, and the sources that will each be `put`.
+    Raises:
+        StackError: Meltano can't apply the extractor's `schema`, `select` and `metadata`.
     """
-
-    def __init__(self, context: Context) -> None:
-        """Wait for all of them."""
-        session = context.project.session
-        self._ask = session.ask if session else meltano.ask
-        self._awaited = {source.name for source in context.sources}
-        self._catalogs: dict[str, Mapping[str, Any]] = {}
-        self._lock = Lock()
-        self._answer: Future[Mapping[str, Any]] = Future()
-
-    def put(self, source: Source, catalog: Mapping[str, Any] | None = None) -> None:
-        """Take a source's catalog, None if it has none to give; the first time counts."""
-        with self._lock:
-            if source.name not in self._awaited:
-                return
-            self._awaited.remove(source.name)
-            if catalog is not None:
-                self._catalogs[source.extractor.name] = catalog
-            if self._awaited or not self._catalogs:
-                return
-        request = {"operation": "streams", "catalogs": self._catalogs}
-        try:
-            self._answer.set_result(self._ask(request, failing=UNAPPLIED))
-        except Exception as error:  # for all that wait
-            self._answer.set_exception(error)
-
-    def streams(self, source: Source) -> list[Stream]:
-        """Return a source's streams as Meltano selects them, once all sources have been `put`.
-
-        Raises:
-            StackError: Meltano can't apply the extractor's `schema`, `select` and `metadata`.
-        """
-        found = self._answer.result()[source.extractor.name]
-        if "error" in found:
-            message = f"{UNAPPLIED}: {found['error']}"
-            raise StackError(message)
-        return [Stream(**facts) for facts in found["streams"]]
+    request = {"operation": "streams", "extractor": extractor.name, "catalog": catalog}
+    found = context.project.ask(request, failing=UNAPPLIED)
+    if "error" in found:
+        message = f"{UNAPPLIED}: {found['error']}"
+        raise StackError(message)
+    return [Stream(**facts) for facts in found["streams"]]
 
 
-def in_vain(patterns: Sequence[str], streams: Sequence[Stream]) -> Iterator[tuple[str, str | None]]:
+def unmatched(
+    patterns: Sequence[str], streams: Sequence[Stream]
+) -> Iterator[tuple[str, str | None]]:
     """Yield each pattern of `select` that fits nothing, with the nearest name that exists."""
     for pattern in patterns:
         name, *rest = DOT.split(pattern.removeprefix("!"), maxsplit=1)
@@ -82,7 +48,7 @@ def in_vain(patterns: Sequence[str], streams: Sequence[Stream]) -> Iterator[tupl
         inner = rest[0] if rest else "*"
         top = unescaped(DOT.split(inner, maxsplit=1)[0])
         if not fitting:
-            yield pattern, nearest(stream, [one.name for one in streams])
+            yield pattern, nearest(stream, (one.name for one in streams))
         elif inner != "*" and not any(fnmatchcase(name, top) for name in properties):
             near = nearest(inner, properties)
             yield pattern, f"{stream}.{near}" if near else None
@@ -93,57 +59,13 @@ def unescaped(pattern: str) -> str:
     return pattern.replace("\\.", ".")
 
 
-def nearest(name: str, names: Sequence[str]) -> str | None:
-    """Return the name that was probably meant."""
-    return next(iter(get_close_matches(name, names, 1, 0.5)), None)
-
-
-REQUIRED = ("host", "user", "password", "database")
-SCHEMAS = """
-select
-    wanted.name,
-    pg_namespace.oid is not null as is_there,
-    coalesce(has_schema_privilege(pg_namespace.oid, 'usage'), false) as is_usable
-from unnest(%s::text[]) as wanted (name)
-left join pg_catalog.pg_namespace on pg_namespace.nspname = wanted.name
-"""
-UNREADABLE = """
-select
-    pg_namespace.nspname || '-' || pg_class.relname as stream,
-    format('%%I.%%I', pg_namespace.nspname, pg_class.relname) as relation,
-    array_agg(pg_attribute.attname::text order by pg_attribute.attnum) as columns,
-    not has_any_column_privilege(pg_class.oid, 'select') as is_whole
-from pg_catalog.pg_class
-inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
-inner join pg_catalog.pg_attribute on pg_attribute.attrelid = pg_class.oid
-where
-    pg_namespace.nspname || '-' || pg_class.relname = any(%s)
-    and pg_attribute.attnum > 0
-    and not pg_attribute.attisdropped
-    and not has_column_privilege(pg_class.oid, pg_attribute.attnum, 'select')
-group by pg_class.oid, pg_namespace.nspname, pg_class.relname
-order by stream
-"""
+SCHEMAS = Path(__file__).with_name("schemas.sql").read_text()
+UNREADABLE = Path(__file__).with_name("unreadable.sql").read_text()
 
 
 def is_postgres(plugin: Plugin) -> bool:
     """Return whether an extractor is our tap for Postgres."""
     return plugin.executable.endswith(f"/{TAP}")
-
-
-def missing_settings(source: Source) -> Iterator[Result]:
-    """Yield the settings that lack a value."""
-    extractor = source.extractor
-    config = {name: value for name, value in extractor.config().items() if value != ""}
-    required = set(REQUIRED)
-    if "url" in config:
-        required.clear()
-    elif config.get("auth_method", "password") != "password" or "ssl_client_certificate" in config:
-        required.remove("password")
-    fix = f"Set it under `config` of {extractor.name} in extract/{source.file.name}; or set `url`."
-    for name in REQUIRED:
-        if name in required and not config.get(name):
-            yield failed("settings", f"`{name}` has no value", fix)
 
 
 @contextmanager
@@ -167,8 +89,8 @@ def schemas(source: Source, connection: Connection) -> Iterator[Result]:
     """Yield which schemas are missing, or may not be used."""
     extractor = source.extractor
     user = connection.info.user
-    wanted = extractor.config().get("filter_schemas") or []
-    for schema in connection.execute(SCHEMAS, [wanted]).fetchall():
+    names = extractor.config().get("filter_schemas") or []
+    for schema in connection.execute(SCHEMAS, [names]).fetchall():
         if not schema["is_there"]:
             fix = f"Correct `filter_schemas` of {extractor.name} in extract/{source.file.name}."
             yield failed("schemas", f"there is no schema '{schema['name']}'", fix)
@@ -225,15 +147,8 @@ def _placed(extractor: Plugin, fix: str) -> str:
 XMIN = "xmin"
 
 
-def check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Result]:
+def check(context: Context, source: Source) -> Iterator[Result]:
     """Yield what there is to say of a source; what rests on a fault isn't looked at."""
-    try:
-        yield from _check(context, catalogs, source)
-    finally:
-        catalogs.put(source)  # however it ends, the other sources wait for it
-
-
-def _check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Result]:
     settings = list(report.settings(context, [source.extractor]))
     yield from settings
     extractor = source.extractor
@@ -241,36 +156,27 @@ def _check(context: Context, catalogs: Catalogs, source: Source) -> Iterator[Res
         yield skipped("streams", "not asked: its tap isn't installed")
     elif any(result.ok is False for result in settings):
         yield skipped("streams", "not asked: settings are missing")
-    elif not installation.is_redirected(context, extractor):
+    elif installation.lacks_redirect(context, extractor):
         yield skipped("streams", "not asked: requests would go to the vendor")
     elif manifests.is_manifest(extractor) and not manifests.of(extractor, context.root):
         yield skipped("streams", "not asked: its manifest can't be read")
     else:
         with scratch.folder("stack-check") as folder:
-            yield from _streams(context, catalogs, source, folder)
-
-
-def _streams(
-    context: Context, catalogs: Catalogs, source: Source, folder: Path
-) -> Iterator[Result]:
-    tap = Tap(context, source, folder)
-    if not is_postgres(source.extractor):
-        yield from _read(catalogs, source, tap)
-        return
-    if missing := list(missing_settings(source)):
-        yield from missing
-        return
-    try:
-        with connected(context, source) as (connection, at):
-            version = connection.info.server_version // 10000
-            yield passed("connection", f"Postgres {version} at {at}")
-            yield from _read(catalogs, source, tap, connection)
-    except RefusedError as error:
-        yield failed("connection", error.problem, error.fix)
+            tap = Tap(context, source, folder)
+            if not is_postgres(extractor):
+                yield from _read(context, source, tap)
+                return
+            try:
+                with connected(context, source) as (connection, at):
+                    version = connection.info.server_version // 10000
+                    yield passed("connection", f"Postgres {version} at {at}")
+                    yield from _read(context, source, tap, connection)
+            except RefusedError as error:
+                yield failed("connection", error.problem, error.fix)
 
 
 def _read(
-    catalogs: Catalogs, source: Source, tap: Tap, connection: Connection | None = None
+    context: Context, source: Source, tap: Tap, connection: Connection | None = None
 ) -> Iterator[Result]:
     """Yield what there is to say of what a tap sees, and of what the database lets it read."""
     if connection and (wrong := list(schemas(source, connection))):
@@ -281,9 +187,8 @@ def _read(
     except TapError as error:
         yield failed("discovery", error.reason, error.fix)
         return
-    catalogs.put(source, catalog)
     try:
-        streams = catalogs.streams(source)
+        streams = streams_of(context, source.extractor, catalog)
     except StackError as error:
         fix = f"Correct them in extract/{source.file.name}, or the catalog of the tap."
         yield failed("select", error.message, fix)
@@ -310,19 +215,18 @@ def selection(
     """Yield whether each line of `select` and `metadata` fits something."""
     file = source.file.name
     patterns = source.extractor.extras.get("select") or EVERYTHING
-    vain = list(in_vain(patterns, streams))
-    for pattern, near in vain:
-        meant = f"did you mean `{near}`?" if near else f"there are: {_some(streams)}."
+    unknown = list(unmatched(patterns, streams))
+    for pattern, near in unknown:
         detail = f"`{pattern}` is nothing that the source has"
-        yield failed("select", detail, f"Correct `select` in extract/{file}: {meant}")
+        there = f"did you mean `{near}`?" if near else f"there are: {_some(streams)}."
+        yield failed("select", detail, f"Correct `select` in extract/{file}: {there}")
     names = [stream.name for stream in streams]
     for pattern in source.extractor.extras.get("metadata") or {}:
         stream = unescaped(DOT.split(pattern, maxsplit=1)[0])
         if not any(fnmatchcase(name, stream) for name in names):
-            near = nearest(stream, names)
-            meant = f": did you mean `{near}`?" if near else "."
             detail = f"`{pattern}` is nothing that the source has"
-            yield failed("metadata", detail, f"Correct `metadata` in extract/{file}{meant}")
+            fix = f"Correct `metadata` in extract/{file}{meant(stream, names)}"
+            yield failed("metadata", detail, fix)
     if all(pattern.startswith("!") for pattern in patterns):
         detail = "none is selected: every line of `select` leaves something out"
         yield failed("streams", detail, f"Put `'*.*'` in front of them in extract/{file}.")
@@ -331,52 +235,37 @@ def selection(
         yield failed("streams", "the source has none", fix)
     elif not selected:
         yield failed("streams", "none is selected", f"Correct `select` in extract/{file}.")
-    elif not vain:
+    elif not unknown:
         count = f"{len(selected)} of {len(streams)}"
         yield passed("streams", f"{count} selected: {_some(selected)}")
 
 
 def keys(source: Source, selected: Sequence[Stream]) -> Iterator[Result]:
-    """Yield whether each stream can be told row from row, and read from where it was left."""
+    """Yield whether each stream's rows have a key, and its replication key is a column."""
     file = f"extract/{source.file.name}"
-    wrong = False
-    for stream in selected:
-        fault = _key(stream, file) or _replication_key(stream, file)
-        if fault:
-            wrong = True
-            yield fault
-    if selected and not wrong:
+    found = [result for stream in selected for result in _keys(stream, file)]
+    yield from found
+    if selected and not found:
         yield passed("keys", "each has a key, and each replication key is there")
 
 
-def _key(stream: Stream, file: str) -> Result | None:
-    gone = [key for key in stream.keys if key not in stream.properties]
-    if gone:
-        detail = f"{stream.name}: its key `{gone[0]}` isn't among its columns"
-        fix = f"Correct `table-key-properties` in `metadata` in {file}{_meant(gone[0], stream)}"
-        return failed("keys", detail, fix)
-    if stream.keys:
-        return None
-    detail = f"{stream.name} has no key: each run adds all of its rows anew, and marks the old ones"
-    fix = (
-        f"Give it a primary key at the source; or say what tells rows apart in {file}: "
-        f"`metadata: {{{stream.name}: {{table-key-properties: [id]}}}}`."
-    )
-    return noted("keys", detail, fix)
-
-
-def _replication_key(stream: Stream, file: str) -> Result | None:
-    key = stream.replication_key
-    if key and key != XMIN and key not in [*stream.properties, *stream.valid_replication_keys]:
-        detail = f"{stream.name}: its replication key `{key}` isn't among its columns"
-        fix = f"Correct `replication-key` in `metadata` in {file}{_meant(key, stream)}"
-        return failed("keys", detail, fix)
-    return None
-
-
-def _meant(name: str, stream: Stream) -> str:
-    near = nearest(name, list(stream.properties))
-    return f": did you mean `{near}`?" if near else "."
+def _keys(stream: Stream, file: str) -> Iterator[Result]:
+    known = {"its key": ("table-key-properties", stream.keys, list(stream.properties))}
+    if stream.replication_key and stream.replication_key != XMIN:
+        there = [*stream.properties, *stream.valid_replication_keys]
+        known["its replication key"] = ("replication-key", [stream.replication_key], there)
+    for said, (setting, keys, there) in known.items():
+        for key in [key for key in keys if key not in there][:1]:
+            detail = f"{stream.name}: {said} `{key}` isn't among its columns"
+            near = meant(key, stream.properties)
+            yield failed("keys", detail, f"Correct `{setting}` in `metadata` in {file}{near}")
+    if not stream.keys:
+        detail = f"{stream.name} has no key: each run adds all of its rows, and marks the old ones"
+        fix = (
+            f"Give it a primary key at the source; or say what tells rows apart in {file}: "
+            f"`metadata: {{{stream.name}: {{table-key-properties: [id]}}}}`."
+        )
+        yield noted("keys", detail, fix)
 
 
 def _reads(read: Callable[[], None], what: str) -> Iterator[Result]:

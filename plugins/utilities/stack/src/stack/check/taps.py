@@ -12,12 +12,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stack.check.report import Context
 from stack.manifests import is_manifest
+from stack.meltano import sandbox_or
 from stack.project import Source
 
 SECONDS = 10
@@ -36,8 +36,6 @@ UNREACHABLE = re.compile(
     r"connection|max retries|getaddrinfo|name or service|resolve|timed? ?out|unreachable", re.I
 )
 MISSING = re.compile(r"missing required keys: \[(?P<keys>[^\]]*)\]|'(?P<key>\w+)' is a required")
-
-
 # How our tap for manifests names a setting that the `spec` rejects, or lacks.
 MANIFEST_SETTING = re.compile(r"`(config\.[\w.]+)`")
 
@@ -48,23 +46,12 @@ RUNNING: set["subprocess.Popen[str]"] = set()
 class TapError(Exception):
     """The tap did not do what it was asked."""
 
-    def __init__(self, reason: str, fix: str) -> None:
-        """Keep what it said, without secrets, and how to fix it."""
+    def __init__(self, reason: str, fix: str, output: str = "") -> None:
+        """Keep what it said, without secrets, how to fix it, and what it printed before."""
         super().__init__(reason)
         self.reason = reason
         self.fix = fix
-
-
-@dataclass
-class Outcome:
-    """How a call of a tap ended."""
-
-    output: str = ""
-    said: str = ""
-    """Its log."""
-    code: int = 0
-    has_data: bool = False
-    is_late: bool = False
+        self.output = output
 
 
 class Tap:
@@ -84,7 +71,7 @@ class Tap:
         self._seconds: float = SECONDS
         # One start for both: our tap for manifests takes more than a second of CPU time for it.
         self._checks = ["--check"] if is_manifest(source.extractor) else []
-        self._discovery = Outcome()
+        self._refusal: TapError | None = None
         self._config = self._write("config", source.extractor.config())
 
     def discover(self) -> dict[str, Any]:
@@ -93,17 +80,22 @@ class Tap:
         Raises:
             TapError: it has none to give.
         """
-        outcome = self._discovery = self._call("--discover", *self._checks)
         try:
-            catalog = json.loads(outcome.output)
+            output = self._call("its catalog", "--discover", *self._checks)
+        except TapError as error:
+            # A manifest's catalog is printed before its check.
+            if not self._checks or not error.output:
+                raise
+            output, self._refusal = error.output, error
+        try:
+            catalog = json.loads(output)
         except (ValueError, RecursionError):
             catalog = None
         if not isinstance(catalog, dict) or not isinstance(catalog.get("streams"), list):
-            self._raise_for(outcome, "its catalog")
+            if self._refusal:
+                raise self._refusal
             message = "its discovery printed no catalog"
             raise TapError(message, self._look())
-        if not self._checks:
-            self._raise_for(outcome, "its catalog")
         return catalog
 
     def read(self, catalog: Mapping[str, Any], stream: str) -> None:
@@ -112,10 +104,8 @@ class Tap:
         Raises:
             TapError: it can't be read.
         """
-        wanted = self._write(re.sub(r"\W", "_", stream), only(catalog, stream))
-        outcome = self._call("--catalog", str(wanted))
-        if not outcome.has_data:
-            self._raise_for(outcome, f"a record of {stream}")
+        file = self._write(re.sub(r"\W", "_", stream), only(catalog, stream))
+        self._call(f"a record of {stream}", "--catalog", str(file))
 
     def check(self) -> None:
         """See what the check of a manifest has said, which runs after discovery.
@@ -123,7 +113,8 @@ class Tap:
         Raises:
             TapError: it failed.
         """
-        self._raise_for(self._discovery, "its check")
+        if self._refusal:
+            raise self._refusal
 
     def _write(self, name: str, content: Any) -> Path:
         path = self._folder / f"{name}.json"
@@ -131,9 +122,21 @@ class Tap:
             json.dump(content, file)
         return path
 
-    def _call(self, *arguments: str) -> Outcome:
-        """Run the tap until it ends, sends data, or has had its time."""
-        outcome = Outcome()
+    def _call(self, what: str, *arguments: str) -> str:
+        """Run the tap until it ends, sends data, or has had its time.
+
+        Args:
+            what: what it is asked for, in words.
+            arguments: its command line's, beside its settings.
+
+        Returns:
+            What it printed.
+
+        Raises:
+            TapError: it was too late, or failed.
+        """
+        output, has_data = "", False
+        is_late = threading.Event()
         with self._context.processes, tempfile.TemporaryFile("w+") as log:
             process = subprocess.Popen(  # noqa: S603
                 [self._source.extractor.executable, "--config", str(self._config), *arguments],
@@ -145,11 +148,10 @@ class Tap:
                 text=True,
                 start_new_session=True,
             )
-
             RUNNING.add(process)
 
             def end_late() -> None:
-                outcome.is_late = True
+                is_late.set()
                 _end(process)
 
             began = time.monotonic()
@@ -157,9 +159,8 @@ class Tap:
             timer.start()
             try:
                 for line in process.stdout or ():
-                    outcome.output += line
-                    outcome.has_data = bool(DATA.search(line))
-                    if outcome.has_data:
+                    output += line
+                    if has_data := bool(DATA.search(line)):
                         break
                 else:
                     process.wait()
@@ -168,28 +169,25 @@ class Tap:
                 self._seconds -= time.monotonic() - began
                 _end(process)
                 RUNNING.discard(process)
-            outcome.code = process.wait()
+            code = process.wait()
             if process.stdout:
                 process.stdout.close()
             log.seek(0)
-            outcome.said = log.read()
-        return outcome
+            said = log.read()
+        if is_late.is_set() and not has_data:
+            message = f"did not answer within {SECONDS} s when asked for {what}"
+            raise TapError(
+                message, f"{self._reach()} If it is only slow: {self._command()}.", output
+            )
+        if code and not has_data:
+            reason = self._context.masked(last_words(said) or f"exit code {code}")
+            raise TapError(reason, self._fix(reason), output)
+        return output
 
     def _environment(self) -> dict[str, str]:
         """Return the variables that Meltano would give it; files that it makes go with ours."""
         own = {"MELTANO_ENVIRONMENT": self._context.environment, "TMPDIR": str(self._folder)}
         return {**self._context.inherited, **own}
-
-    def _raise_for(self, outcome: Outcome, what: str) -> None:
-        if outcome.is_late:
-            message = f"did not answer within {SECONDS} s when asked for {what}"
-            raise TapError(
-                message,
-                f"{_reach(self._context.environment)} If it is only slow: {self._command()}.",
-            )
-        if outcome.code:
-            reason = self._context.masked(last_words(outcome.said) or f"exit code {outcome.code}")
-            raise TapError(reason, self._fix(reason))
 
     def _fix(self, reason: str) -> str:
         extractor = self._source.extractor
@@ -205,7 +203,7 @@ class Tap:
         if FORBIDDEN.search(reason):
             return f"Let the key read this ({keys}), or leave the stream out with `select`."
         if UNREACHABLE.search(reason):
-            return _reach(self._context.environment)
+            return self._reach()
         return self._look()
 
     @property
@@ -216,16 +214,11 @@ class Tap:
         return f"Look at what it says: {self._command()}."
 
     def _command(self) -> str:
-        environment = self._context.environment
-        return (
-            f"`meltano --environment={environment} invoke {self._source.extractor.name} --discover`"
-        )
+        environment, name = self._context.environment, self._source.extractor.name
+        return f"`meltano --environment={environment} invoke {name} --discover`"
 
-
-def _reach(environment: str) -> str:
-    if environment == "local":
-        return "Start the sandbox: `meltano invoke sandbox up`."
-    return "Check the network, the firewall, and the address in the settings."
+    def _reach(self) -> str:
+        return sandbox_or("Check the network, the firewall, and the address in the settings.")
 
 
 def end() -> None:
@@ -238,7 +231,7 @@ def end() -> None:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End a tap and what it has started; it holds nothing that is worth a farewell."""
+    """End a tap and what it has started, at once: it has nothing to clean up."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -254,18 +247,12 @@ def last_words(log: str) -> str:
 
 def only(catalog: Mapping[str, Any], stream: str) -> dict[str, Any]:
     """Return a catalog in which one stream is selected, and all of it."""
-    return {
-        **catalog,
-        "streams": [
-            _selected(entry, is_selected=entry.get("tap_stream_id") == stream)
-            for entry in catalog["streams"]
-        ],
-    }
-
-
-def _selected(entry: Mapping[str, Any], *, is_selected: bool) -> dict[str, Any]:
-    metadata = [
-        {**item, "metadata": {**item["metadata"], "selected": is_selected}}
-        for item in entry.get("metadata") or [{"breadcrumb": [], "metadata": {}}]
-    ]
-    return {**entry, "selected": is_selected, "metadata": metadata}
+    streams = []
+    for entry in catalog["streams"]:
+        selected = {"selected": entry.get("tap_stream_id") == stream}
+        metadata = [
+            {**item, "metadata": item["metadata"] | selected}
+            for item in entry.get("metadata") or [{"breadcrumb": [], "metadata": {}}]
+        ]
+        streams.append({**entry, **selected, "metadata": metadata})
+    return {**catalog, "streams": streams}

@@ -65,17 +65,16 @@ class Catalog:
         if found:
             return found
         loaded = ", ".join(table.stream for table in self.tables) or "none"
+        message = (
+            f"Stream '{stream}' is not in the catalog of {self.source}. Selected are: {loaded}. "
+            f"There are: {', '.join(self.streams) or 'none'}."
+        )
         if stream in self.streams:
             message = (
                 f"Stream '{stream}' of {self.source} is not loaded: it isn't selected, or the "
                 f"loader's `stream_maps` drop it. Add '{stream}.*' to `select` in "
                 f"extract/{self.source}.meltano.yml. Loaded are: {loaded}."
             )
-            raise StackError(message)
-        message = (
-            f"Stream '{stream}' is not in the catalog of {self.source}. Selected are: {loaded}. "
-            f"There are: {', '.join(self.streams) or 'none'}."
-        )
         raise StackError(message)
 
 
@@ -95,19 +94,18 @@ def discover(source: Source) -> dict[str, Any]:
         )
         found: dict[str, Any] = json.loads(text)
     except StackError as error:
-        raise _no_catalog(source, _last_said(str(error))) from error
+        reason = _last_said(str(error))
     except json.JSONDecodeError as error:
-        raise _no_catalog(source, f"line {error.lineno} of what it printed is not JSON.") from error
-    except (ValueError, RecursionError) as error:
-        raise _no_catalog(source, "it is nested too deeply, or a number is too long.") from error
-    return found
-
-
-def _no_catalog(source: Source, reason: str) -> StackError:
-    return StackError(
-        f"{source.extractor.name} gave no catalog: {reason}\n"
+        reason = f"line {error.lineno} of what it printed is not JSON."
+    except (ValueError, RecursionError):
+        reason = "it is nested too deeply, or a number is too long."
+    else:
+        return found
+    message = (
+        f"{name} gave no catalog: {reason}\n"
         f"`meltano invoke stack check {source.name}` looks at what it needs."
     )
+    raise StackError(message)
 
 
 def _last_said(log: str) -> str:
@@ -138,34 +136,21 @@ def _tables(entry: Mapping[str, Any], loader: Mapping[str, Any]) -> Iterator[Tab
     stream = entry["tap_stream_id"]
     metadata = MetadataMapping.from_iterable(entry.get("metadata") or [])
     mask = metadata.resolve_selection()
-    if not _is_selected(entry, mask):
+    # By metadata or, as once, by a word of its own.
+    is_selected = entry.get("selected", entry["schema"].get("selected", False))
+    if not mask.get((), is_selected):
         return
     schema = get_selected_schema(stream, entry["schema"], mask)
     if not schema.get("properties"):
         return
     name = entry.get("stream") or stream
+    root = root_metadata(entry)
+    method = root.get("replication-method") or root.get("forced-replication-method")
     for alias, found, keys in mapped(name, schema, keys_of(entry), loader):
         yield Table(
             stream=stream if alias == name else alias,
             layout=layout_of(alias, table_of(alias, loader), found, keys),
             properties=found["properties"],
-            description=schema.get("description") or root_metadata(entry).get("description"),
-            replication_method=_replication_method(entry),
+            description=schema.get("description") or root.get("description"),
+            replication_method=method or entry.get("replication_method"),
         )
-
-
-def _is_selected(entry: Mapping[str, Any], mask: Mapping[tuple[str, ...], bool]) -> bool:
-    """Return whether a stream is selected, by metadata or, as once, by a word of its own."""
-    if () in mask:
-        return mask[()]
-    return bool(entry.get("selected", entry["schema"].get("selected", False)))
-
-
-def _replication_method(entry: Mapping[str, Any]) -> str | None:
-    root = root_metadata(entry)
-    method: str | None = (
-        root.get("replication-method")
-        or root.get("forced-replication-method")
-        or entry.get("replication_method")
-    )
-    return method

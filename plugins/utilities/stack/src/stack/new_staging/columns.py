@@ -1,110 +1,77 @@
 """From properties to columns: their shapes, their names, each once, and their descriptions."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum, auto
+from typing import Any, Literal
 
-from target_bigquery_arrow.column_types import ColumnType, JSONSchema, Kind, branches, column_type
+from target_bigquery_arrow.column_types import JSONSchema, Kind, branches, column_type
 
 from stack.new_staging import naming, values
 from stack.new_staging.naming import Names, snake_case
-from stack.new_staging.values import JsonPath, RawColumn, Value, ValueSource
-
-SCALARS = frozenset({"string", "integer", "number", "boolean"})
+from stack.new_staging.values import JsonPath, Value
 
 
-@dataclass(frozen=True)
-class Scalar:
+class Shape(Enum):
+    """What a property holds."""
+
+    SCALAR = auto()
     """A text, a number, a boolean, a time; or now one, now another."""
-
-
-@dataclass(frozen=True)
-class ScalarList:
-    """A list of scalars."""
-
-
-@dataclass(frozen=True)
-class Object:
-    """An object whose properties are known."""
-
-    properties: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class ObjectList:
-    """A list of objects whose properties are known."""
-
-    properties: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Unknown:
+    SCALARS = auto()
+    OBJECT = auto()
+    OBJECTS = auto()
+    UNKNOWN = auto()
     """Anything: an object without properties, a list of lists, one of several of these."""
 
 
-type Shape = Scalar | ScalarList | Object | ObjectList | Unknown
+SHAPES = dict.fromkeys(["string", "integer", "number", "boolean"], Shape.SCALAR)
+LISTS = {Shape.SCALAR: Shape.SCALARS, Shape.OBJECT: Shape.OBJECTS}
 
 
-def shape_of(schema: object) -> Shape:
-    """Return what a property with this schema holds."""
+def shape_of(schema: object) -> tuple[Shape, Mapping[str, Any]]:
+    """Return what a property with this schema holds, and the properties of its objects."""
     found = [_shape(branch) for branch in branches(schema)]
-    if found and all(isinstance(shape, Scalar) for shape in found):
-        return Scalar()
-    objects = [shape.properties for shape in found if isinstance(shape, Object)]
-    if found and len(objects) == len(found):
-        return Object({name: rule for properties in objects for name, rule in properties.items()})
-    return found[0] if len(found) == 1 else Unknown()
+    shapes = {shape for shape, _ in found}
+    if shapes == {Shape.SCALAR}:
+        return Shape.SCALAR, {}
+    if shapes == {Shape.OBJECT}:
+        return Shape.OBJECT, {name: rule for _, inner in found for name, rule in inner.items()}
+    return found[0] if len(found) == 1 else (Shape.UNKNOWN, {})
 
 
-def _shape(branch: JSONSchema) -> Shape:
-    match branch.get("type"):
-        case "array":
-            return _list_shape(branch.get("items"))
-        case "object" if branch.get("properties"):
-            return Object(branch["properties"])
-        case str(name) if name in SCALARS:
-            return Scalar()
-        case _:
-            return Unknown()
+def _shape(branch: JSONSchema) -> tuple[Shape, Mapping[str, Any]]:
+    kind, properties = branch.get("type"), branch.get("properties")
+    if kind == "array":
+        shape, properties = shape_of(branch.get("items"))
+        return LISTS.get(shape, Shape.UNKNOWN), properties
+    if kind == "object" and properties:
+        return Shape.OBJECT, properties
+    return SHAPES.get(str(kind), Shape.UNKNOWN), {}
 
 
-def _list_shape(items: object) -> Shape:
-    if not isinstance(items, Mapping):
-        return Unknown()
-    match shape_of(items):
-        case Scalar():
-            return ScalarList()
-        case Object(properties):
-            return ObjectList(properties)
-        case _:
-            return Unknown()
-
-
-@dataclass
-class Found:
-    """A property on its way to a column.
+@dataclass(frozen=True)
+class Property:
+    """A property that becomes a column.
 
     Attributes:
-        candidates: the names that it may have, the best one first.
+        names: the names that its column may have, the best one first.
         value: its value.
         origin: its name in the source, after that of the object that it lies in.
         schema: its JSON Schema.
-        is_list: whether it is a list, made one text.
-        is_json: whether it is something else, made a text of JSON.
+        form: `list` or `JSON` if it is one, made a text.
         is_key_part: whether it belongs to the table's key.
     """
 
-    candidates: tuple[str, ...]
+    names: tuple[str, ...]
     value: Value
     origin: tuple[str, ...]
     schema: JSONSchema = field(default_factory=dict)
-    is_list: bool = False
-    is_json: bool = False
+    form: Literal["scalar", "list", "JSON"] = "scalar"
     is_key_part: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Nested:
     """A list of objects, which becomes a model."""
 
@@ -112,94 +79,77 @@ class Nested:
     place: JsonPath
     properties: Mapping[str, Any]
 
+    @property
+    def name(self) -> str:
+        """Its name in snake case."""
+        return snake_case("_".join(self.origin)) or "items"
+
+    def count(self) -> Property:
+        """Return how many items it has."""
+        name = f"{naming.singular(self.name)}_count"
+        return Property((name,), self.place.count(), (*self.origin, "count"))
+
+    def as_json(self) -> Property:
+        """Return the list as JSON's own text."""
+        return named(self.origin, self.place.text(), {}, "JSON")
+
 
 def read(
-    origin: tuple[str, ...], place: ValueSource, schema: Any, kind: ColumnType, *, flatten: bool
-) -> Iterator[Found | Nested]:
-    """Yield the columns and the lists that a property comes to.
+    origin: tuple[str, ...], place: JsonPath, schema: Any, *, flatten: bool = True
+) -> Iterator[Property | Nested]:
+    """Yield the columns and the lists that a property inside JSON comes to.
 
     Args:
         origin: the property's name, after that of the object that it lies in.
         place: where its value is.
         schema: its JSON Schema.
-        kind: the type that the loader gives to such a schema.
         flatten: whether an object becomes columns; else it is a text.
     """
-    name = snake_case("_".join(origin)) or "column"
-    rule = schema if isinstance(schema, Mapping) else {}
-    if isinstance(place, RawColumn):
-        value = place.joined() if kind.repeated else place.scalar(kind.kind)
-        yield _found(name, value, origin, rule, is_list=kind.repeated)
-        return
-    match shape_of(schema):
-        case Scalar():
-            yield _found(name, place.scalar(kind.kind), origin, rule)
-        case ScalarList():
-            yield _found(name, place.joined(), origin, rule, is_list=True)
-        case Object(properties) if flatten:
+    shape, properties = shape_of(schema)
+    match shape:
+        case Shape.SCALAR:
+            yield named(origin, place.scalar(column_type(schema).kind), schema)
+        case Shape.SCALARS:
+            yield named(origin, place.joined(), schema, "list")
+        case Shape.OBJECT if flatten:
             for prop, inner in properties.items():
-                below = place.child(prop)
-                yield from read((*origin, prop), below, inner, column_type(inner), flatten=False)
-        case ObjectList(properties):
+                yield from read((*origin, prop), place.child(prop), inner, flatten=False)
+        case Shape.OBJECTS:
             yield Nested(origin, place, properties)
         case _:
-            yield as_json(origin, place, rule)
+            yield named(origin, place.text(), schema, "JSON")
 
 
-def as_json(origin: tuple[str, ...], place: JsonPath, schema: JSONSchema) -> Found:
-    """Return whatever there is as JSON's own text."""
-    name = snake_case("_".join(origin)) or "column"
-    return _found(name, place.text(), origin, schema, is_json=True)
-
-
-def count_of(nested: Nested) -> Found:
-    """Return how many items a list has."""
-    name = naming.singular(snake_case("_".join(nested.origin)) or "item")
-    return Found((f"{name}_count",), nested.place.count(), (*nested.origin, "count"))
-
-
-def _found(
-    name: str,
-    value: Value,
+def named(
     origin: tuple[str, ...],
-    schema: JSONSchema,
-    *,
-    is_list: bool = False,
-    is_json: bool = False,
-) -> Found:
-    if not is_list and not is_json:
-        value = values.moment(name, value, schema)
-    return Found(_candidates(name, value.kind), value, origin, schema, is_list, is_json)
-
-
-def _candidates(name: str, kind: Kind) -> tuple[str, ...]:
-    """Return the names that a column may have, the best one first."""
-    if kind is Kind.BOOL:
-        return (naming.boolean_name(name.lstrip("_")),)
+    value: Value,
+    schema: Any,
+    form: Literal["scalar", "list", "JSON"] = "scalar",
+) -> Property:
+    """Return a property with the names that its column may have."""
+    name = snake_case("_".join(origin)) or "column"
+    rule = schema if isinstance(schema, Mapping) else {}
+    if form == "scalar":
+        value = values.moment(name, value, rule)
+    names: tuple[str, ...] = (name,)
+    if value.kind is Kind.BOOL:
+        names = (naming.boolean_name(name.lstrip("_")),)
     change = re.fullmatch("(?:date_)?(created|updated|modified|deleted)", name)
-    if kind is Kind.TIMESTAMP and change:
-        return (f"{change[1]}_at", name)
-    return (name,)
+    if value.kind is Kind.TIMESTAMP and change:
+        names = (f"{change[1]}_at", name)
+    return Property(names, value, origin, rule, form)
 
 
 GROUPS = {
     Kind.STRING: "text",
-    Kind.BYTES: "bytes",
     Kind.BOOL: "booleans",
     Kind.DATE: "dates",
     Kind.TIME: "times of day",
     Kind.TIMESTAMP: "timestamps",
+    Kind.BYTES: "bytes",
 }
-GROUP_ORDER = (
-    "ids",
-    "text",
-    "numbers",
-    "booleans",
-    "dates",
-    "times of day",
-    "timestamps",
-    "bytes",
-)
+"""What a column is listed under; numbers are of several types."""
+GROUP_ORDER = ("ids", "text", "numbers", *list(GROUPS.values())[1:])
 KEY_KINDS = (Kind.STRING, Kind.INT64, Kind.NUMERIC, Kind.BIGNUMERIC)
 SEMANTIC_TYPES = {
     Kind.STRING: {
@@ -251,9 +201,9 @@ class Column:
 
 
 def resolve(
-    found: Sequence[Found], one: str, *, key: Found | None = None, fixed: Sequence[str] = ()
-) -> dict[int, Column]:
-    """Return the column of each property, by its place among them: every name once.
+    found: Sequence[Property], one: str, *, key: Property | None = None, fixed: Sequence[str] = ()
+) -> list[Column]:
+    """Return the column of each property: every name once.
 
     What the source calls so already goes first, so that a new column never renames an old one.
 
@@ -263,41 +213,33 @@ def resolve(
         key: which of them identifies a row.
         fixed: names that are taken.
     """
-    names = Names(fixed)
-    order = sorted(
-        range(len(found)),
-        key=lambda place: (
-            found[place] is not key,
-            found[place].candidates[0] != "_".join(found[place].origin),
-        ),
-    )
+    taken = Names(fixed)
     columns: dict[int, Column] = {}
-    for place in order:
+
+    def precedence(place: int) -> tuple[bool, bool]:
         item = found[place]
-        candidates = list(item.candidates)
-        for name in item.candidates:
+        return item is not key, item.names[0] != "_".join(item.origin)
+
+    for place in sorted(range(len(found)), key=precedence):
+        item = found[place]
+        names = list(item.names)
+        for name in item.names:
             if name in naming.RESERVED or name in fixed:
-                candidates.insert(0, f"{one}_{name}")
-        candidates = [name for name in candidates if name not in naming.RESERVED]
-        columns[place] = _column(item, names.take(candidates), one, is_key=item is key)
-    return columns
+                names.insert(0, f"{one}_{name}")
+        name = taken.take([name for name in names if name not in naming.RESERVED])
+        columns[place] = column_of(item, name, one, is_key=item is key)
+    return [columns[place] for place in range(len(found))]
 
 
-def key_column(key: Found, one: str) -> Column:
-    """Return a key's column, under the name that it wishes for."""
-    return _column(key, key.candidates[0], one, is_key=True)
-
-
-def _column(item: Found, name: str, one: str, *, is_key: bool) -> Column:
+def column_of(item: Property, name: str, one: str, *, is_key: bool) -> Column:
+    """Return a property's column under a name."""
     kind = item.value.kind
-    wished = item.candidates[0]
-    sounds_like_id = wished == "id" or wished.endswith(("_id", "uuid"))
+    best = item.names[0]
+    sounds_like_id = best == "id" or best.endswith(("_id", "uuid"))
     is_id = is_key or item.is_key_part or (kind in KEY_KINDS and sounds_like_id)
-    made = naming.of_column(wished, kind, one)
-    if item.is_list:
-        made = f"{made[:-1]}, separated by commas."
-    if item.is_json:
-        made = f"{made[:-1]}, as JSON."
+    made = naming.of_column(best, kind, one)
+    if item.form != "scalar":
+        made = f"{made[:-1]}, {'as JSON' if item.form == 'JSON' else 'separated by commas'}."
     if is_key and not name.endswith("id"):
         made = f"Identifies the {naming.words(one)}."
     return Column(
@@ -306,28 +248,19 @@ def _column(item: Found, name: str, one: str, *, is_key: bool) -> Column:
         group="ids" if is_id else GROUPS.get(kind, "numbers"),
         description=naming.from_catalog(item.schema.get("description")) or made,
         is_key=is_key,
-        kept_as_json=item.is_json,
+        kept_as_json=item.form == "JSON",
     )
 
 
-def in_order(columns: Mapping[int, Column]) -> tuple[Column, ...]:
+def in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
     """Return columns by kind, the key first, else as the source has them."""
+    return tuple(sorted(columns, key=lambda one: (GROUP_ORDER.index(one.group), not one.is_key)))
+
+
+def untyped_times(found: Sequence[Property], columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return the properties that may be times, by their names, and are texts."""
     return tuple(
-        columns[place]
-        for place in sorted(
-            columns,
-            key=lambda place: (
-                GROUP_ORDER.index(columns[place].group),
-                not columns[place].is_key,
-                place,
-            ),
-        )
+        ".".join(item.origin)
+        for item, column in zip(found, columns, strict=True)
+        if item.form == "scalar" and values.sounds_like_a_time(column.name, item.value.kind)
     )
-
-
-def untyped_times(found: Sequence[Found], columns: Mapping[int, Column]) -> Iterator[str]:
-    """Yield the properties that may be times, by their names, and are texts."""
-    for place, item in enumerate(found):
-        is_plain = not item.is_list and not item.is_json
-        if is_plain and values.sounds_like_a_time(columns[place].name, item.value.kind):
-            yield ".".join(item.origin)

@@ -41,16 +41,16 @@ def new_staging(
     echo(f"Reading the catalog of {found.extractor.name} …")
     catalog = catalogs.read(source, catalogs.discover(found), found.loader.config())
     staged = stage(found, catalog, streams, folder)
-    wanted = staged.files()
+    files = staged.files()
     names = {Path(file).name for file in overwrite}
-    if unknown := names - wanted.keys():
-        message = f"'{unknown.pop()}' is not one of the files of {path}/: {', '.join(wanted)}."
+    if unknown := names - files.keys():
+        message = f"'{unknown.pop()}' is not one of the files of {path}/: {', '.join(files)}."
         raise StackError(message)
-    changes = folder.changes(wanted, write=write, overwrite=names)
+    changes = folder.changes(files, write=write, overwrite=names)
     folder.write({change.name: change.after for change in changes if change.done})
     _show(changes, f"{path.as_posix()}/")
     for name in folder.models():
-        if name.startswith(f"stg_{source}__") and f"{name}.sql" not in wanted:
+        if name.startswith(f"stg_{source}__") and f"{name}.sql" not in files:
             echo(f"\n{name}.sql: its stream is no longer loaded. Delete it if nobody needs it.")
     _advise(staged, [change.name for change in changes if change.done])
 

@@ -3,15 +3,16 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from typing import Any
 
+import jinja2
 import yaml
 
 from stack.new_staging import models, naming, values
 from stack.new_staging.catalog import Catalog, Table
-from stack.new_staging.columns import Column
-from stack.new_staging.folder import Folder, Wanted
-from stack.new_staging.models import Model, Unnesting, linked
+from stack.new_staging.folder import File, Folder
+from stack.new_staging.models import Model, linked
+from stack.postgres import TAP
 from stack.project import Source
 from stack.terminal import StackError
 
@@ -25,7 +26,7 @@ class Staged:
         known: the models that have a file already.
         new: the models that have none.
         declared: the raw tables that `src_<source>.yml` has already.
-        keyless: streams that can't have a model, since they have no key, and nobody named them.
+        keyless: streams that can't have a model, since they have no key, and were not named.
     """
 
     source: Source
@@ -39,31 +40,31 @@ class Staged:
         """All of them, each knowing the others."""
         return linked([*self.known, *self.new])
 
-    def files(self) -> dict[str, Wanted]:
+    def files(self) -> dict[str, File]:
         """Return every file by name."""
         name = self.source.name
         known, every = linked(self.known), self.models
-        new = model_blocks(every[len(known) :])
+        new = _blocks("model.yml", every[len(known) :])
         declared = {table.name: table for table in self.declared}
         tables = declared | {model.table.name: model.table for model in every}
         new_tables = [table for table in tables.values() if table.name not in declared]
         return {
-            f"src_{name}.yml": Wanted(
+            f"src_{name}.yml": File(
                 source_yaml(self.source, tables.values()),
                 source_yaml(self.source, self.declared),
                 ("sources", 0, "tables"),
-                table_blocks(new_tables),
+                _blocks("table.yml", new_tables),
             ),
-            f"stg_{name}.yml": Wanted(staging_yaml(every), staging_yaml(known), ("models",), new),
-            "README.md": Wanted(readme(self.source, every), readme(self.source, known)),
-            **{f"{model.name}.sql": Wanted(model_sql(model)) for model in every},
+            f"stg_{name}.yml": File(staging_yaml(every), staging_yaml(known), ("models",), new),
+            "README.md": File(readme(self.source, every), readme(self.source, known)),
+            **{f"{model.name}.sql": File(model_sql(model)) for model in every},
         }
 
 
 def stage(source: Source, catalog: Catalog, streams: Sequence[str], folder: Folder) -> Staged:
     """Return the models of the streams that are asked for, and of those that have one already.
 
-    A table that is declared as a source and has no model had one that somebody removed, or never
+    A table that is declared as a source and has no model had one that was removed, or never
     needed one: it gets one only if its stream is named.
 
     Args:
@@ -111,193 +112,16 @@ def _asked(catalog: Catalog, streams: Sequence[str]) -> list[Table]:
     return [table for stream in streams for table in catalog.named(stream)]
 
 
-def model_sql(model: Model) -> str:
-    """Return the text of a model's file."""
-    parts = [_source(model)]
-    if model.unnesting:
-        parts.append(_unnested(model, model.unnesting))
-    parts.append(_renamed(model))
-    return f"with {',\n\n'.join(parts)}\n\nselect *\nfrom renamed\n"
+LINE = 120
 
 
-def _source(model: Model) -> str:
-    return (
-        "source as (\n\n"
-        "    select *\n"
-        f"    from {{{{ source('{model.source}', '{model.table.name}') }}}}\n"
-        "    where _sdc_deleted_at is null\n\n"
-        ")"
-    )
-
-
-def _unnested(model: Model, unnesting: Unnesting) -> str:
-    parent_key = values.column(unnesting.parent_value, unnesting.parent_key, last=False)
-    item, offset = unnesting.item, f"{unnesting.item}_offset"
-    listed = values.flat(unnesting.items)
-    items = f"    cross join unnest({listed}) as {item} with offset as {offset}"
-    if len(items) > values.MAXIMUM_LINE:
-        items = (
-            f"    cross join\n        unnest({listed}) as {item}\n        with offset as {offset}"
-        )
-    return (
-        "unnested as (\n\n"
-        "    select\n"
-        f"{parent_key}\n"
-        f"        {item},\n"
-        f"        {offset} + 1 as position\n"
-        f"    from source{_alias(model)}\n"
-        f"{items}\n\n"
-        ")"
-    )
-
-
-def _renamed(model: Model) -> str:
-    groups = []
-    last = model.columns[-1]
-    for group, columns in groupby(model.columns, key=lambda column: column.group):
-        lines = [
-            values.column(column.value.expression, column.name, last=column is last)
-            for column in columns
-        ]
-        groups.append("\n".join([f"        ---------- {group}", *lines]))
-    origin = "unnested" if model.unnesting else f"source{_alias(model)}"
-    return f"renamed as (\n\n    select\n{'\n\n'.join(groups)}\n\n    from {origin}\n\n)"
-
-
-def _alias(model: Model) -> str:
-    return "" if model.alias == "source" else f" as {model.alias}"
-
-
-MAXIMUM_LINE = 120
-
-
-def source_yaml(source: Source, tables: Iterable[Table]) -> str:
-    """Return the text of `src_<source>.yml`."""
-    dataset = source.extractor.extras.get("load_schema") or source.name
-    label = source.extractor.label or source.name
-    description = (
-        f"{label}, one raw table a stream of {source.extractor.name}, with its names. Rows that "
-        "are known to be gone from the source stay, with `_sdc_deleted_at` set."
-    )
-    lines = [
-        "sources:",
-        f"  - name: {_scalar(source.name)}",
-        *_described(description, 4),
-        "    # In dev, a developer's own load is read with "
-        f"--vars '{source.name}_dataset: <user>_{source.name}'.",
-        f"    schema: \"{{{{ var('{source.name}_dataset', '{dataset}') }}}}\"",
-        "    config:",
-        "      loaded_at_field: _sdc_extracted_at",
-        "      # How old the newest row of a table may be, for `dbt source freshness`:",
-        "      # freshness: { warn_after: { count: 36, period: hour } }",
-        "      # A table that is not loaded yet is taken as empty. Without this, dbt fails.",
-        "      meta: { optional: true }",
-        "    tables:",
-    ]
-    return "\n".join([*lines, *table_blocks(tables).values()]) + "\n"
-
-
-def table_blocks(tables: Iterable[Table]) -> dict[str, str]:
-    """Return each raw table's part of `src_<source>.yml` by the table's name."""
-    return {table.name: "\n".join(_table(table)) for table in tables}
-
-
-def staging_yaml(models: Sequence[Model]) -> str:
-    """Return the text of `stg_<source>.yml`."""
-    return "models:\n" + "\n\n".join(model_blocks(models).values()) + "\n"
-
-
-def model_blocks(models: Sequence[Model]) -> dict[str, str]:
-    """Return each model's part of `stg_<source>.yml` by the model's name."""
-    return {model.name: "\n".join(_model(model)) for model in models}
-
-
-def _table(table: Table) -> list[str]:
-    description = naming.from_catalog(table.description)
-    columns = [(column.name, str(column.type).lower()) for column in table.layout.columns]
-    columns.append(("_sdc_deleted_at", "timestamp"))
-    return [
-        f"      - name: {_scalar(table.name)}",
-        *(_described(description, 8) if description else []),
-        "        columns:",
-        *(
-            f"          - {{ name: {_scalar(name)}, data_type: {data_type} }}"
-            for name, data_type in columns
-        ),
-    ]
-
-
-def _model(model: Model) -> list[str]:
-    lines = [
-        f"  - name: {_scalar(model.name)}",
-        *_described(model.description, 4),
-        "    data_tests:",
-        *_integrity(model),
-        "    columns:",
-    ]
-    for column in model.columns:
-        lines += _column(column)
-    return lines
-
-
-def _integrity(model: Model) -> list[str]:
-    """Return the one test of a model's own rows."""
-    needed = [
-        column.name for column in model.columns if column.reference and column.reference.certain
-    ]
-    arguments = [f"key: {_scalar(model.key.name)}"]
-    if needed:
-        arguments.append(f"not_null: [{', '.join(map(_scalar, needed))}]")
-    line = f"      - integrity: {{ arguments: {{ {', '.join(arguments)} }} }}"
-    if len(line) <= MAXIMUM_LINE:
-        return [line]
-    return [
-        "      - integrity:",
-        "          arguments:",
-        *(f"            {argument}" for argument in arguments),
-    ]
-
-
-def _column(column: Column) -> list[str]:
-    lines = [
-        f"      - name: {_scalar(column.name)}",
-        *_described(column.description, 8),
-        f"        data_type: {column.data_type}",
-    ]
-    if column.semantic_type:
-        lines.append(
-            f"        config: {{ meta: {{ metabase.semantic_type: {column.semantic_type} }} }}"
-        )
-    if column.reference:
-        reference = column.reference
-        lines += [
-            "        data_tests:",
-            "          - relationships:",
-            *_arguments(f"ref('{reference.model}')", reference.column),
-            *([] if reference.certain else ["              config: { severity: warn }"]),
-        ]
-    return lines
-
-
-def _arguments(to: str, field: str) -> list[str]:
-    line = f"              arguments: {{ to: {to}, field: {_scalar(field)} }}"
-    if len(line) <= MAXIMUM_LINE:
-        return [line]
-    return [
-        "              arguments:",
-        f"                to: {to}",
-        f"                field: {_scalar(field)}",
-    ]
-
-
-def _described(description: str, indent: int) -> list[str]:
+def _described(description: str, indent: int) -> str:
     """Return a description, folded where it is long."""
-    room = MAXIMUM_LINE - indent
     line = f"description: {_scalar(description)}"
-    if len(line) <= room:
-        return [f"{' ' * indent}{line}"]
-    folded = textwrap.wrap(description, room - 2, break_long_words=False, break_on_hyphens=False)
-    return [f"{' ' * indent}description: >-", *(f"{' ' * (indent + 2)}{text}" for text in folded)]
+    if indent + len(line) <= LINE:
+        return line
+    folded = _wrapped(description, LINE - indent - 2)
+    return f"description: >-\n{textwrap.indent(folded, ' ' * (indent + 2))}"
 
 
 def _scalar(value: str) -> str:
@@ -306,96 +130,81 @@ def _scalar(value: str) -> str:
     return written.removesuffix("...\n").strip()
 
 
-OUR_POSTGRES_TAP = "tap-postgres-arrow"
-WIDTH = 120
+def _wrapped(text: str, width: int = LINE, subsequent_indent: str = "") -> str:
+    return textwrap.fill(
+        text,
+        width,
+        subsequent_indent=subsequent_indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+# dbt's own marks stay as they are.
+TEMPLATES = jinja2.Environment(  # noqa: S701 - SQL, YAML and Markdown, no HTML
+    block_start_string="[%",
+    block_end_string="%]",
+    variable_start_string="[[",
+    variable_end_string="]]",
+    comment_start_string="[#",
+    comment_end_string="#]",
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    undefined=jinja2.StrictUndefined,
+    loader=jinja2.PackageLoader("stack.new_staging"),
+)
+TEMPLATES.filters |= {
+    "described": _described,
+    "from_catalog": naming.from_catalog,
+    "scalar": _scalar,
+    "wrapped": lambda text: f"{_wrapped(text)}\n",
+    "item": lambda text: f"{_wrapped(text, subsequent_indent='  ')}\n",
+}
+TEMPLATES.globals["select"] = values.column
+
+
+def _render(template: str, **variables: Any) -> str:
+    return TEMPLATES.get_template(f"{template}.jinja").render(**variables)
+
+
+def _blocks[T: (Table, Model)](template: str, items: Iterable[T]) -> dict[str, str]:
+    """Return each table's or model's part of a properties file by its name."""
+    return {item.name: _render(template, item=item) for item in items}
+
+
+def model_sql(model: Model) -> str:
+    """Return the text of a model's file."""
+    return _render("model.sql", model=model)
+
+
+def source_yaml(source: Source, tables: Iterable[Table]) -> str:
+    """Return the text of `src_<source>.yml`."""
+    return _render("src.yml", tables=tables, **_facts(source))
+
+
+def staging_yaml(models: Sequence[Model]) -> str:
+    """Return the text of `stg_<source>.yml`."""
+    return _render("stg.yml", models=models)
 
 
 def readme(source: Source, models: Sequence[Model]) -> str:
     """Return the text of README.md."""
-    extractor = source.extractor
-    dataset = extractor.extras.get("load_schema") or source.name
-    file = f"extract/{source.file.name}"
-    table = [
-        "| Model | One row for each |",
-        "|---|---|",
-        *(f"| `{model.name}` | {_row(model)} |" for model in models),
-    ]
-    paragraphs = [
-        f"# {extractor.label or source.name}",
-        _wrapped(
-            f"Read by {extractor.name} into the dataset `{dataset}`, as "
-            f"[`{file}`](../../../../{file}) says."
-        ),
-        "\n".join(table),
-        _wrapped(
-            "Names are snake case, booleans begin with `is_` or `has_`, times are UTC. What an "
-            "object holds is in columns of its own; a list of values is one text, separated by "
-            "commas; a list of objects is a model of its own."
-        ),
-        _wrapped(_deleted(source, models)),
-        *_open_ends(models),
-    ]
-    return "\n\n".join(paragraphs) + "\n"
-
-
-def _row(model: Model) -> str:
-    name = model.one.replace("_", " ")
-    if model.unnesting:
-        return f"{name} in a row of `{model.unnesting.parent}`"
-    return f"{name} in the raw table `{model.table.name}`"
-
-
-def _deleted(source: Source, models: Sequence[Model]) -> str:
-    """Return how rows that were deleted at the source are known."""
-    dropped = "A row with `_sdc_deleted_at` is dropped here, with all that was listed in it."
-    if OUR_POSTGRES_TAP in (source.extractor.name, source.extractor.parent):
-        return f"{dropped} Every run compares keys with the source, so that each delete is seen."
-    tables = {model.table.name: model.table for model in models}
-    partial = [
-        f"`{name}`" for name, table in tables.items() if table.replication_method == "INCREMENTAL"
-    ]
-    stay = (
-        f" Of these only what has changed is read, so that deleted rows stay unless the tap "
-        f"reports them: {', '.join(partial)}."
-        if partial
-        else ""
-    )
-    return (
-        f"{dropped} A stream that is read whole tells what has gone, if its tap says that it has "
-        f"read all of it.{stay}"
+    tables = {model.table.name: model.table for model in models}.values()
+    return _render(
+        "README.md",
+        models=models,
+        is_our_postgres_tap=TAP in (source.extractor.name, source.extractor.parent),
+        incremental=[t.name for t in tables if t.replication_method == "INCREMENTAL"],
+        **_facts(source),
     )
 
 
-def _open_ends(models: Sequence[Model]) -> list[str]:
-    """Return what the catalog said too little of."""
-    found = []
-    as_json = [
-        f"- `{model.name}`: {', '.join(columns)}"
-        for model in models
-        if (columns := [column.name for column in model.columns if column.kept_as_json])
-    ]
-    if as_json:
-        found.append(
-            "Of what lies deeper, or has no shape that the catalog knows, the JSON is kept:"
-        )
-        found.append("\n".join(map(_item, as_json)))
-    times = [
-        f"{', '.join(model.untyped_times)} in `{model.name}`"
-        for model in models
-        if model.untyped_times
-    ]
-    if times:
-        text = (
-            f"These may be times, but the catalog has them as text: {'; '.join(times)}. Declare "
-            "`format: date-time` for one, under `schema` of the extractor, and it is a timestamp."
-        )
-        found.append(_wrapped(text))
-    return found
-
-
-def _item(text: str) -> str:
-    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+def _facts(source: Source) -> dict[str, str]:
+    return {
+        "name": source.name,
+        "label": source.extractor.label or source.name,
+        "extractor": source.extractor.name,
+        "dataset": source.extractor.extras.get("load_schema") or source.name,
+        "file": f"extract/{source.file.name}",
+    }

@@ -1,6 +1,6 @@
 """A source's staging folder: which files are written, which are added to, which are only shown.
 
-A file that exists may hold somebody's work. It is renewed only on request: with `--write` if git
+A file that exists may have been edited. It is renewed only on request: with `--write` if git
 has it as it is, so that `git diff` shows the change; by its name otherwise. No file is deleted.
 """
 
@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import os
 import subprocess
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ type Steps = Sequence[str | int]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class File:
     """A file as it would be written now.
 
     Attributes:
@@ -91,18 +92,16 @@ class Folder:
         return self._names(self._tables, ["sources", 0, "tables"])
 
     def _names(self, file: str, steps: Steps) -> list[str]:
-        text = self.text(file)
-        found = _node(_compose(text, str(self.path / file)), steps) if text else None
-        names = map(_name, found.value) if isinstance(found, yaml.SequenceNode) else ()
-        return [name for name in names if name]
+        found = _list(self.text(file) or "", steps, str(self.path / file))
+        return [name for item in (found.value if found else ()) if (name := _name(item))]
 
     def changes(
-        self, wanted: Mapping[str, Wanted], *, write: bool, overwrite: Collection[str]
+        self, files: Mapping[str, File], *, write: bool, overwrite: Collection[str]
     ) -> list[Change]:
         """Return the changes to the files of the folder, those that are only shown included.
 
         Args:
-            wanted: every file as it would be written now.
+            files: every file as it would be written now.
             write: whether files that git has as they are may be renewed.
             overwrite: the names of files that may be renewed in any case.
 
@@ -111,26 +110,20 @@ class Folder:
         """
         renewable = {*overwrite, *(self._committed() if write else ())}
         found = []
-        for name, file in wanted.items():
+        for name, file in files.items():
             before = self.text(name)
             if before is None:
                 found.append(Change(name, "wrote", "", file.text))
                 continue
-            current = self._with_new(name, before, file)
+            current = file.text
+            if before != file.without_new:
+                current = insert(before, file.steps, file.blocks, str(self.path / name))
             if current != before:
                 found.append(Change(name, "added to", before, current))
             if current != file.text:
                 done = "renewed" if name in renewable else None
                 found.append(Change(name, done, current, file.text))
         return found
-
-    def _with_new(self, name: str, before: str, file: Wanted) -> str:
-        """Return the text of a file with the new streams in it."""
-        if before == file.without_new:
-            return file.text
-        if not file.blocks:
-            return before
-        return insert(before, file.steps, file.blocks, str(self.path / name))
 
     def _committed(self) -> set[str]:
         """Return the files that git has as they are."""
@@ -172,68 +165,58 @@ def insert(text: str, steps: Steps, blocks: Mapping[str, str], file: str) -> str
     Raises:
         StackError: the list is missing, or is written in brackets.
     """
-    text = text.rstrip("\n") + "\n"
-    found = _node(_compose(text, file), steps)
-    if not isinstance(found, yaml.SequenceNode) or found.flow_style or not found.value:
+    if not blocks:
+        return text
+    found = _list(text, steps, file)
+    if found is None or found.flow_style or not found.value:
         where = ".".join(map(str, steps))
         message = (
             f"{file} has no list `{where}` to add {', '.join(blocks)} to. Add one, one item a line."
         )
         raise StackError(message)
     names = {_name(item) for item in found.value}
-    new = [block for name, block in blocks.items() if name not in names]
-    if not new:
-        return text
-    lines = text.splitlines()
+    indent = " " * found.start_mark.column
+    new = [
+        textwrap.indent(textwrap.dedent(block), indent)
+        for name, block in blocks.items()
+        if name not in names
+    ]
+    lines = text.splitlines(keepends=True)
+    # What follows the list: empty lines, and comments that aren't of its last item.
     end = min(found.end_mark.line, len(lines))
-    column = found.start_mark.column
-    while _is_between(lines[end - 1], column):
+    while not (line := lines[end - 1].strip()) or (
+        line.startswith("#") and not lines[end - 1].startswith(f"{indent} ")
+    ):
         end -= 1
-    gap = [""] if _are_apart(lines, found) else []
-    added = [line for block in new for line in (*gap, *_indented(block, column))]
-    return "\n".join([*lines[:end], *added, *lines[end:]]) + "\n"
+    lines[end - 1] = lines[end - 1].rstrip("\n") + "\n"
+    starts = [item.start_mark.line for item in found.value[1:]]
+    are_apart = not starts or any(not lines[start - 1].strip() for start in starts)
+    gap = "\n" if are_apart else ""
+    return "".join([*lines[:end], *(f"{gap}{block}" for block in new), *lines[end:]])
 
 
-def _compose(text: str, file: str) -> yaml.Node | None:
+def _list(text: str, steps: Steps, file: str) -> yaml.SequenceNode | None:
+    """Return a list in a YAML file; None if it is missing."""
     try:
-        return yaml.compose(text)
+        node = yaml.compose(text)
     except yaml.YAMLError as error:
         message = f"{file} is not YAML: {error}"
         raise StackError(message) from error
-
-
-def _node(node: yaml.Node | None, steps: Steps) -> yaml.Node | None:
     for step in steps:
-        match node:
-            case yaml.MappingNode():
-                node = next((value for key, value in node.value if key.value == step), None)
-            case yaml.SequenceNode() if isinstance(step, int) and step < len(node.value):
-                node = node.value[step]
-            case _:
-                return None
-    return node
+        node = _step(node, step)
+    return node if isinstance(node, yaml.SequenceNode) else None
+
+
+def _step(node: yaml.Node | None, step: str | int) -> yaml.Node | None:
+    match node:
+        case yaml.MappingNode():
+            return next((value for key, value in node.value if key.value == step), None)
+        case yaml.SequenceNode() if isinstance(step, int) and step < len(node.value):
+            found: yaml.Node = node.value[step]
+            return found
+    return None
 
 
 def _name(item: yaml.Node) -> str | None:
-    name = _node(item, ["name"])
+    name = _step(item, "name")
     return name.value if isinstance(name, yaml.ScalarNode) else None
-
-
-def _is_between(line: str, column: int) -> bool:
-    """Return whether a line is empty, or a comment on what follows the list."""
-    text = line.lstrip()
-    return not text or (text.startswith("#") and len(line) - len(text) <= column)
-
-
-def _are_apart(lines: Sequence[str], items: yaml.SequenceNode) -> bool:
-    """Return whether empty lines separate the items of a list."""
-    starts = [item.start_mark.line for item in items.value]
-    return len(starts) == 1 or any(not lines[start - 1].strip() for start in starts[1:])
-
-
-def _indented(block: str, column: int) -> list[str]:
-    lines = block.splitlines()
-    shift = column - (len(lines[0]) - len(lines[0].lstrip()))
-    if shift >= 0:
-        return [f"{' ' * shift}{line}" if line else line for line in lines]
-    return [line[-shift:] for line in lines]

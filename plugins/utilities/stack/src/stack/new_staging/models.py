@@ -3,25 +3,24 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from target_bigquery_arrow.column_types import ColumnType, Kind, column_type
+from target_bigquery_arrow.column_types import ColumnType, Kind
 
 from stack.new_staging import naming, values
 from stack.new_staging.catalog import Table
 from stack.new_staging.columns import (
     Column,
-    Found,
     Nested,
+    Property,
     Reference,
-    as_json,
-    count_of,
+    column_of,
     in_order,
-    key_column,
+    named,
     read,
     resolve,
     untyped_times,
 )
 from stack.new_staging.naming import Names, snake_case
-from stack.new_staging.values import Expression, JsonPath, RawColumn, Value, ValueSource, as_text
+from stack.new_staging.values import JsonPath, Value, as_text
 from stack.terminal import StackError
 
 
@@ -39,8 +38,8 @@ class Unnesting:
 
     parent: str
     parent_key: str
-    parent_value: Expression
-    items: Expression
+    parent_value: str
+    items: str
     item: str
 
 
@@ -75,17 +74,15 @@ class Model:
         """The column that identifies a row."""
         return next(column for column in self.columns if column.is_key)
 
-
-def alias_of(table: Table) -> str:
-    """Return what a raw table is called in SQL."""
-    return free_name("source", "raw", taken=(column.name for column in table.layout.columns))
+    @property
+    def kept_as_json(self) -> list[str]:
+        """The columns that hold JSON as it came."""
+        return [column.name for column in self.columns if column.kept_as_json]
 
 
 def free_name(*names: str, taken: Iterable[str]) -> str:
     """Return the first name that isn't taken by a column, whose names have no case in SQL."""
-    columns = {name.lower() for name in taken}
-    numbered = (f"{names[-1]}_{number}" for number in range(2, len(columns) + 3))
-    return next(name for name in (*names, *numbered) if name not in columns)
+    return Names(name.lower() for name in taken).take(names)
 
 
 def build(source: str, tables: Sequence[Table]) -> list[Model]:
@@ -105,13 +102,13 @@ def build(source: str, tables: Sequence[Table]) -> list[Model]:
         model, nested = _model(source, table, name)
         models.append(model)
         for one in nested:
-            listed = f"{snake_case(table.name)}_{snake_case('_'.join(one.origin)) or 'items'}"
+            listed = f"{snake_case(table.name)}_{one.name}"
             models.append(child_of(model, names.take([model_name(source, listed)]), one))
     return models
 
 
 def check_keys(source: str, tables: Sequence[Table]) -> None:
-    """Make sure that every row of a model can be told from the others.
+    """Make sure that every row of a model can be identified.
 
     Raises:
         StackError: tables have no key.
@@ -138,17 +135,17 @@ def model_name(source: str, thing: str) -> str:
 
 def _model(source: str, table: Table, name: str) -> tuple[Model, list[Nested]]:
     """Return a table's model, and the lists in it that are models too."""
-    alias = alias_of(table)
+    alias = free_name("source", "raw", taken=(column.name for column in table.layout.columns))
     one = naming.singular(snake_case(table.name) or "row")
     read_here = list(_properties(table, "" if alias == "source" else f"{alias}."))
-    found = [item if isinstance(item, Found) else count_of(item) for item in read_here]
+    found = [item.count() if isinstance(item, Nested) else item for item in read_here]
     keys = [item for item in found if item.is_key_part]
     key = keys[0] if len(keys) == 1 else _surrogate(keys, found, one)
     if len(keys) > 1:
         found.insert(0, key)
     columns = resolve(found, one, key=key)
-    several = naming.words(naming.plural(snake_case(table.name) or "rows"))
-    made = f"{several[:1].upper()}{several[1:]} of {naming.words(source)}, one row each."
+    several = naming.sentence(naming.plural(snake_case(table.name) or "rows"))
+    made = f"{several} of {naming.words(source)}, one row each."
     model = Model(
         name=name,
         source=source,
@@ -157,37 +154,40 @@ def _model(source: str, table: Table, name: str) -> tuple[Model, list[Nested]]:
         alias=alias,
         columns=in_order(columns),
         description=naming.from_catalog(table.description) or made,
-        untyped_times=tuple(untyped_times(found, columns)),
+        untyped_times=untyped_times(found, columns),
     )
     return model, [item for item in read_here if isinstance(item, Nested)]
 
 
-def _properties(table: Table, prefix: str) -> Iterator[Found | Nested]:
+def _properties(table: Table, prefix: str) -> Iterator[Property | Nested]:
     """Yield what the properties of a raw table come to."""
     for column in table.layout.columns:
         is_key = column.name in table.layout.keys
         # What the tap or the loader adds for itself.
         if column.name.startswith("_sdc_") and not is_key:
             continue
-        reference = f"{prefix}{values.identifier(column.name)}"
-        is_json = column.type == ColumnType(Kind.JSON)
-        place: ValueSource = JsonPath(reference) if is_json else RawColumn(reference, column.type)
-        schema = table.properties[column.property]
-        for item in read((column.property,), place, schema, column.type, flatten=True):
-            if isinstance(item, Found) and is_key:
-                # As it is: a key that is a number of seconds stays a number.
-                item.value, item.is_key_part = place.scalar(column.type.kind), True
-            yield item
+        origin, schema = (column.property,), table.properties[column.property]
+        reference, kind = f"{prefix}{values.identifier(column.name)}", column.type.kind
+        if is_key:
+            # As it is: a key that is a number of seconds stays a number.
+            item = named(origin, Value(reference, kind), schema)
+            yield replace(item, value=Value(reference, kind), is_key_part=True)
+        elif column.type == ColumnType(Kind.JSON):
+            yield from read(origin, JsonPath(reference), schema)
+        elif column.type.repeated:
+            yield named(origin, values.joined(reference, kind), schema, "list")
+        else:
+            yield named(origin, Value(reference, kind), schema)
 
 
-def _surrogate(keys: Sequence[Found], found: Sequence[Found], one: str) -> Found:
+def _surrogate(keys: Sequence[Property], found: Sequence[Property], one: str) -> Property:
     """Return one key made of several; `id` unless the source has one."""
     expression = values.surrogate_key([as_text(key.value) for key in keys])
-    taken = any(item.candidates[0] == "id" for item in found)
+    taken = any(item.names[0] == "id" for item in found)
     name = f"{one}_key" if taken else "id"
-    made_of = " and ".join(key.candidates[0] for key in keys)
+    made_of = " and ".join(key.names[0] for key in keys)
     schema = {"description": f"Identifies the {naming.words(one)}: made of {made_of}."}
-    return Found((name,), Value(expression, Kind.STRING), ("",), schema)
+    return Property((name,), Value(expression, Kind.STRING), ("",), schema)
 
 
 def child_of(parent: Model, name: str, nested: Nested) -> Model:
@@ -200,65 +200,53 @@ def child_of(parent: Model, name: str, nested: Nested) -> Model:
     """
     table = parent.table
     item = free_name("item", "list_item", taken=(column.name for column in table.layout.columns))
-    listed = snake_case("_".join(nested.origin)) or "items"
-    one = naming.singular(listed)
-    parent_key = f"{parent.one}_id"
+    one = naming.singular(nested.name)
+    # A list inside an item gets no model: it is a text.
+    found = [
+        inner.as_json() if isinstance(inner, Nested) else inner
+        for prop, schema in nested.properties.items()
+        for inner in read((prop,), JsonPath(item, (prop,)), schema)
+    ]
     parent_value = _parent_value(table, parent.alias)
-    found = list(_child_items(nested, item))
-    columns = _child_columns(parent, one, parent_key, parent_value, found)
-    several = naming.words(naming.plural(one))
+    own = _own_columns(parent, one, parent_value.kind)
+    columns = resolve(found, one, fixed=[column.name for column in own])
+    column = nested.place.column.removeprefix(f"{parent.alias}.")
     return Model(
         name=name,
         source=parent.source,
         table=table,
         one=one,
         alias=parent.alias,
-        columns=in_order(columns),
+        columns=in_order([*own, *columns]),
         description=(
-            f"{several[:1].upper()}{several[1:]} of each {naming.words(parent.one)}, one row each: "
-            f"the items of `{'.'.join(nested.origin)}`."
+            f"{naming.sentence(naming.plural(one))} of each {naming.words(parent.one)}, one row "
+            f"each: the items of `{'.'.join(nested.origin)}`."
         ),
         unnesting=Unnesting(
             parent=parent.name,
-            parent_key=parent_key,
-            parent_value=parent_value.expression,
-            items=_qualified(nested.place, parent.alias).items(),
+            parent_key=own[1].name,
+            parent_value=parent_value.sql,
+            items=replace(nested.place, column=f"{parent.alias}.{column}").items(),
             item=item,
         ),
-        untyped_times=tuple(untyped_times(found, columns)),
+        untyped_times=untyped_times(found, columns),
     )
 
 
-def _child_items(nested: Nested, item: str) -> list[Found]:
-    """Return what an item holds. Lists in it are not models once more, but texts."""
-    found = [
-        one
-        for prop, schema in nested.properties.items()
-        for one in read((prop,), JsonPath(item, (prop,)), schema, column_type(schema), flatten=True)
-    ]
-    return [one if isinstance(one, Found) else as_json(one.origin, one.place, {}) for one in found]
-
-
-def _child_columns(
-    parent: Model, one: str, parent_key: str, parent_value: Value, found: list[Found]
-) -> dict[int, Column]:
-    """Return an item's columns by their place, after those that every child has."""
+def _own_columns(parent: Model, one: str, kind: Kind) -> list[Column]:
+    """Return the columns that every child has: its key, its parent's and its position."""
     thing, owner = naming.words(one), naming.words(parent.one)
-    parts = [as_text(replace(parent_value, expression=parent_key)), "cast(position as string)"]
-    key = Found(
-        ("id",),
-        Value(values.surrogate_key(parts), Kind.STRING),
-        ("",),
-        {"description": f"Identifies the {thing}: made of {parent_key} and position."},
-    )
-    own = [
-        key_column(key, one),
-        Column(
-            parent_key,
-            replace(parent_value, expression=parent_key),
-            "ids",
-            f"The {owner} that the {thing} belongs to.",
+    parent_key = Value(f"{parent.one}_id", kind)
+    key = values.surrogate_key([as_text(parent_key), "cast(position as string)"])
+    made_of = f"Identifies the {thing}: made of {parent_key.sql} and position."
+    return [
+        column_of(
+            Property(("id",), Value(key, Kind.STRING), ("",), {"description": made_of}),
+            "id",
+            one,
+            is_key=True,
         ),
+        Column(parent_key.sql, parent_key, "ids", f"The {owner} that the {thing} belongs to."),
         Column(
             "position",
             Value("position", Kind.INT64),
@@ -266,10 +254,6 @@ def _child_columns(
             f"Place of the {thing} in its {owner}, from 1 on.",
         ),
     ]
-    fixed = [column.name for column in own]
-    columns = resolve(found, one, fixed=fixed)
-    # Before the others of their kind.
-    return columns | {place - len(own): column for place, column in enumerate(own)}
 
 
 def _parent_value(table: Table, alias: str) -> Value:
@@ -284,41 +268,36 @@ def _parent_value(table: Table, alias: str) -> Value:
     return Value(values.surrogate_key([as_text(key) for key in keys]), Kind.STRING)
 
 
-def _qualified(place: JsonPath, alias: str) -> JsonPath:
-    column = place.column.removeprefix(f"{alias}.")
-    return replace(place, column=f"{alias}.{column}")
-
-
 def linked(models: Sequence[Model]) -> list[Model]:
     """Return models whose columns say which rows of each other they identify."""
-    return [_linked(model, models) for model in models]
-
-
-def _linked(model: Model, models: Sequence[Model]) -> Model:
-    parents = {other.name: other for other in models}
+    parents = {model.name: model for model in models}
     targets = {
-        f"{other.one}_id": other
-        for other in reversed(models)
-        if not other.unnesting and len(other.table.layout.keys) == 1
+        f"{model.one}_id": model
+        for model in reversed(models)
+        if not model.unnesting and len(model.table.layout.keys) == 1
     }
-    columns = []
-    for column in model.columns:
-        if model.unnesting and column.name == model.unnesting.parent_key:
-            if parent := parents.get(model.unnesting.parent):
-                reference = Reference(parent.name, parent.key.name, certain=True)
-                column = replace(column, reference=reference)
+    found = []
+    for model in models:
+        columns = []
+        for column in model.columns:
+            if model.unnesting and column.name == model.unnesting.parent_key:
+                if parent := parents.get(model.unnesting.parent):
+                    reference = Reference(parent.name, parent.key.name, certain=True)
+                    column = replace(column, reference=reference)
+            elif (target := targets.get(column.name)) and target.name != model.name:
+                column = _referring(column, target)
             columns.append(column)
-        else:
-            columns.append(_with_reference(column, model, targets.get(column.name)))
-    return replace(model, columns=tuple(columns))
+        found.append(replace(model, columns=tuple(columns)))
+    return found
 
 
-def _with_reference(column: Column, model: Model, target: Model | None) -> Column:
-    """Return a column that refers to a model named as it is, if their types can be made one."""
-    if target is None or target.name == model.name or column.group != "ids" or column.is_key:
+def _referring(column: Column, target: Model) -> Column:
+    """Return a column that refers to a model, if their types can be made one."""
+    kind = target.key.value.kind
+    if column.group != "ids" or column.is_key:
         return column
-    if column.value.kind is not target.key.value.kind:
-        if target.key.value.kind is not Kind.STRING:
+    if column.value.kind is not kind:
+        if kind is not Kind.STRING:
             return column
-        column = replace(column, value=Value(as_text(column.value), Kind.STRING))
+        column = replace(column, value=Value(as_text(column.value), kind))
     return replace(column, reference=Reference(target.name, target.key.name, certain=False))

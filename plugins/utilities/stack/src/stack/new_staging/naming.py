@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import inflection
 from target_bigquery_arrow.column_types import Kind
@@ -15,40 +16,9 @@ LETTERS = str.maketrans(
 )
 
 # https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords
-_RESERVED = """
-all and any array as asc assert_rows_modified at between by case cast collate contains create
-cross cube current default define desc distinct else end enum escape except exclude exists
-extract false fetch following for from full graph_table group grouping groups hash having if
-ignore in inner intersect interval into is join lateral left like limit lookup match_recognize
-merge natural new no not null nulls of on or order outer over partition preceding proto qualify
-range recursive respect right rollup rows select set some struct tablesample then to treat true
-unbounded union unnest using when where window with within
-"""
-RESERVED = frozenset(_RESERVED.split())
-
+RESERVED = frozenset(Path(__file__).with_name("reserved_words.txt").read_text().split())
 # Words that BigQuery takes for a column, and sqlfluff in backticks only.
-_KEYWORDS = """
-access account add admin after aggregate alter apply assert assignment auto_increment begin
-bernoulli bi_capacity binary binding break cache call capacity cascade chain character check clone
-cluster column columns comment commit concurrently connect connection constraint continue copy
-corresponding current_user cycle data database date datetime declare delete describe deterministic
-do domain double drop elseif enforced error exception execute execution explain export extend
-extension external file files filter first foreign format friday function future grant granted
-grants hour ilike immediate imported include increment index inout insert integration iterate key
-language large last leave load loop manage masking matched materialized max maxvalue message
-metadata min minus minvalue ml model modify monday monitor nan nfc nfd nfkc nfkd nocache nocycle
-noorder object offset operate option options ordinal organization out overlaps overwrite ownership
-partitions percent pipe pivot policy precision primary prior privileges procedure project public
-quarter raise read reference_usage references rename repeat repeatable replace replica reservation
-resource restrict return returns revoke rlike role rollback routine row safe saturday schema schemas
-search second separator sequence server session_user sets share snapshot source stage start storing
-stream strict sunday system system_time table tablespace target task temp temporary thursday time
-timestamp transaction transient trigger truncate tuesday undrop unique unpivot unsigned until update
-usage use use_any_role user values varying vector version view warehouse wednesday week while
-without work wrapper write zone
-"""
-KEYWORDS = frozenset(_KEYWORDS.split())
-
+KEYWORDS = frozenset(Path(__file__).with_name("keywords.txt").read_text().split())
 # Of these, those that sqlfluff can't read without.
 UNREADABLE = frozenset(
     "aggregate clone corresponding extend include overlaps pivot primary unpivot".split()  # noqa: SIM905
@@ -69,7 +39,7 @@ def snake_case(name: str) -> str:
 
 
 def singular(name: str) -> str:
-    """Return a name for one of what a plural name stands for: `order_lines` → `order_line`."""
+    """Return the singular of a name: `order_lines` → `order_line`."""
     *first, last = name.split("_")
     return "_".join([*first, inflection.singularize(last)])
 
@@ -107,6 +77,12 @@ def boolean_name(name: str) -> str:
 def words(name: str) -> str:
     """Return a snake-case name as words."""
     return name.strip("_").replace("_", " ")
+
+
+def sentence(name: str) -> str:
+    """Return a snake-case name as words that begin a sentence."""
+    said = words(name)
+    return f"{said[:1].upper()}{said[1:]}"
 
 
 class Names:
@@ -169,4 +145,4 @@ def of_column(name: str, kind: Kind, one: str) -> str:
         if last.endswith("ed") or last in PARTICIPLES:
             return f"When the {thing} was {what}."
         return f"When the {thing} is {what}."
-    return f"{said[:1].upper()}{said[1:]} of the {thing}."
+    return f"{sentence(name)} of the {thing}."

@@ -1,6 +1,6 @@
 """How a value is read, in SQL: from a column of the raw table, or from inside a JSON column.
 
-A number is a time if its name says so: nobody calls a count `updated_at`. Whether it counts seconds
+A number is a time if its name says so: no count is called `updated_at`. Whether it counts seconds
 or milliseconds is told by its size (macro `epoch_timestamp`). A text is parsed only if the catalog
 says what is written in it, by a description, an example or a pattern: what can't be parsed would be
 lost, and `created_at` alone doesn't say that it can.
@@ -8,63 +8,44 @@ lost, and `created_at` alone doesn't say that it can.
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from target_bigquery_arrow.column_types import ColumnType, JSONSchema, Kind
+from target_bigquery_arrow.column_types import JSONSchema, Kind
 
 from stack.new_staging.naming import KEYWORDS, RESERVED, UNREADABLE
 
 MAXIMUM_LINE = 100
-INDENT = 4
+INDENT = " " * 8
 
 
 @dataclass(frozen=True)
-class Call:
-    """A function or a macro, called."""
+class Value:
+    """An expression of SQL, and the type that it gets in staging."""
 
-    name: str
-    arguments: tuple["Expression", ...]
-    suffix: str = ""
-    """What follows it inside another call, such as ` as bool`."""
-    close: str = ")"
+    sql: str
+    kind: Kind
 
 
-@dataclass(frozen=True)
-class Subquery:
-    """A query that gives one value, line by line."""
-
-    lines: tuple[str, ...]
+def macro(name: str, argument: str) -> str:
+    """Return a call of one of dbt's macros, whose argument is a text of SQL."""
+    return f"{{{{ {name}({_jinja_text(argument)}) }}}}"
 
 
-type Expression = str | Call | Subquery
-
-
-def call(name: str, *arguments: Expression) -> Call:
-    """Return a call of a function."""
-    return Call(name, arguments)
-
-
-def safe_cast(value: Expression, kind: str) -> Call:
-    """Return a cast that is null where a value doesn't fit."""
-    return call("safe_cast", _followed(value, f" as {kind}"))
-
-
-def cast(value: Expression, kind: str) -> Call:
-    """Return a cast that can't fail."""
-    return call("cast", _followed(value, f" as {kind}"))
-
-
-def macro(name: str, *arguments: Expression) -> Call:
-    """Return a call of one of dbt's macros, whose arguments are texts of SQL."""
-    return Call(f"{{{{ {name}", tuple(_jinja_text(one) for one in arguments), close=") }}")
-
-
-def surrogate_key(columns: Sequence[Expression]) -> str:
+def surrogate_key(columns: Sequence[str]) -> str:
     """Return the call that makes one key of several columns."""
-    return f"{{{{ surrogate_key([{', '.join(_jinja_text(column) for column in columns)}]) }}}}"
+    return f"{{{{ surrogate_key([{', '.join(map(_jinja_text, columns))}]) }}}}"
+
+
+def _jinja_text(sql: str) -> str:
+    value = sql.replace("\\", "\\\\")
+    if "'" not in value:
+        return f"'{value}'"
+    escaped = value.replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def identifier(name: str) -> str:
@@ -77,9 +58,8 @@ def literal(value: str) -> str:
     """Return a string literal."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
     # dbt reads the file before BigQuery does.
-    escaped = (
-        escaped.replace("{", "\\x7b") if any(x in escaped for x in ("{{", "{%", "{#")) else escaped
-    )
+    if any(opening in escaped for opening in ("{{", "{%", "{#")):
+        escaped = escaped.replace("{", "\\x7b")
     return f"'{escaped}'"
 
 
@@ -92,98 +72,35 @@ def json_path(keys: Sequence[str]) -> str:
     return literal(".".join(parts))
 
 
-def flat(expression: Expression) -> str:
-    """Return an expression on one line."""
-    if isinstance(expression, str):
-        return expression
-    if isinstance(expression, Subquery):
-        return f"({' '.join(expression.lines)})"
-    arguments = ", ".join(flat(argument) for argument in expression.arguments)
-    return f"{expression.name}({arguments}{expression.close}{expression.suffix}"
-
-
-def column(expression: Expression, name: str, *, last: bool, indent: int = 2 * INDENT) -> str:
+def column(sql: str, name: str, *, last: bool) -> str:
     """Return the lines of one column of a `select`."""
     comma = "" if last else ","
-    if flat(expression).rpartition(".")[2] == identifier(name):
-        return _line(f"{' ' * indent}{flat(expression)}{comma}")
-    name = f"`{name}`" if name in KEYWORDS else name
-    if isinstance(expression, Subquery):
-        inside = [f"{' ' * (indent + INDENT)}{line}" for line in expression.lines]
-        lines = [f"{' ' * indent}(", *inside, f"{' ' * indent}) as {name}{comma}"]
-        return "\n".join(_line(line) for line in lines)
-    whole = f"{' ' * indent}{flat(expression)} as {name}{comma}"
-    if len(whole) <= MAXIMUM_LINE:
-        return whole
-    if isinstance(expression, str):
-        lines = [f"{' ' * indent}{expression}", f"{' ' * (indent + INDENT)}as {name}{comma}"]
+    if sql.rpartition(".")[2] == identifier(name):
+        text = f"{sql}{comma}"
     else:
-        lines = _broken(replace(expression, suffix=f" as {name}"), indent)
-        lines[-1] += comma
-    return "\n".join(_line(line) for line in lines)
+        alias = f"as `{name}`{comma}" if name in KEYWORDS else f"as {name}{comma}"
+        text = f"{sql} {alias}"
+        if len(INDENT) + max(map(len, text.splitlines())) > MAXIMUM_LINE:
+            text = f"{sql}\n    {alias}"
+    lines = textwrap.indent(text, INDENT).splitlines()
+    # What can't be broken may be long.
+    return "\n".join(
+        line if len(line) <= MAXIMUM_LINE else f"{line}  -- noqa: layout.long_lines"
+        for line in lines
+    )
 
 
-def _broken(expression: Expression, indent: int) -> list[str]:
-    """Return an expression on as few lines as its length allows."""
-    whole = f"{' ' * indent}{flat(expression)}"
-    if not isinstance(expression, Call) or len(whole) <= MAXIMUM_LINE - 1:
-        return [whole]
-    lines = [f"{' ' * indent}{expression.name}("]
-    for number, argument in enumerate(expression.arguments, 1):
-        inside = _broken(argument, indent + INDENT)
-        if number < len(expression.arguments):
-            inside[-1] += ","
-        lines += inside
-    return [*lines, f"{' ' * indent}{expression.close}{expression.suffix}"]
-
-
-def _line(line: str) -> str:
-    """Return a line, with leave to be long where it can't be broken."""
-    return line if len(line) <= MAXIMUM_LINE else f"{line}  -- noqa: layout.long_lines"
-
-
-def _followed(value: Expression, suffix: str) -> Expression:
-    if not isinstance(value, Call):
-        return f"{flat(value)}{suffix}"
-    return replace(value, suffix=f"{value.suffix}{suffix}")
-
-
-def _jinja_text(expression: Expression) -> str:
-    value = flat(expression).replace("\\", "\\\\")
-    if "'" not in value:
-        return f"'{value}'"
-    escaped = value.replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-@dataclass(frozen=True)
-class Value:
-    """A value, and the type that it gets in staging."""
-
-    expression: Expression
-    kind: Kind
-
-
-@dataclass(frozen=True)
-class RawColumn:
-    """A column of the raw table, with the type that the loader gives it."""
-
-    column: str
-    type: ColumnType
-
-    def scalar(self, kind: Kind) -> Value:
-        """Return the column: it has its type already."""
-        return Value(self.column, kind)
-
-    def joined(self) -> Value:
-        """Return an array as one text, in the order that the source gives."""
-        if self.type.kind is Kind.STRING:
-            return Value(_joined(self.column), Kind.STRING)
-        lines = (
-            "select string_agg(cast(item as string), ', ' order by position)",
-            f"from unnest({self.column}) as item with offset as position",
-        )
-        return Value(Subquery(lines), Kind.STRING)
+def joined(column: str, kind: Kind) -> Value:
+    """Return an array of a raw table as one text, in the order that the source gives."""
+    if kind is Kind.STRING:
+        return _joined(column)
+    return Value(
+        "(\n"
+        "    select string_agg(cast(item as string), ', ' order by position)\n"
+        f"    from unnest({column}) as item with offset as position\n"
+        ")",
+        Kind.STRING,
+    )
 
 
 @dataclass(frozen=True)
@@ -206,53 +123,50 @@ class JsonPath:
                 return Value(value, Kind.STRING)
             # 5.0 and 1e3 are whole numbers too, and 1 is true: SAFE_CAST of the text is null.
             case Kind.INT64 | Kind.FLOAT64 | Kind.BOOL:
-                return Value(call(f"lax_{kind.lower()}", self._json()), kind)
+                return Value(f"lax_{kind.lower()}({self._json()})", kind)
             # Some taps write a date with the time of midnight.
             case Kind.DATE:
-                return Value(macro("written_day", value), Kind.DATE)
+                return Value(macro("written_day", value), kind)
             case _:
-                return Value(safe_cast(value, kind.lower()), kind)
+                return Value(f"safe_cast({value} as {kind.lower()})", kind)
 
     def joined(self) -> Value:
         """Return an array of scalars as one text."""
-        return Value(_joined(self._call("json_value_array")), Kind.STRING)
+        return _joined(self._call("json_value_array"))
 
     def text(self) -> Value:
         """Return whatever it is as JSON's own text."""
-        return Value(call("nullif", call("to_json_string", self._json()), "'null'"), Kind.STRING)
+        return Value(f"nullif(to_json_string({self._json()}), 'null')", Kind.STRING)
 
-    def items(self) -> Expression:
+    def items(self) -> str:
         """Return an array's items, each as JSON."""
         return self._call("json_query_array")
 
     def count(self) -> Value:
         """Return how many items an array has."""
-        return Value(call("coalesce", call("array_length", self.items()), "0"), Kind.INT64)
+        return Value(f"coalesce(array_length({self.items()}), 0)", Kind.INT64)
 
-    def _json(self) -> Expression:
+    def _json(self) -> str:
         return self._call("json_query") if self.keys else self.column
 
-    def _call(self, function: str) -> Expression:
-        path = (json_path(self.keys),) if self.keys else ()
-        return call(function, self.column, *path)
+    def _call(self, function: str) -> str:
+        path = f", {json_path(self.keys)}" if self.keys else ""
+        return f"{function}({self.column}{path})"
 
 
-type ValueSource = RawColumn | JsonPath
+def _joined(items: str) -> Value:
+    return Value(f"nullif(array_to_string({items}, ', '), '')", Kind.STRING)
 
 
-def _joined(items: Expression) -> Expression:
-    return call("nullif", call("array_to_string", items, "', '"), "''")
-
-
-def as_text(value: Value) -> Expression:
+def as_text(value: Value) -> str:
     """Return a value of a key as text."""
     match value.kind:
         case Kind.STRING:
-            return value.expression
+            return value.sql
         case Kind.BYTES:
-            return call("to_hex", value.expression)
+            return f"to_hex({value.sql})"
         case _:
-            return cast(value.expression, "string")
+            return f"cast({value.sql} as string)"
 
 
 NUMBERS = (Kind.INT64, Kind.NUMERIC, Kind.BIGNUMERIC, Kind.FLOAT64)
@@ -282,17 +196,16 @@ def moment(name: str, value: Value, schema: JSONSchema) -> Value:
     base = UNIT.sub("", name)
     if value.kind in NUMBERS:
         known = NUMBER_NAME.search(base) or (EPOCH.search(said) and TEXT_NAME.search(base))
-        return Value(_epoch(value), Kind.TIMESTAMP) if known else value
+        return _epoch(value.sql) if known else value
     if value.kind is not Kind.STRING or not TEXT_NAME.search(base):
         return value
     if EPOCH.search(said):
-        number = Value(safe_cast(value.expression, "float64"), Kind.FLOAT64)
-        return Value(_epoch(number), Kind.TIMESTAMP)
+        return _epoch(f"safe_cast({value.sql} as float64)")
     match _text_kind(schema, said):
         case Kind.DATE:
-            return Value(macro("written_day", value.expression), Kind.DATE)
+            return Value(macro("written_day", value.sql), Kind.DATE)
         case Kind.TIMESTAMP:
-            return Value(safe_cast(value.expression, "timestamp"), Kind.TIMESTAMP)
+            return Value(f"safe_cast({value.sql} as timestamp)", Kind.TIMESTAMP)
     return value
 
 
@@ -301,8 +214,8 @@ def sounds_like_a_time(name: str, kind: Kind) -> bool:
     return kind is Kind.STRING and bool(TEXT_NAME.search(name))
 
 
-def _epoch(value: Value) -> Expression:
-    return macro("epoch_timestamp", value.expression)
+def _epoch(number: str) -> Value:
+    return Value(macro("epoch_timestamp", number), Kind.TIMESTAMP)
 
 
 def _text_kind(schema: JSONSchema, said: str) -> Kind | None:

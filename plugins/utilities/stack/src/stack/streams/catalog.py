@@ -12,13 +12,13 @@ from target_bigquery_arrow.drift import SchemaDrift, TableTypes, reconcile
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import METADATA, layout_of
 from target_bigquery_arrow.names import table_name, valid_name
+from target_bigquery_arrow.settings import SETTINGS
 
 from stack import meltano
 from stack.project import Plugin, Source
 from stack.terminal import StackError
 
-DROPPED_PREFIXES = ("public-",)
-"""What the loader leaves out of table names by default: see its README."""
+DROPPED_PREFIXES = SETTINGS["properties"]["drop_stream_prefixes"]["default"]
 
 
 @dataclass(frozen=True)
@@ -96,24 +96,16 @@ class RunHistory:
 
 def root_metadata(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the metadata of a stream as a whole, by its entry in a catalog."""
-    for item in entry.get("metadata") or []:
-        if not item.get("breadcrumb"):
-            found: Mapping[str, Any] = item["metadata"]
-            return found
-    return {}
+    return next(
+        (item["metadata"] for item in entry.get("metadata") or [] if not item.get("breadcrumb")), {}
+    )
 
 
 def keys_of(entry: Mapping[str, Any]) -> list[str]:
     """Return a stream's key: what `metadata` says goes before what the tap says."""
     root = root_metadata(entry)
-    for keys in (
-        root.get("table-key-properties"),
-        entry.get("key_properties"),
-        root.get("view-key-properties"),
-    ):
-        if keys:
-            return list(keys)
-    return []
+    metadata, view = root.get("table-key-properties"), root.get("view-key-properties")
+    return list(metadata or entry.get("key_properties") or view or ())
 
 
 def discover(source: Source) -> None:
@@ -168,7 +160,7 @@ def mapped(
 
 
 VARIANT = re.compile(rf"(.+)__({'|'.join([*(kind.lower() for kind in Kind), 'array'])})")
-"""The column beside, into which values go that the first doesn't hold."""
+"""The second column of a property, for values that don't fit the type of the first."""
 MAPPING_SETTINGS = ("stream_maps", "flattening_enabled")
 
 
@@ -212,10 +204,7 @@ def changes(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> 
         table: the raw table.
         columns: the table's columns.
     """
-    return [
-        *_to_come(stream, loader, table, columns),
-        *_left_behind(stream, loader, table, columns),
-    ]
+    return [*_to_come(stream, loader, table, columns), *_left(stream, loader, table, columns)]
 
 
 def _to_come(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> Iterator[str]:
@@ -223,9 +212,8 @@ def _to_come(stream: Stream, loader: Plugin, table: str, columns: TableTypes) ->
     for found in destinations(stream, loader):
         if found.table != table:
             continue
-        schema = {"properties": found.properties}
         try:
-            layout = layout_of(stream.name, table, schema, found.keys)
+            layout = layout_of(stream.name, table, {"properties": found.properties}, found.keys)
             for finding in reconcile(layout, columns, policy).report:
                 is_to_come = finding.startswith("new column") and finding.endswith(")")
                 yield f"{finding}: not in the table yet" if is_to_come else finding
@@ -233,7 +221,7 @@ def _to_come(stream: Stream, loader: Plugin, table: str, columns: TableTypes) ->
             yield f"the next load fails: {error}"
 
 
-def _left_behind(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> Iterator[str]:
+def _left(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> Iterator[str]:
     """Name the columns of the table that no property of the catalog fills."""
     known = {
         valid_name(name).lower()
@@ -264,7 +252,7 @@ def readable(stream: str, bookmarks: Mapping[str, Any]) -> str | None:
 
     Args:
         stream: the stream's name.
-        bookmarks: its bookmarks by name: one of that name, for some taps another beside it.
+        bookmarks: its bookmarks by name: one of that name, and for some taps a second one.
     """
     parts = []
     for name, bookmark in bookmarks.items():
@@ -286,14 +274,14 @@ def only_key(bookmark: Any) -> str | None:
 def _values(bookmark: Any) -> Iterator[str]:
     if not isinstance(bookmark, Mapping):
         yield _value("", bookmark)
-    elif "replication_key_value" in bookmark:  # the Singer SDK's way, and our Postgres tap's
+    elif "replication_key_value" in bookmark:  # of the Singer SDK, and of our Postgres tap
         key, value = bookmark.get("replication_key"), bookmark["replication_key_value"]
         yield f"transaction {value}" if key == "xmin" else _value(str(key), value)
     elif "airbyte_state" in bookmark:  # our tap's for manifests
         yield from _values(_cursors(bookmark["airbyte_state"]))
     elif "partitions" in bookmark:
         yield f"one in each of {len(bookmark['partitions'])} partitions"
-    else:  # singer-python's: values by replication key, and what a tap keeps beside
+    else:  # singer-python's: values by replication key, and what else a tap keeps
         for key, value in bookmark.items():
             if value or value == 0:
                 yield _value(key, value)

@@ -1,7 +1,7 @@
 """What is known of each stream, from Meltano and BigQuery, and the listing of it as text."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -43,7 +43,7 @@ class StreamReport:
         rows: live rows in BigQuery; None where there is no table, or no answer.
         deleted: rows that are marked as deleted.
         newest: when the newest row was extracted.
-        changes: what has come apart between the catalog and the tables.
+        changes: how the catalog and the tables differ.
     """
 
     stream: str
@@ -119,15 +119,20 @@ def listing(project: Project, sources: Sequence[Source], *, orphans: bool) -> Li
     """
     history = RunHistory(sources)
     notes: list[str] = []
+    tables: Mapping[str, Tables] | None = None
+    found: Sequence[Orphan] = ()
     with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(_ask_warehouse, project, sources, notes, orphans=orphans)
-        reading = {source.name: history.catalog(source) for source in sources}
-        tables, found = asking.result()
+        asking = pool.submit(_ask_warehouse, project, sources, orphans=orphans)
+        catalogs = {source.name: history.catalog(source) for source in sources}
+        try:
+            tables, found = asking.result()
+        except UnreachableError as error:
+            notes.append(f"{error.message} So rows and changes of schema aren't known.")
     reports = [
         _source_report(
             project,
             source,
-            reading[source.name],
+            catalogs[source.name],
             history.last_run(source.state_id),
             None if tables is None else tables[source.dataset],
         )
@@ -137,28 +142,20 @@ def listing(project: Project, sources: Sequence[Source], *, orphans: bool) -> Li
     return Listing(project.environment, reports, found, states, notes)
 
 
+def _ask_warehouse(
+    project: Project, sources: Sequence[Source], *, orphans: bool
+) -> tuple[Mapping[str, Tables], Sequence[Orphan]]:
+    warehouse = Warehouse(project.loader)
+    tables = warehouse.all_tables(source.dataset for source in sources)
+    return tables, warehouse.orphans(project) if orphans else []
+
+
 def _orphaned_states(project: Project) -> list[str]:
     """Return the states from which a source that comes back would go on, in this environment."""
     environment, suffix = re.escape(project.environment), project.facts["state_id_suffix"]
-    ours = re.compile(f"{environment}:(.+)-to-.+?{re.escape(f':{suffix}') if suffix else ''}")
-    found = []
-    for state_id in project.facts["states"]:
-        match = ours.fullmatch(state_id)
-        if match and match[1] not in project.plugins and state_id.count(":") == 1 + bool(suffix):
-            found.append(state_id)
-    return sorted(found)
-
-
-def _ask_warehouse(
-    project: Project, sources: Sequence[Source], notes: list[str], *, orphans: bool
-) -> tuple[dict[str, dict[str, RawTable]] | None, list[Orphan]]:
-    try:
-        warehouse = Warehouse(project.loader)
-        tables = warehouse.all_tables(source.dataset for source in sources)
-        return tables, warehouse.orphans(project) if orphans else []
-    except UnreachableError as error:
-        notes.append(f"{error.message} So rows and changes of schema aren't known.")
-        return None, []
+    ours = re.compile(f"{environment}:([^:]+)-to-[^:]+{re.escape(f':{suffix}') if suffix else ''}")
+    matches = filter(None, map(ours.fullmatch, project.facts["states"]))
+    return sorted(match[0] for match in matches if match[1] not in project.plugins)
 
 
 def _source_report(
@@ -168,15 +165,13 @@ def _source_report(
     last_run: Run | None,
     tables: Tables | None,
 ) -> SourceReport:
-    notes = []
-    if catalog is None:
-        notes.append(
-            f"{source.extractor.name} hasn't run on this machine, so what it has isn't known: run "
-            f"it, or ask with `--discover`."
-        )
     streams = list(_streams(project, source, catalog, tables))
     filled = {table for stream in streams for table in stream.tables}
-    newest = max((stream.newest for stream in streams if stream.newest), default=None)
+    unknown = (
+        f"{source.extractor.name} hasn't run on this machine, so what it has isn't known: run "
+        f"it, or ask with `--discover`."
+    )
+    known = catalog.streams.values() if catalog else ()
     return SourceReport(
         source=source.name,
         dataset=source.dataset,
@@ -184,13 +179,11 @@ def _source_report(
         interval=source.interval,
         last_run=last_run,
         catalog_read_at=catalog.read_at if catalog else None,
-        newest=newest,
+        newest=max((stream.newest for stream in streams if stream.newest), default=None),
         streams=streams,
-        not_selected=[s.name for s in catalog.streams.values() if not s.is_selected]
-        if catalog
-        else [],
+        not_selected=[stream.name for stream in known if not stream.is_selected],
         not_filled=sorted(set(tables or ()) - filled),
-        notes=notes,
+        notes=[] if catalog else [unknown],
     )
 
 
@@ -216,14 +209,11 @@ def _guessed(project: Project, source: Source, tables: Tables | None) -> dict[st
 
 
 def _stream_report(
-    source: Source,
-    stream: Stream,
-    bookmarks: Mapping[str, Any],
-    tables: Tables | None,
+    source: Source, stream: Stream, bookmarks: Mapping[str, Any], tables: Tables | None
 ) -> StreamReport:
     goes_into = [found.table for found in destinations(stream, source.loader)]
     there = {name: tables[name] for name in goes_into if name in tables} if tables else {}
-    newest = max((table.newest for table in there.values() if table.newest), default=None)
+    counted = [table for table in there.values() if table.live is not None]
     return StreamReport(
         stream=stream.name,
         tables=goes_into,
@@ -232,9 +222,9 @@ def _stream_report(
         is_loaded=None if tables is None else bool(there),
         bookmark=readable(stream.name, bookmarks),
         bookmarks=bookmarks,
-        rows=_sum(table.live for table in there.values()),
-        deleted=_sum(table.deleted for table in there.values()),
-        newest=newest,
+        rows=sum(table.live or 0 for table in counted) if counted else None,
+        deleted=sum(table.deleted or 0 for table in counted) if counted else None,
+        newest=max((table.newest for table in counted if table.newest), default=None),
         changes=[
             change
             for name, table in there.items()
@@ -242,11 +232,6 @@ def _stream_report(
             for change in changes(stream, source.loader, name, table.columns)
         ],
     )
-
-
-def _sum(counts: Iterator[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
 
 
 RUNS = {
@@ -276,7 +261,7 @@ def lines(found: Listing) -> Iterator[str]:
         yield ""
         yield style("States of no source: it would go on from there if it came back", bold=True)
         for state_id in found.orphaned_states:
-            yield plain(f"  To begin anew instead: meltano state clear {state_id}")
+            yield plain(f"  To begin from the start instead: meltano state clear {state_id}")
 
 
 def _source(report: SourceReport) -> Iterator[str]:
@@ -302,17 +287,12 @@ def _source(report: SourceReport) -> Iterator[str]:
 
 
 def _last_run(report: SourceReport) -> str:
-    said = _run(report.last_run) if report.last_run else "No run of it is known here"
-    if report.newest:
-        said += f"; newest row {_age(report.newest)} old"
-    return said
-
-
-def _run(run: Run) -> str:
-    said = f"Last run {run.started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC {RUNS[run.state]}"
-    if run.ended_at:
-        said += f" after {(run.ended_at - run.started_at).total_seconds():.0f} s"
-    return said
+    said = "No run of it is known here"
+    if run := report.last_run:
+        said = f"Last run {run.started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC {RUNS[run.state]}"
+        if run.ended_at:
+            said += f" after {(run.ended_at - run.started_at).total_seconds():.0f} s"
+    return said + (f"; newest row {_age(report.newest)} old" if report.newest else "")
 
 
 def _row(stream: StreamReport) -> Sequence[str]:
@@ -333,15 +313,13 @@ def _row(stream: StreamReport) -> Sequence[str]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [
-        max(len(click.unstyle(row[index])) for row in (HEADINGS, *rows))
-        for index in range(len(HEADINGS))
-    ]
+    columns = zip(HEADINGS, *rows, strict=True)
+    widths = [max(len(click.unstyle(cell)) for cell in column) for column in columns]
     for row in (HEADINGS, *rows):
-        cells = []
-        for name, cell, width in zip(HEADINGS, row, widths, strict=True):
-            align: Callable[[int], str] = cell.rjust if name in NUMBERS else cell.ljust
-            cells.append(align(width))
+        cells = [
+            cell.rjust(width) if name in NUMBERS else cell.ljust(width)
+            for name, cell, width in zip(HEADINGS, row, widths, strict=True)
+        ]
         line = f"  {'  '.join(cells)}".rstrip()
         yield style(line, dim=True) if row is HEADINGS else line
 

@@ -28,7 +28,7 @@ from stack.streams.catalog import (
 )
 from stack.streams.state import State
 from stack.terminal import StackError, echo, secho
-from stack.warehouse import Counts, UnreachableError, Warehouse
+from stack.warehouse import RawTable, UnreachableError, Warehouse
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,13 @@ class Reread:
         project = Project(states=True)
         source = project.source(source_name)
         history = RunHistory([source])
-        catalog = history.catalog(source)
-        stream = find(catalog, stream_name, source)
-        if stream is None:  # since the last run, perhaps
+        # It may be new since the last run.
+        if find(history.catalog(source), stream_name, source) is None:
             echo(f"Asking {source.name} which streams it has …")
             discover(source)
             history = RunHistory([source])
-            catalog = history.catalog(source)
-            stream = find(catalog, stream_name, source)
+        catalog = history.catalog(source)
+        stream = find(catalog, stream_name, source)
         if stream is None or catalog is None:
             names = ", ".join(stream.name for stream in catalog.selected) if catalog else "none"
             message = f"{source.name} has no stream '{stream_name}'. Selected are: {names}."
@@ -110,7 +109,7 @@ class Reread:
         Args:
             what: `resync` or `backfill`, for the state ID.
             seed: the state to begin with; None for an empty one.
-            moves_bookmark: whether the next run goes on from where this one ends.
+            moves_bookmark: whether the next run continues from where this one ends.
             variables: settings of tap and loader for this run.
 
         Raises:
@@ -129,7 +128,9 @@ class Reread:
         begun = datetime.now(UTC)
         before = self._counts(begun)
         bookmarks = change("prepare", request | {"seed": seed})
-        echo(f"Reading {self.stream.name} of {self.source.name} anew, into {self.source.dataset} …")
+        echo(
+            f"Reading {self.stream.name} of {self.source.name} again, into {self.source.dataset} …"
+        )
         only = variable(self.source.extractor, "_select_filter")
         variables[only] = json.dumps([self.stream.name])
         # `--force`: two of this command are kept apart by the loader, which locks the table.
@@ -156,15 +157,15 @@ class Reread:
         return f"{own}-{name}" if own else name
 
     def _require_idle(self) -> None:
-        """See that no run of the source is under way, which would move its bookmarks.
+        """Make sure that no run of the source is under way, which would move its bookmarks.
 
         Raises:
             StackError: one is.
         """
-        if self.last_run and self.last_run.state == "RUNNING":
-            killed = killed_runs.forget(self.project.root, self.project.environment)
-            if any(self.source.state_id in line.split() for line in killed):
-                return
+        if not self.last_run or self.last_run.state != "RUNNING":
+            return
+        killed = killed_runs.forget(self.project.root, self.project.environment)
+        if not any(self.source.state_id in line.split() for line in killed):
             began = self.last_run.started_at.astimezone(UTC)
             message = (
                 f"A run of {self.source.name} is under way since {began:%H:%M} UTC: wait for its "
@@ -172,7 +173,7 @@ class Reread:
             )
             raise StackError(message)
 
-    def _counts(self, since: datetime) -> Counts | None:
+    def _counts(self, since: datetime) -> RawTable | None:
         """Count the stream's rows; None where they can't be counted, or there are none yet."""
         tables = destinations(self.stream, self.source.loader)
         try:
@@ -181,12 +182,12 @@ class Reread:
         except (IndexError, UnreachableError):
             return None
 
-    def _say(self, before: Counts | None, after: Counts | None) -> None:
-        secho(f"✓ {self.stream.name} of {self.source.name} has been read anew.", fg="green")
+    def _say(self, before: RawTable | None, after: RawTable | None) -> None:
+        secho(f"✓ {self.stream.name} of {self.source.name} has been read again.", fg="green")
         if after:
             was = f" ({before.live:,} before)" if before else ""
             echo(
-                f"  {after.read_again:,} rows were read. The table has {after.live:,}{was}, and "
+                f"  {after.read_since:,} rows were read. The table has {after.live:,}{was}, and "
                 f"{after.deleted:,} that are marked as deleted."
             )
         if (dbt := f"dbt-{self.source.name}") in self.project.plugins:
@@ -211,21 +212,20 @@ def variable(plugin: Plugin, setting: str) -> str:
 
 
 def change(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Change states by `stack.streams.state`, on Meltano's own Python.
+    """Change states by `stack.streams.state`.
 
     Raises:
         StackError: another run has come between, or the state backend refuses.
     """
-    changed = (
-        f"Another run has moved the bookmark of {request['stream']} meanwhile, and may have "
-        f"written older rows over newer ones or the other way round. Run this command again."
-    )
-    return meltano.ask(
-        {"operation": operation, **request},
-        script=Path(state.__file__),
-        failing="No bookmark has moved: run this command again. Meltano's state backend",
-        refusals={state.CHANGED: changed},
-    )
+    failing = "No bookmark has moved: run this command again. Meltano's state backend"
+    found = meltano.ask({"operation": operation, **request}, failing=failing)
+    if "is_changed" in found:
+        message = (
+            f"Another run has moved the bookmark of {request['stream']} in between, and may have "
+            f"written older rows over newer ones or the other way round. Run this command again."
+        )
+        raise StackError(message)
+    return found
 
 
 def parse(text: str, now: datetime | None = None) -> datetime:
@@ -284,8 +284,8 @@ def beginning(
             return Beginning(None, {variable(extractor, name): text[:10] if is_date else text})
     form = (stream.properties.get(replication_key or "") or {}).get("format")
     if not by_date or form not in ("date", "date-time"):
-        way = "whole, by each run" if stream.method == "FULL_TABLE" else f"by {replication_key}"
-        message = f"Stream '{stream.name}' is read {way}, where a date means nothing."
+        how = "whole, by each run" if stream.method == "FULL_TABLE" else f"by {replication_key}"
+        message = f"Stream '{stream.name}' is read {how}, where a date means nothing."
         raise StackError(message)
     value = text if form == "date-time" else f"{moment:%Y-%m-%d}"
     # As the Singer SDK and our Postgres tap write it, and as singer-python does.

@@ -1,14 +1,11 @@
 """States in Meltano's state backend: one stream's bookmarks, taken from one state into another.
 
-The functions are pure. Run as a script, on Meltano's own Python, this file changes states: it asks
-the services behind `meltano state`, in one start instead of one for each state, so that nothing
-comes between looking and writing.
+`prepare`, `adopt` and `drop` are requests to `stack.bridge`, which gives them the service behind
+`meltano state`: each takes one start of Meltano, so that nothing comes between looking and writing.
 """
 
-import contextlib
 import copy
 import json
-import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -65,7 +62,7 @@ def without_row_count(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class ChangedError(Exception):
-    """Another run has moved the stream's bookmark meanwhile."""
+    """Another run has moved the stream's bookmark in the meantime."""
 
 
 SHARED = "airbyte_config"
@@ -128,28 +125,3 @@ def drop(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 OPERATIONS = {"prepare": prepare, "adopt": adopt, "drop": drop, "carry": carry}
-CHANGED = 3
-"""The exit code for `ChangedError`."""
-
-
-def main(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Do what is asked for on the states of the project's backend."""
-    from meltano.core.db import project_engine
-    from meltano.core.project import Project
-    from meltano.core.state_service import StateService
-
-    project = Project.find()
-    project.activate_environment(request["environment"])
-    _, session_maker = project_engine(project)
-    with session_maker() as session, StateService(project, session) as states:
-        return OPERATIONS[request["operation"]](states, request)
-
-
-if __name__ == "__main__":
-    # Meltano logs to standard output unless its command line has told it otherwise.
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            answer = main(json.load(sys.stdin))
-    except ChangedError:
-        sys.exit(CHANGED)
-    json.dump(answer, sys.stdout)
