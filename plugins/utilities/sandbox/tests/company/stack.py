@@ -225,7 +225,7 @@ class Stack:
         return found
 
 
-def since(request: Row) -> str:
+def searched_since(request: Row) -> str:
     """Return the time from which on a search of Close looks."""
     _, condition = json.loads(request["body"])["query"]["queries"]
     value: str = condition["condition"]["on_or_after"]["value"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ..conftest import EverySource
-from ..stack import Stack, since
+from ..stack import Stack, searched_since
 from ..world import Contacts, World
 
 pytestmark = pytest.mark.usefixtures("every_source")
@@ -150,7 +150,9 @@ def test_a_day_later_only_what_changed_is_asked_for(
     assert {request["status"] for request in second} <= {200, 404}
     assert len(second) < len(first)
     # Close: leads and contacts from the last bookmark on.
-    searches = [since(request) for request in second if request["path"] == "/api/v1/data/search/"]
+    searches = [
+        searched_since(request) for request in second if request["path"] == "/api/v1/data/search/"
+    ]
     assert searches
     assert min(searches) > "2025-01-01T00:00:00.000000+00:00"
     # Intercom: whole conversations only where they have changed.

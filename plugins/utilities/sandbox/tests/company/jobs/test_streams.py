@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..stack import TABLES, Stack, since
+from ..stack import TABLES, Stack, searched_since
 from .test_when_things_break import wait_for_loader
 
 pytestmark = pytest.mark.usefixtures("every_source")
@@ -115,7 +115,9 @@ def test_a_backfill_of_a_tool_asks_its_api_only_for_what_is_newer(stack: Stack) 
     requests = stack.requests(asked)
     assert requests
     assert {request["path"] for request in requests} == {"/api/v1/data/search/"}
-    assert min(since(request) for request in requests) == "2026-01-31T00:00:00.000000+00:00"
+    assert (
+        min(searched_since(request) for request in requests) == "2026-01-31T00:00:00.000000+00:00"
+    )
     assert stack.bookmarks(CLOSE) == before
     assert "backfill" not in stack.meltano(QUIET, "state", "list")
 
