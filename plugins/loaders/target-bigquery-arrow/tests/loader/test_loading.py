@@ -240,6 +240,27 @@ def test_a_table_follows_its_stream_as_it_changes(loader: Loader) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "column", "loaded"),
+    [
+        ({"type": "integer"}, 4, "a__int64", 4),
+        ({"type": "string"}, "text", "a__string", "text"),
+        (
+            {"type": "string", "format": "date-time"},
+            "2026-01-02T03:04:05Z",
+            "a__timestamp",
+            datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC),
+        ),
+    ],
+)
+def test_json_that_becomes_another_type_goes_into_a_column_beside(
+    loader: Loader, kind: dict[str, Any], value: Any, column: str, loaded: Any
+) -> None:
+    loader.load(schema("s", ID | {"a": {"type": "object"}}), record("s", {"id": 1, "a": {"b": 1}}))
+    loader.load(schema("s", ID | {"a": kind}), record("s", {"id": 1, "a": value}))
+    assert loader.query(f"select a, {column} from s") == [{"a": None, column: loaded}]
+
+
 def test_properties_that_are_not_in_the_schema_are_kept_as_json_and_reported_once(
     loader: Loader, caplog: pytest.LogCaptureFixture
 ) -> None:

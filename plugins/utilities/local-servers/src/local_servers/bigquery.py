@@ -37,6 +37,7 @@ def main(port: int, grpc_port: int, project: str, directory: Path) -> None:
     name_ctas_destination()
     read_the_catalog_from_ducklake()
     read_values_as_bigquery()
+    let_json_be_assigned()
     for name in LEFT_BEHIND:
         shutil.rmtree(data / name, ignore_errors=True)
 
@@ -332,6 +333,24 @@ def read_values_as_bigquery() -> None:
         return node
 
     rules.NODE_RULES.append(read)
+
+
+def let_json_be_assigned() -> None:
+    """Let UPDATE and MERGE set a column to JSON.
+
+    local-bigquery 0.3.2 takes `set a = cast(null as json)` for a comparison, which JSON lacks.
+    """
+    from local_bigquery.sql import rules
+    from local_bigquery.sql.rules import json  # type: ignore[import-untyped]
+    from sqlglot import exp
+
+    equality = json.equality
+
+    def comparison(node: exp.Expression, context: object) -> exp.Expression:
+        is_assignment = isinstance(node.parent, exp.Update) and node.arg_key == "expressions"
+        return node if is_assignment else equality(node, context)
+
+    rules.NODE_RULES[rules.NODE_RULES.index(equality)] = comparison
 
 
 if __name__ == "__main__":
