@@ -1,4 +1,4 @@
-"""The BigQuery emulator: what it lets nobody do, and what becomes of it when it is killed."""
+"""The BigQuery emulator: what it finds, what it lets nobody do, and what a kill leaves of it."""
 
 import http.client
 import io
@@ -9,7 +9,7 @@ import grpc
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from google.api_core.exceptions import GoogleAPICallError, PermissionDenied
+from google.api_core.exceptions import GoogleAPICallError, NotFound, PermissionDenied
 from google.cloud import bigquery, bigquery_storage
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
     BigQueryReadGrpcTransport,
@@ -29,6 +29,26 @@ def client(emulator: Emulator) -> bigquery.Client:
     client = emulator.client()
     client.create_dataset("notes")
     return client
+
+
+def test_tables_views_and_what_they_hold_are_found(client: bigquery.Client) -> None:
+    client.create_dataset("found")
+    client.query_and_wait("create table found.t (id int64 not null, name string)")
+    client.query_and_wait("insert into found.t values (1, 'a'), (2, 'b')")
+    client.query_and_wait("create view found.v as select id from found.t where id > 1")
+    listed = {table.table_id: table.table_type for table in client.list_tables("found")}
+    assert listed == {"t": "TABLE", "v": "VIEW"}
+    table = client.get_table("found.t")
+    assert table.num_rows == 2
+    assert [column.mode for column in table.schema] == ["REQUIRED", "NULLABLE"]
+    assert [row.id for row in client.query_and_wait("select id from found.v")] == [2]
+
+    client.query_and_wait("drop view found.v")
+    for name in ("found.v", "found.never", "nowhere.t"):
+        with pytest.raises(NotFound):
+            client.get_table(name)
+    client.delete_dataset("found", delete_contents=True)
+    assert "found" not in {dataset.dataset_id for dataset in client.list_datasets()}
 
 
 @pytest.fixture
