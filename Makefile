@@ -34,8 +34,10 @@ company := plugins/utilities/sandbox/tests/company
 walk := $(wildcard $(company)/test_product_daily.py)
 jobs := $(wildcard $(company)/jobs)
 configuration := $(wildcard $(company)/configuration)
-loaders := plugins/loaders
-extractors := plugins/extractors
+loaders := -m 'not thorough' plugins/loaders
+extractors := -m 'not thorough' plugins/extractors
+# Searches of these packages that take long to find a fault.
+thorough := -m thorough plugins/loaders plugins/extractors
 stack := plugins/utilities/stack
 servers := plugins/utilities/local-servers
 sandbox := $(filter-out $(company),$(wildcard plugins/utilities/sandbox/tests/*))
@@ -54,11 +56,8 @@ test-all: test ## Run all tests: those of `make test`, long searches for faults,
 	@echo "Two suites beside each other, each with a sandbox of its own."
 	@$(call suites,jobs configuration thorough)
 
-# Searches of the packages that take long to find a fault.
-thorough := -m thorough $(loaders) $(extractors)
-
 suite-%:
-	@.venv/bin/pytest $(if $(filter thorough,$*),,-m 'not thorough') $($*)
+	@.venv/bin/pytest $($*)
 
 .PHONY: lint
 lint: .venv/.setup-dev ## Check format, types, SQL and YAML
