@@ -187,7 +187,7 @@ def test_a_token_that_the_user_sets_anew_comes_before_the_kept_one(api: Api, tap
 
 def test_a_check_does_not_spend_a_token(api: Api, tap: MakeTap) -> None:
     extractor = tap(manifests.FULL["OAuth"])
-    with pytest.raises(Exception, match="run the extractor's job"):
+    with pytest.raises(Exception, match="Run the extractor's job"):
         extractor.command("--config", extractor.file("config", extractor.settings), "--check")
     assert not api.asked("/token")
 
