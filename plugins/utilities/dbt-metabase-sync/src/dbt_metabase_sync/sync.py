@@ -10,14 +10,15 @@ import sys
 from pathlib import Path
 
 import dbtmetabase._models
-import metabase_raw
 import requests
 from dbtmetabase import DbtMetabase, Filter
 from dbtmetabase.errors import ArgumentError, MetabaseStateError
 
+from dbt_metabase_sync import raw_tables
+
 # Seconds between dbt-metabase's checks whether Metabase sees the new tables; its default is 5.
-dbtmetabase._models._SYNC_PERIOD = metabase_raw.SYNC_PERIOD
-ROOT = Path(__file__).resolve().parent.parent
+dbtmetabase._models._SYNC_PERIOD = raw_tables.SYNC_PERIOD
+ROOT = Path(os.environ.get("MELTANO_PROJECT_ROOT", "."))
 TARGET = Path(os.environ.get("DBT_TARGET_PATH", "transform/target"))
 
 
@@ -76,8 +77,8 @@ def sync(url: str, models: Filter | None) -> None:
         )
         tables = f"{len(models.include)} tables" if models else "every table"
         print(f"Metabase at {url} knows {tables} of dbt's.")  # noqa: T201
-    for source in metabase_raw.sources_without_staging(ROOT):
-        known = metabase_raw.describe(client.metabase, database, source, timeout)
+    for source in raw_tables.sources_without_staging(ROOT):
+        known = raw_tables.describe(client.metabase, database, source, timeout)
         print(  # noqa: T201
             f"Metabase at {url} shows {known} raw tables of {source.label}, which has no staging."
             if known
@@ -94,7 +95,3 @@ def fail(what: str) -> int:
         file=sys.stderr,
     )
     return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

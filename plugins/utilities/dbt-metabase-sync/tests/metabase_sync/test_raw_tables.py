@@ -1,23 +1,12 @@
 """Metabase is told of raw tables by the names that the loader gives them."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-
-from ..stack import ROOT
-
-
-@pytest.fixture
-def metabase_raw() -> Any:
-    spec = importlib.util.spec_from_file_location("raw", ROOT / "orchestrate/metabase_raw.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from dbt_metabase_sync import raw_tables
 
 
 @pytest.mark.parametrize(
@@ -29,7 +18,7 @@ def metabase_raw() -> Any:
     ],
 )
 def test_tables_have_the_loaders_names(
-    metabase_raw: Any, tmp_path: Path, config: dict[str, Any], tables: list[str]
+    tmp_path: Path, config: dict[str, Any], tables: list[str]
 ) -> None:
     streams = ["public-2nd_choice", "public-_table_x", "sales-orders", "public-"]
     source = {
@@ -42,7 +31,7 @@ def test_tables_have_the_loaders_names(
     entries = [{"tap_stream_id": name, "selected": True, "metadata": []} for name in streams]
     catalog = tmp_path / ".meltano/run/tap-shop/tap.properties.json"
     write(catalog, json.dumps({"streams": entries}))
-    (found,) = metabase_raw.sources_without_staging(tmp_path)
+    (found,) = raw_tables.sources_without_staging(tmp_path)
     assert set(tables) <= found.streams.keys()
 
 

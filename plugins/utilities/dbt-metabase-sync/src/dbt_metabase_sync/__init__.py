@@ -1,0 +1,1 @@
+"""Tells Metabase of tables: those of the last dbt build, and raw tables without staging."""
