@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,9 @@ from local_servers.loopback import HOST, HOST_NAMES
 EXTENSIONS = ("ducklake", "icu", "spatial")
 LEFT_BEHIND = ("uploads", "tmp")
 """What only a running emulator uses, in its data folder: uploaded files, what DuckDB spills."""
+
+ATTEMPTS = 50
+"""How often a statement is tried that can't be committed because of another one."""
 
 
 @click.command()
@@ -89,7 +93,7 @@ def confine(data: Path) -> None:
     connect, attach, local = database._connect, database._attach, storage._local
 
     @functools.cache
-    def connect_confined() -> duckdb.DuckDBPyConnection:
+    def connect_confined() -> Connection:
         connection: duckdb.DuckDBPyConnection = connect()
         # Extensions can't be loaded any more afterwards.
         for extension in EXTENSIONS:
@@ -102,7 +106,7 @@ def confine(data: Path) -> None:
             "set enable_external_access = false;"
             "set lock_configuration = true"
         )
-        return connection
+        return Connection(connection)
 
     def attach_project(connection: duckdb.DuckDBPyConnection, project: str) -> None:
         # A project's name becomes a path and part of a statement on a connection of its own.
@@ -118,6 +122,61 @@ def confine(data: Path) -> None:
 
     database._connect, database._attach = connect_confined, attach_project
     storage._local = local_path
+
+
+class Connection:
+    """DuckDB's connection or cursor, with two faults of local-bigquery 0.3.2 worked round.
+
+    - A statement that can't be committed because of another one is repeated. DuckLake fails, for
+      example, when a table is dropped that a job writes to; on BigQuery the table is dropped, and
+      the job fails.
+    - Temporary tables are found without the statistics of all others, which DuckDB reads along.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Take a connection or a cursor."""
+        self._connection = connection
+        self._repeatable = True
+
+    def __getattr__(self, name: str) -> Any:
+        """Do as DuckDB's own does."""
+        return getattr(self._connection, name)
+
+    def cursor(self) -> "Connection":
+        """Open a cursor."""
+        return Connection(self._connection.cursor())
+
+    def register(self, name: str, rows: object) -> None:
+        """Offer ROWS as a view. They can be read once only."""
+        self._repeatable = False
+        self._connection.register(name, rows)
+
+    def unregister(self, name: str) -> None:
+        """Take the view away."""
+        self._connection.unregister(name)
+        self._repeatable = True
+
+    def execute(self, sql: str, *arguments: Any) -> duckdb.DuckDBPyConnection:
+        """Run SQL. Outside a transaction of several statements nothing has happened if it fails."""
+        match sql.split(maxsplit=1)[0].upper():
+            case "BEGIN":
+                self._repeatable = False
+            case "COMMIT" | "ROLLBACK":
+                self._repeatable = True
+                return self._connection.execute(sql, *arguments)
+        for _ in range(ATTEMPTS if self._repeatable else 1):
+            try:
+                return self._connection.execute(sql, *arguments)
+            except duckdb.TransactionException as error:
+                failure = error
+                time.sleep(0.02)
+        raise failure
+
+    def sql(self, sql: str, *arguments: Any, **options: Any) -> Any:
+        """Query."""
+        if sql == "SELECT table_name FROM duckdb_tables() WHERE temporary":
+            sql = "select distinct table_name from duckdb_columns() where database_name = 'temp'"
+        return self._connection.sql(sql, *arguments, **options)
 
 
 def refuse_foreign_hosts() -> None:
@@ -223,34 +282,6 @@ def read_the_catalog_from_ducklake() -> None:
             return []
 
     database.objects, database.fetch = objects, fetch_from_ducklake
-
-    from local_bigquery.jobs import query
-
-    execute = query.execute
-
-    @functools.wraps(execute)
-    def execute_with_cheap_catalog(cursor: Any, *arguments: Any, **options: Any) -> Any:
-        return execute(CheapCatalogCursor(cursor), *arguments, **options)
-
-    query.execute = execute_with_cheap_catalog
-
-
-class CheapCatalogCursor:
-    """A cursor of DuckDB that finds temporary tables without the statistics of all others."""
-
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        """Take a cursor."""
-        self._cursor = cursor
-
-    def __getattr__(self, name: str) -> Any:
-        """Do as the cursor does."""
-        return getattr(self._cursor, name)
-
-    def sql(self, sql: str, *arguments: Any, **options: Any) -> Any:
-        """Query; see `read_the_catalog_from_ducklake`."""
-        if sql == "SELECT table_name FROM duckdb_tables() WHERE temporary":
-            sql = "select distinct table_name from duckdb_columns() where database_name = 'temp'"
-        return self._cursor.sql(sql, *arguments, **options)
 
 
 CATALOG = {

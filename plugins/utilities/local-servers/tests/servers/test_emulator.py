@@ -1,8 +1,11 @@
 """The BigQuery emulator: what it finds, what it lets nobody do, and what a kill leaves of it."""
 
+import contextlib
 import http.client
 import io
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -49,6 +52,33 @@ def test_tables_views_and_what_they_hold_are_found(client: bigquery.Client) -> N
             client.get_table(name)
     client.delete_dataset("found", delete_contents=True)
     assert "found" not in {dataset.dataset_id for dataset in client.list_datasets()}
+
+
+def test_tables_and_datasets_can_be_replaced_and_dropped_while_jobs_write_to_them(
+    emulator: Emulator, client: bigquery.Client
+) -> None:
+    done = threading.Event()
+
+    def write() -> None:
+        writer = emulator.client()
+        while not done.is_set():
+            with contextlib.suppress(GoogleAPICallError):
+                writer.load_table_from_json([{"id": 1}], "local.busy.t").result()
+
+    with ThreadPoolExecutor() as pool:
+        writers = [pool.submit(write) for _ in range(2)]
+        try:
+            for _ in range(8):
+                client.create_dataset("busy")
+                client.query_and_wait("create or replace table busy.t as select 1 as id")
+                client.query_and_wait("alter table busy.t add column name string")
+                client.query_and_wait("truncate table busy.t")
+                client.query_and_wait("drop table busy.t")
+                client.delete_dataset("busy", delete_contents=True)
+        finally:
+            done.set()
+    for writer in writers:
+        writer.result()
 
 
 @pytest.fixture
