@@ -5,6 +5,7 @@ whose bookmark is as it was: the next run begins there, and reads such rows agai
 """
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import msgspec
 
@@ -39,6 +40,11 @@ class Bookmarks:
         moved = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
         # Some taps call a stream otherwise in their state than in their messages.
         return moved if moved <= set(streams) else streams
+
+    def last(self, stream: str) -> Any:
+        """Return the bookmark of a stream in the newest STATE; None where it has none."""
+        mark = self._before[0].get(stream) if self._before else None
+        return msgspec.json.decode(mark) if mark else None
 
     def kept_back(self, state: State, streams: Collection[str]) -> bytes | None:
         """Return a STATE in which some streams have the bookmarks of the run's first STATE.

@@ -165,5 +165,18 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         default=300,
         description="How long to go on when BigQuery fails or can't be reached.",
     ),
+    th.Property(
+        "ledger_dataset",
+        th.StringType(min_length=1),
+        description=(
+            "The dataset with the table `loads`, which gets a row for each table that a run has "
+            "loaded. Under `developer`, that developer's own. Without it, nothing is recorded."
+        ),
+    ),
+    th.Property(
+        "source",
+        th.StringType,
+        description="The extractor's name, for the ledger.",
+    ),
     additional_properties=False,
 ).to_dict()

@@ -76,6 +76,7 @@ class Counts:
     received: int = 0
     loaded: int = 0
     merged: int = 0
+    inserted: int = 0
     deleted: int = 0
     versionless: int = 0
 
@@ -88,6 +89,8 @@ class Stream:
         staging: the load job of its that is under way, or was the last.
         is_awaited: whether a STATE waits for what it has had so far.
         max_delete_fraction: how much of the table ACTIVATE_VERSION may delete.
+        schema_changes: in what its columns differed from the table's, and what was done.
+        is_proven_complete: whether rows that the source no longer has have been looked for.
     """
 
     def __init__(self, layout: Layout, dataset: Dataset, options: LoadOptions) -> None:
@@ -101,6 +104,8 @@ class Stream:
         self.staging: Future[None] | None = None
         self.is_awaited = False
         self.max_delete_fraction = 1.0
+        self.schema_changes: list[str] = []
+        self.is_proven_complete = False
         self._options = options
         self._dataset = dataset
         self._warehouse = dataset.warehouse
@@ -165,6 +170,7 @@ class Stream:
         self._asked = None
         for finding in self._plan.report:
             logger.warning("Schema drift in table %s: %s", self.target, finding)
+        self.schema_changes += self._plan.report
         self.layout = self._plan.layout
         if self._info:
             self._table_exists = True
@@ -324,6 +330,7 @@ class Stream:
                 self._table, self.layout, self._keys, hard_delete=self._options.hard_delete
             )
             self._keys = None
+            self.is_proven_complete = True
         # Where the version came after the records, the state that follows stands for the deletes.
         self.activate_version()
         self.is_awaited = False
@@ -358,6 +365,7 @@ class Stream:
                 hard_delete=self._options.hard_delete,
             )
         self.completeness.version = None
+        self.is_proven_complete = True
 
     @property
     def has_open_version(self) -> bool:
@@ -555,6 +563,7 @@ class Stream:
         sql = statements.insert(self.target, source, expressions, staged.columns)
         inserted = self._table.execute(sql, "insert")
         self._table.check_equal(staged.rows, "loaded", inserted, "inserted")
+        self.counts.inserted += inserted
         return inserted
 
     def _fill(self, staged: StagingTable) -> int:
@@ -562,6 +571,7 @@ class Stream:
         source = staged.name
         sql = statements.fill(self.target, source, self.layout, staged.expressions, staged.columns)
         filled = self._table.execute(sql, "fill")
+        self.counts.inserted += filled
         if self._warehouse.row_count(self._table.name) > filled:
             self._leave_one_row_a_key()
         self._check_order(staged, filled)
@@ -581,7 +591,9 @@ class Stream:
         self._check_order(staged, distinct)
         where = self._touched(typed, distinct)
         sql = statements.merge(self.target, typed, self.layout, self._plan.superseded, where)
-        merged = self._table.execute(sql, "merge")
+        changes = self._table.change(sql, "merge")
+        merged = changes.total
+        self.counts.inserted += changes.inserted
         if merged > distinct:
             self._leave_one_row_a_key()
             merged = distinct

@@ -21,7 +21,7 @@ from target_bigquery_arrow import statements
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import Layout
 from target_bigquery_arrow.partitioning import Partitioning
-from target_bigquery_arrow.warehouse import JOB_PREFIX, Bill, TableInfo, Warehouse
+from target_bigquery_arrow.warehouse import JOB_PREFIX, Bill, Changes, TableInfo, Warehouse
 
 STAGING_PREFIX = "_sdc_staging__"
 # As `Table.staging_table` makes it: table, machine, run, number, step.
@@ -113,7 +113,11 @@ class Table:
         self._finish_rebuilding(dataset)
 
     def execute(self, sql: str, step: str) -> int:
-        """Run one statement and return the rows that it changed."""
+        """Run one statement and return the number of rows that it changed."""
+        return self.change(sql, step).total
+
+    def change(self, sql: str, step: str) -> Changes:
+        """Run one statement and return the rows that it changed, by what was done to them."""
         return self.warehouse.execute(sql, self._what(step), self.job(step), self.bill)
 
     def rows(self, sql: str, step: str) -> list[tuple[Any, ...]]:

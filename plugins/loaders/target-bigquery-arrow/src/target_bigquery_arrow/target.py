@@ -34,6 +34,7 @@ from target_bigquery_arrow.drift import SchemaDrift
 from target_bigquery_arrow.errors import LoadError, RunError, StreamsError, UnknownStreamError
 from target_bigquery_arrow.json_schema import resolved
 from target_bigquery_arrow.layout import layout_of
+from target_bigquery_arrow.ledger import Ledger, Load
 from target_bigquery_arrow.load_pool import LoadPool
 from target_bigquery_arrow.logs import SafeLogRecord
 from target_bigquery_arrow.messages import (
@@ -128,9 +129,21 @@ class TargetBigQueryArrow(Target):
             partition_bytes=self.config["partition_bytes"],
             repartition=self.config["repartition"],
         )
-        self._warehouse = Warehouse(
+        self._warehouse = self._warehouse_of(self.config["dataset"])
+        self._dataset: Dataset | None = None
+        self._ledger: Ledger | None = None
+        if ledger := self.config.get("ledger_dataset"):
+            self._ledger = Ledger(
+                self._warehouse_of(ledger),
+                run=self._options.run,
+                source=self.config.get("source"),
+                dataset=self._warehouse.dataset.rpartition(".")[2],
+            )
+
+    def _warehouse_of(self, dataset: str) -> Warehouse:
+        return Warehouse(
             project=self.config["project"],
-            dataset=dataset_name(self.config["dataset"], self.config.get("developer")),
+            dataset=dataset_name(dataset, self.config.get("developer")),
             location=self.config["location"],
             api_endpoint=self.config.get("api_endpoint"),
             anonymous=self.config["anonymous"],
@@ -138,7 +151,6 @@ class TargetBigQueryArrow(Target):
             maximum_bytes_billed=self.config.get("maximum_bytes_billed"),
             retry_seconds=float(self.config["retry_seconds"]),
         )
-        self._dataset: Dataset | None = None
 
     @classmethod
     @override
@@ -179,6 +191,12 @@ class TargetBigQueryArrow(Target):
         finally:
             for stream in self._streams.values():
                 stream.close()
+            # On a signal, or without BigQuery, the run ends at once.
+            is_over = error is None or (
+                isinstance(error, LoadError) and not isinstance(error, RunError)
+            )
+            if self._ledger and is_over:
+                self._ledger.record(self._loads())
             if self._dataset:
                 self._dataset.close()
             self._temporary_files.close()
@@ -580,6 +598,33 @@ class TargetBigQueryArrow(Target):
             "Stream '%s' has failed: its messages are skipped from here on. Others go on.",
             failed.layout.stream if isinstance(failed, Stream) else failed,
         )
+
+    def _loads(self) -> list[Load]:
+        """Return what has become of each table, and of each stream that has come to none."""
+        loads = []
+        for stream in self._streams.values():
+            counts, failure = stream.counts, self._failures.get(stream)
+            load = Load(
+                stream.layout.stream,
+                table=stream.layout.table,
+                rows_received=counts.received,
+                rows_inserted=counts.inserted,
+                rows_updated=counts.merged - counts.inserted,
+                rows_deleted=counts.deleted,
+                bytes_billed=stream.billed,
+                is_proven_complete=stream.is_proven_complete,
+                schema_changes=stream.schema_changes,
+                bookmark=None if failure else self._bookmarks.last(self._sources[stream]),
+                error=str(failure) if failure else None,
+            )
+            loads.append(load)
+        with_table = set(self._sources.values())
+        loads += [
+            Load(name, error=str(failure))
+            for name, failure in self._failures.items()
+            if isinstance(name, str) and name not in with_table
+        ]
+        return loads
 
     def _log_counts(self, stream: Stream) -> None:
         counts = stream.counts

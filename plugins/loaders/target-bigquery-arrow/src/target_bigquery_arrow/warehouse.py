@@ -127,6 +127,19 @@ class TableInfo:
         ]
 
 
+@dataclass(frozen=True)
+class Changes:
+    """The rows that a statement has changed.
+
+    Attributes:
+        total: all of them.
+        inserted: those that are new.
+    """
+
+    total: int
+    inserted: int
+
+
 @dataclass
 class Bill:
     """What the queries of one table may cost, and what they did.
@@ -414,7 +427,7 @@ class Warehouse:
 
     def execute(
         self, sql: str, what: str, job: str, bill: Bill, *, names_in_full: bool = False
-    ) -> int:
+    ) -> Changes:
         """Run one statement and return the rows that it changed.
 
         Args:
@@ -426,7 +439,39 @@ class Warehouse:
                 without are in this dataset.
         """
         finished = self._query(sql, what, job, bill, names_in_full=names_in_full)
-        return int(finished.num_dml_affected_rows or 0)
+        total = int(finished.num_dml_affected_rows or 0)
+        return Changes(total, finished.dml_stats.inserted_row_count if finished.dml_stats else 0)
+
+    def append_rows(
+        self,
+        table: str,
+        rows: Sequence[Mapping[str, Any]],
+        schema: Sequence[bigquery.SchemaField],
+        *,
+        partitioned_by: str,
+        job: str,
+    ) -> None:
+        """Append rows to a table by one load job; the dataset, table and columns are made."""
+        self._ensure_dataset()
+        config = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+            schema=schema,
+            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+            schema_update_options=[bigquery.SchemaUpdateOption.ALLOW_FIELD_ADDITION],
+            time_partitioning=bigquery.TimePartitioning(field=partitioned_by),
+        )
+
+        def submit(job_id: str) -> LoadJob:
+            return self._client.load_table_from_json(
+                [dict(row) for row in rows],
+                f"{self.dataset}.{table}",
+                job_id=job_id,
+                job_config=config,
+                num_retries=0,
+                timeout=REQUEST_SECONDS,
+            )
+
+        self._run(f"load into {self.dataset}.{table}", job, submit)
 
     def fetch_rows(self, sql: str, what: str, job: str, bill: Bill) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
