@@ -128,3 +128,35 @@ def test_a_day_later_tables_are_equal_again_and_deleted_rows_are_marked(
 
 def test_a_day_later_nothing_has_changed_in_metabase(stack: Stack, second_day: SecondDay) -> None:
     assert stack.metabase_tables() == second_day.metabase
+
+
+@pytest.mark.usefixtures("second_day")
+def test_the_ledger_has_what_each_run_did(stack: Stack) -> None:
+    ledger = {
+        row["table_name"]: row
+        for row in stack.query(
+            """
+            select
+                table_name,
+                count(*) as loads,
+                sum(rows_inserted) as inserted,
+                sum(rows_deleted) as deleted
+            from dbt.fct_loads
+            where source_id = 'product' and not is_unusual and status = 'changed'
+            group by table_name
+            """
+        )
+    }
+    assert ledger.keys() == set(TABLES)
+    for table, row in ledger.items():
+        deleted = len(stack.raw_rows(table, deleted=True))
+        assert row["loads"] == 2
+        assert (row["inserted"], row["deleted"]) == (len(stack.raw_rows(table)) + deleted, deleted)
+    shown = stack.meltano("--log-level=warning", "invoke", "stack", "runs", "product")
+    assert re.search(rf"product +{len(TABLES)} .* ok", shown)
+    (source,) = stack.query("select * from dbt.dim_sources")
+    assert (source["id"], source["streams"], source["is_failing"]) == (
+        "product",
+        len(TABLES),
+        False,
+    )

@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "streams": "stack.streams.command:streams",
     "resync": "stack.streams.command:resync",
     "backfill": "stack.streams.command:backfill",
+    "runs": "stack.runs:runs",
 }
 """Where each command is: `module:function`."""
 

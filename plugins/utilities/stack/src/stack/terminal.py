@@ -3,7 +3,7 @@
 import contextlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -46,6 +46,33 @@ def style(text: str, **looks: Any) -> str:
 def secho(text: str, *, nl: bool = True, **looks: Any) -> None:
     """Print a text, made plain, with colours and the like (see `click.style`)."""
     click.echo(style(text, **looks), nl=nl)
+
+
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str]
+) -> Iterator[str]:
+    """Return the lines of a table; the columns named in `numbers` end on one line.
+
+    Args:
+        headings: the names of the columns.
+        rows: the cells of each row, made plain; they may have colours.
+        numbers: the columns that are aligned at the right.
+    """
+    rows = list(rows)
+    columns = zip(headings, *rows, strict=True)
+    widths = [max(len(click.unstyle(cell)) for cell in column) for column in columns]
+    for row in (headings, *rows):
+        cells = [
+            _aligned(cell, width, right=name in numbers)
+            for name, cell, width in zip(headings, row, widths, strict=True)
+        ]
+        line = f"  {'  '.join(cells)}".rstrip()
+        yield style(line, dim=True) if row is headings else line
+
+
+def _aligned(cell: str, width: int, *, right: bool) -> str:
+    space = " " * (width - len(click.unstyle(cell)))
+    return space + cell if right else cell + space
 
 
 def ask(question: str, *, hidden: bool = False, options: Sequence[str] = ()) -> str:

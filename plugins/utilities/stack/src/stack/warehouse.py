@@ -5,7 +5,7 @@ tell its rows, the deleted ones and the newest. (16 bytes a row at the most; Big
 table at the least.)
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -112,6 +112,28 @@ COLUMNS = """
 select table_name, column_name, data_type
 from `{dataset}`.INFORMATION_SCHEMA.COLUMNS
 order by table_name, ordinal_position
+"""
+LOADS = """
+select
+    load_id,
+    any_value(dataset) as dataset,
+    any_value(source) as extractor,
+    min(started_at) as started_at,
+    max(ended_at) as ended_at,
+    count(*) as streams,
+    sum(rows_received) as received,
+    sum(rows_inserted) as inserted,
+    sum(rows_updated) as updated,
+    sum(rows_deleted) as deleted,
+    sum(bytes_billed) as bytes_billed,
+    array_agg(
+        if(error is null, null, struct(stream, error)) ignore nulls order by stream
+    ) as failures
+from `{ledger}.loads`
+where @dataset is null or dataset = @dataset
+group by load_id
+order by ended_at desc
+limit @limit
 """
 ROWS = f"""
 select
@@ -265,12 +287,35 @@ class Warehouse:
             if (loaded := sum(table.is_loaded for table in tables.values()))
         ]
 
-    def _query(self, sql: str) -> list[dict[str, Any]]:
+    def loads(self, ledger: str, dataset: str | None, limit: int) -> list[dict[str, Any]]:
+        """Return the last runs of the loader, the newest first; see `LOADS`.
+
+        Args:
+            ledger: the loader's `ledger_dataset` in this environment.
+            dataset: what they loaded into; None for all.
+            limit: how many.
+
+        Raises:
+            UnreachableError: BigQuery doesn't answer, or refuses.
+        """
+        parameters = [
+            bigquery.ScalarQueryParameter("dataset", "STRING", dataset),
+            bigquery.ScalarQueryParameter("limit", "INT64", limit),
+        ]
+        try:
+            return self._query(LOADS.format(ledger=f"{self.project}.{ledger}"), parameters)
+        except NotFound:
+            return []
+
+    def _query(
+        self, sql: str, parameters: Sequence[bigquery.ScalarQueryParameter] = ()
+    ) -> list[dict[str, Any]]:
+        options = bigquery.QueryJobConfig(query_parameters=parameters)
         return self._asking(
             lambda: [
                 dict(row)
                 for row in self._client.query(
-                    sql, retry=RETRY, job_retry=None, timeout=REQUEST_SECONDS
+                    sql, options, retry=RETRY, job_retry=None, timeout=REQUEST_SECONDS
                 ).result(retry=RETRY, timeout=ANSWER_SECONDS)
             ]
         )

@@ -34,7 +34,7 @@ plugins:
   - name: dbt-shop
     inherit_from: dbt-bigquery
     commands:
-      build: {args: 'build --select source:shop+ --exclude-resource-type unit_test'}
+      build: {args: 'build --select source:shop+ source:ops+ --exclude-resource-type unit_test'}
 jobs:
 - name: shop-daily
   tasks: [tap-shop target-shop, 'dbt-shop:build']

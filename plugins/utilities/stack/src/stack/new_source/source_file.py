@@ -315,7 +315,8 @@ def text(draft: Draft, interval: str) -> str:
         f"  - name: dbt-{name}",
         "    inherit_from: dbt-bigquery",
         "    commands:",
-        f"      build: {{args: 'build --select source:{name}+ --exclude-resource-type unit_test'}}",
+        f"      build: {{args: 'build --select source:{name}+ source:ops+"
+        " --exclude-resource-type unit_test'}",
         "",
         "jobs:",
         f"- name: {name}-daily",

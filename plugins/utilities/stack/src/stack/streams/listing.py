@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import click
-
 from stack.project import Project, Source
 from stack.streams import state
 from stack.streams.catalog import (
@@ -22,7 +20,7 @@ from stack.streams.catalog import (
     readable,
     table_of,
 )
-from stack.terminal import plain, style
+from stack.terminal import plain, style, table
 from stack.warehouse import Orphan, RawTable, UnreachableError, Warehouse
 
 Tables = Mapping[str, RawTable]
@@ -273,7 +271,7 @@ def _source(report: SourceReport) -> Iterator[str]:
         yield style(f"  ! {note}", fg="yellow")
     if report.streams:
         yield ""
-        yield from _table([_row(stream) for stream in report.streams])
+        yield from table(HEADINGS, map(_row, report.streams), NUMBERS)
     changed = [stream for stream in report.streams if stream.changes]
     if changed:
         yield ""
@@ -310,18 +308,6 @@ def _row(stream: StreamReport) -> Sequence[str]:
         "-" if stream.deleted is None else f"{stream.deleted:,}",
         newest,
     )
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    columns = zip(HEADINGS, *rows, strict=True)
-    widths = [max(len(click.unstyle(cell)) for cell in column) for column in columns]
-    for row in (HEADINGS, *rows):
-        cells = [
-            cell.rjust(width) if name in NUMBERS else cell.ljust(width)
-            for name, cell, width in zip(HEADINGS, row, widths, strict=True)
-        ]
-        line = f"  {'  '.join(cells)}".rstrip()
-        yield style(line, dim=True) if row is HEADINGS else line
 
 
 def _age(moment: datetime) -> str:

@@ -1,0 +1,80 @@
+{{ config(materialized='view') }}
+
+with loads as (
+
+    select *
+    from {{ ref('stg_ops__loads') }}
+
+),
+
+runs as (
+
+    select
+        source_id,
+        load_id,
+        countif(has_failed) as failed_streams,
+        max(ended_at) as ended_at
+    from loads
+    group by source_id, load_id
+
+),
+
+last_runs as (
+
+    select
+        source_id,
+        max(if(failed_streams = 0, ended_at, null)) as last_success_at,
+        max(ended_at) as last_load_at,
+        max_by(failed_streams, ended_at) as failed_streams
+    from runs
+    group by source_id
+
+),
+
+last_month as (
+
+    select
+        source_id,
+        count(distinct load_id) as loads_last_30_days,
+        sum(rows_changed) as rows_changed_last_30_days,
+        sum(bytes_billed) as bytes_billed_last_30_days
+    from loads
+    where ended_at >= timestamp(date_sub({{ today() }}, interval 30 day))
+    group by source_id
+
+),
+
+streams as (
+
+    select
+        source_id,
+        count(distinct stream) as streams
+    from loads
+    group by source_id
+
+),
+
+joined as (
+
+    select
+        last_runs.source_id as id,
+        streams.streams,
+        last_runs.failed_streams,
+        coalesce(last_month.loads_last_30_days, 0) as loads_last_30_days,
+        coalesce(last_month.rows_changed_last_30_days, 0) as rows_changed_last_30_days,
+        coalesce(last_month.bytes_billed_last_30_days, 0) as bytes_billed_last_30_days,
+        -- BigQuery's price on demand in the US: 6.25 USD a TiB.
+        round(
+            coalesce(last_month.bytes_billed_last_30_days, 0) / pow(2, 40) * 6.25, 2
+        ) as usd_last_30_days,
+        last_runs.failed_streams > 0 as is_failing,
+        last_runs.last_success_at,
+        last_runs.last_load_at
+    from last_runs
+    inner join streams on last_runs.source_id = streams.source_id
+    left join last_month on last_runs.source_id = last_month.source_id
+
+)
+
+select *
+from joined
