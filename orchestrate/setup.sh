@@ -49,6 +49,8 @@ fi
 say "Installing Meltano"
 install() { "$uv" pip install --quiet --python .venv/bin/python "$@"; }
 install --require-hashes -r requirements.txt
+# Meltano imports it: orchestrate/logging.yaml.
+install --no-deps -e plugins/utilities/run-output
 if [ "${1:-}" = dev ]; then
     say "Installing what the tests need"
     install --require-hashes -r requirements-dev.txt

@@ -20,6 +20,8 @@
     {%- endfor -%}
     {%- if made -%}
         {%- do log("Not built yet, and made without rows: " ~ made | join(", "), info=true) -%}
+    {%- else -%}
+        {%- do log("No model is missing", info=true) -%}
     {%- endif -%}
 {%- endmacro %}
 

@@ -41,6 +41,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, secrets: frozenset[str]) -> 
     ports = map(str, free_ports(5))
     environment = os.environ | {
         "SANDBOX_DIRECTORY": str(directory / "sandbox"),
+        # Meltano's own lines: tests look for some that people are spared.
+        "MELTANO_CLI_LOG_CONFIG": "",
         "SANDBOX_SCALE": SCALE,
         "SANDBOX_POSTGRES_PORT": next(ports),
         "SANDBOX_BIGQUERY_PORT": next(ports),
@@ -112,6 +114,8 @@ class SecondDay:
     raw: dict[str, Keyed]
     deleted: dict[str, Keyed]
     metabase: dict[str, dict[str, Any]]
+    screen: str = ""
+    """What the run printed, as people see it."""
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +128,8 @@ def second_day(stack: Stack, first_run: str) -> SecondDay:
         metabase=stack.metabase_tables(),
     )
     stack.sandbox("tick")
-    stack.meltano("run", "product-daily")
+    logging = str(stack.root / "orchestrate/logging.yaml")
+    before.screen = stack.meltano("run", "product-daily", MELTANO_CLI_LOG_CONFIG=logging)
     return before
 
 
