@@ -121,6 +121,12 @@ _TOKENS = re.compile(
 )
 
 
+BLOCK = re.compile(
+    r"\s*begin\s(?P<statements>.*)\bexception\s+when\s+error\s+then\s.*\bend\s*", re.I | re.S
+)
+"""The analyser knows no scripts. Of a block, it gets the statements, not what handles an error."""
+
+
 class Rejected(Exception):  # noqa: N818 - an answer, and not a fault of ours
     """BigQuery would not take a statement."""
 
@@ -235,7 +241,8 @@ class Catalog:
 
     def rejection(self, sql: str) -> str | None:
         """Return why BigQuery wouldn't take a statement, or one of several; None if it would."""
-        text = _with_paths(sql)
+        block = BLOCK.fullmatch(sql)
+        text = _with_paths(block["statements"] if block else sql)
         position = 0
         try:
             while text.encode()[position:].strip():

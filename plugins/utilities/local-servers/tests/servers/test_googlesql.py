@@ -51,6 +51,7 @@ def catalog(googlesql: GoogleSQL) -> Catalog:
         "select 1 from raw.missing",
         "create table dbt.new (id int64, id string)",
         "select 1; select",
+        "begin select 1; select nothing; exception when error then select 1; end",
     ],
 )
 def test_what_bigquery_rejects_is_rejected(catalog: Catalog, sql: str) -> None:
@@ -70,6 +71,7 @@ def test_what_bigquery_rejects_is_rejected(catalog: Catalog, sql: str) -> None:
         "select parse_json('1', wide_number_mode => 'round')",
         "select * except (made) from raw.tag qualify row_number() over (partition by id) = 1",
         "update raw.tag set amount = 1 where id in unnest([1, 2])",
+        "begin\nselect 1; select 2;\nexception when error then select @@error.message;\nend",
         "alter table `raw.tag` add column if not exists `more` array<json>",
         """
         create or replace table `my-project`.`dbt`.`t` (id int64, made timestamp)
