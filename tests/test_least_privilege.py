@@ -28,7 +28,8 @@ PRODUCTION, PULL_REQUESTS, METABASE = (
 )
 POOL = "principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools"
 AUTHORIZE_VIEWS = "projects/acme/roles/dataStackAuthorizeViews"
-RAW = {path.name.removesuffix(".meltano.yml") for path in (ROOT / "extract").glob("*.meltano.yml")}
+SOURCES = (ROOT / "extract").glob("*.meltano.yml")
+RAW = {"ops"} | {path.name.removesuffix(".meltano.yml") for path in SOURCES}
 TABLE = re.compile(r"^\| who \|.+?\n\n", re.MULTILINE | re.DOTALL)
 # A fake of gcloud and bq. It logs its arguments, and stores who has access to a dataset.
 FAKE = r"""#!/usr/bin/env bash

@@ -38,8 +38,8 @@ pull_requests=$(account data-stack-pull-requests)
 metabase=$(account data-stack-metabase)
 authorize_views=projects/$project/roles/dataStackAuthorizeViews
 
-# A source, its file and its raw dataset have the same name.
-raw=()
+# A source, its file and its raw dataset have the same name. Jobs record what they did in `ops`.
+raw=(ops)
 for file in extract/*.meltano.yml; do
     source=${file##*/}
     raw+=("${source%.meltano.yml}")
