@@ -7,12 +7,15 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import dbtmetabase._models
 import requests
 from dbtmetabase import DbtMetabase, Filter
 from dbtmetabase.errors import ArgumentError, MetabaseStateError
+from dbtmetabase.manifest import Model
 
 from dbt_metabase_sync import raw_tables
 
@@ -66,6 +69,7 @@ def sync(url: str, models: Filter | None) -> None:
     )
     database = os.environ["DBT_METABASE_DATABASE"]
     timeout = int(os.environ["DBT_METABASE_SYNC_TIMEOUT"])
+    keep_hidden(client, database)
     # dbt-metabase takes an empty list to mean all models.
     if models is None or models.include:
         client.export_models(
@@ -85,6 +89,42 @@ def sync(url: str, models: Filter | None) -> None:
             else f"Metabase at {url} finds no raw tables of {source.label}: may its account read "
             f"the dataset {source.dataset}?"
         )
+
+
+def keep_hidden(client: DbtMetabase, database: str) -> None:
+    """Let tables and columns that people have hidden in Metabase stay hidden.
+
+    dbt-metabase shows all that dbt doesn't hide. It also waits for new columns of a hidden table,
+    which Metabase doesn't look for.
+    """
+    row = client.metabase.find_database(name=database)
+    if row is None:
+        return  # dbt-metabase says so
+    tables = {
+        ((table["schema"] or "").upper(), table["name"].upper()): table
+        for table in client.metabase.get_database_metadata(row["id"])["tables"]
+    }
+    read_models = client.manifest.read_models
+
+    def read_models_as_shown() -> Iterable[Model]:
+        for model in read_models():
+            table = tables.get((model.schema.upper(), model.alias.upper()))
+            if table:
+                keep_hidden_in(model, table)
+            yield model
+
+    client.manifest.read_models = read_models_as_shown
+
+
+def keep_hidden_in(model: Model, table: Mapping[str, Any]) -> None:
+    """Give a model the visibility that its table and columns have, where dbt says nothing of it."""
+    if model.visibility_type is None and table["visibility_type"]:
+        model.visibility_type = table["visibility_type"]
+        model.columns = []
+    visibility = {field["name"].upper(): field["visibility_type"] for field in table["fields"]}
+    for column in model.columns:
+        if column.visibility_type is None:
+            column.visibility_type = visibility.get(column.name.upper())
 
 
 def fail(what: str) -> int:

@@ -63,6 +63,7 @@ def test_a_key_outside_the_administrators_reads_without_details_and_writes_nothi
     with metabase.as_non_admin() as reader:
         (database,) = reader.get("/api/database").json()["data"]
         assert "details" not in database
+        assert "details" not in reader.get("/api/database/1").json()
         assert all("details" not in table["db"] for table in reader.get("/api/table").json())
         for answer in (
             reader.post("/api/database/1/sync_schema"),
@@ -238,6 +239,20 @@ def test_an_unreachable_warehouse_is_said_at_once(metabase: FakeMetabase) -> Non
     metabase.warehouse.down = True
     answer = metabase.api.post("/api/database/1/sync_schema")
     assert (answer.status_code, answer.text) == (422, "BigQuery can't be reached")
+
+
+def test_a_database_is_shown_by_itself_and_with_the_schemas_that_have_a_table_to_show(
+    metabase: FakeMetabase,
+) -> None:
+    (listed,) = metabase.api.get("/api/database").json()["data"]
+    shown = metabase.api.get("/api/database/1").json()
+    assert shown.items() <= listed.items()
+    assert metabase.api.get("/api/database/1/schemas").json() == ["dbt"]
+    for name in metabase.tables():
+        metabase.put_table(name, visibility_type="hidden")
+    assert metabase.api.get("/api/database/1/schemas").json() == []
+    for path in ("/api/database/2", "/api/database/2/schemas"):
+        assert metabase.api.get(path).status_code == 404
 
 
 def test_a_hidden_table_is_looked_into_again_once_it_is_shown(metabase: FakeMetabase) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import dbtmetabase  # type: ignore[import-untyped]
 import pytest
 import requests
+from dbt_metabase_sync.sync import keep_hidden
 from dbtmetabase.errors import MetabaseStateError  # type: ignore[import-untyped]
 
 from .support import API_KEY, DATABASE, FakeMetabase
@@ -152,6 +153,55 @@ def test_what_is_no_longer_said_in_dbt_is_unset(
     make().export_models(DATABASE)
     name = fake.fields()["dim_organisations.name"]
     assert (name["description"], name["semantic_type"]) == (None, None)
+
+
+@pytest.mark.parametrize("visibility", ["hidden", "technical", "cruft"])
+def test_what_people_hide_stays_hidden_until_they_show_it(
+    dbt_metabase: tuple[FakeMetabase, DbtMetabase], manifest: dict[str, Any], visibility: str
+) -> None:
+    fake, make = dbt_metabase
+
+    def sync() -> None:
+        client = make()
+        keep_hidden(client, DATABASE)
+        client.export_models(DATABASE, sync_timeout=2)
+
+    sync()
+    fake.put_table("stg_product__timeline_items", visibility_type=visibility)
+    fake.put_field("dim_organisations.archived_at", visibility_type="sensitive")
+    # Metabase doesn't look into a hidden table, so it will not know this column.
+    columns = manifest["nodes"][TIMELINE_ITEMS]["columns"]
+    columns["description"] = {"name": "description", **column("What happened.")}
+    manifest["nodes"][TIMELINE_ITEMS]["description"] = "Things that happened."
+    sync()
+    hidden = fake.tables()["stg_product__timeline_items"]
+    assert (hidden["visibility_type"], hidden["description"]) == (
+        visibility,
+        "Things that happened.",
+    )
+    assert fake.fields()["dim_organisations.archived_at"]["visibility_type"] == "sensitive"
+    assert fake.fields()["dim_organisations.name"]["visibility_type"] == "normal"
+
+    fake.put_table("stg_product__timeline_items", visibility_type=None)
+    del columns["description"]
+    columns["created_at"]["description"] = "When."
+    sync()
+    assert fake.tables()["stg_product__timeline_items"]["visibility_type"] is None
+    assert fake.fields()["stg_product__timeline_items.created_at"]["description"] == "When."
+
+
+def test_dbt_may_show_what_people_hide_if_it_says_so(
+    dbt_metabase: tuple[FakeMetabase, DbtMetabase], manifest: dict[str, Any]
+) -> None:
+    fake, make = dbt_metabase
+    make().export_models(DATABASE)
+    fake.put_field("dim_organisations.name", visibility_type="sensitive")
+    meta = manifest["nodes"][ORGANISATIONS]["columns"]["name"]["meta"]
+    meta["metabase.visibility_type"] = "normal"
+    client = make()
+    keep_hidden(client, DATABASE)
+    client.export_models(DATABASE)
+    assert fake.fields()["dim_organisations.name"]["visibility_type"] == "normal"
 
 
 def test_the_order_of_columns_in_dbt_can_be_kept(

@@ -210,6 +210,22 @@ def list_databases(viewer: Viewer, store: StoreOf) -> dict[str, Any]:
     return {"data": rows, "total": len(rows)}
 
 
+@router.get("/database/{database_id:int}")
+def get_database(database_id: int, viewer: Viewer, store: StoreOf) -> dict[str, Any]:
+    """Show a database without its tables."""
+    with store.read() as state:
+        return present.database(found(state.databases, database_id), viewer)
+
+
+@router.get("/database/{database_id:int}/schemas", dependencies=[Depends(_viewer)])
+def list_schemas(database_id: int, store: StoreOf) -> list[str]:
+    """List the schemas that have a table to show."""
+    with store.read() as state:
+        row = found(state.databases, database_id)
+        shown = (t for t in state.tables_of(row.id) if t.active and t.visibility_type is None)
+        return sorted({table.schema for table in shown})
+
+
 @router.get("/database/{database_id:int}/metadata")
 def get_database_metadata(
     database_id: int, viewer: Viewer, store: StoreOf, include_hidden: Flag = "false"
