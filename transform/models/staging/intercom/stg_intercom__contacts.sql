@@ -1,7 +1,7 @@
 with source as (
 
     select *
-    from {{ ref('int_intercom__contacts_with_tag_names') }}
+    from {{ ref('int_intercom__contacts_with_lists') }}
 
 ),
 
@@ -26,7 +26,7 @@ renamed as (
         os as operating_system,
 
         ---------- numbers
-        coalesce(array_length(json_query_array(companies)), 0) as company_count,
+        company_count,
 
         ---------- booleans
         role = 'user' as is_user,
@@ -52,8 +52,8 @@ final as (
 
     select
         *,
-        -- A user whose contact was deleted in Intercom and created again has two contacts here,
-        -- because Intercom doesn't report deletions.
+        -- A user whose contact was deleted in Intercom and created again has two contacts here until the
+        -- next full read.
         user_id is null or row_number() over (
             partition by user_id
             order by updated_at desc, created_at desc, id asc
