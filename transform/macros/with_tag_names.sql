@@ -1,5 +1,5 @@
 {#-
-    The live rows of a raw table of Intercom whose column `tags` lists tags by id, with the names of these tags.
+    The rows of a raw table of Intercom whose column `tags` lists tags by id, with the names of these tags.
     `more_tags` is a relation of more of them: `contact_id`, `id`.
 -#}
 {% macro with_tag_names(table, more_tags=none) -%}
@@ -7,7 +7,6 @@ with source as (
 
     select *
     from {{ table }}
-    where _sdc_deleted_at is null
 
 ),
 

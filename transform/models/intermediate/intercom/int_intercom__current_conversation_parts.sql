@@ -1,7 +1,7 @@
-select source.*
-from {{ source('intercom', 'conversation_parts') }} as source
+select conversation_parts.*
+from {{ source('intercom', 'conversation_parts') }} as conversation_parts
 left join {{ source('intercom', 'deleted_conversations') }} as deleted
-    on source.conversation_id = deleted.id
+    on conversation_parts.conversation_id = deleted.id
 where
-    source._sdc_deleted_at is null
+    conversation_parts._sdc_deleted_at is null
     and deleted.id is null

@@ -1,7 +1,7 @@
-select source.*
-from {{ source('intercom', 'conversations') }} as source
+select conversations.*
+from {{ source('intercom', 'conversations') }} as conversations
 left join {{ source('intercom', 'deleted_conversations') }} as deleted
-    on source.id = deleted.id
+    on conversations.id = deleted.id
 where
-    source._sdc_deleted_at is null
+    conversations._sdc_deleted_at is null
     and deleted.id is null

@@ -69,12 +69,18 @@ renamed as (
         ---------- timestamps
         conversations.waiting_since,
         conversations.snoozed_until,
-        {{ json_timestamp("conversations.statistics", "$.first_admin_reply_at") }} as first_replied_at,
-        {{ json_timestamp("conversations.statistics", "$.last_admin_reply_at") }} as last_replied_at,
-        {{ json_timestamp("conversations.statistics", "$.last_contact_reply_at") }} as last_customer_message_at,
-        {{ json_timestamp("conversations.statistics", "$.first_close_at") }} as first_closed_at,
-        {{ json_timestamp("conversations.statistics", "$.last_close_at") }} as last_closed_at,
-        {{ json_timestamp("conversations.conversation_rating", "$.created_at") }} as rated_at,
+        {{ json_timestamp("conversations.statistics", "$.first_admin_reply_at") }}
+            as first_replied_at,
+        {{ json_timestamp("conversations.statistics", "$.last_admin_reply_at") }}
+            as last_replied_at,
+        {{ json_timestamp("conversations.statistics", "$.last_contact_reply_at") }}
+            as last_customer_message_at,
+        {{ json_timestamp("conversations.statistics", "$.first_close_at") }}
+            as first_closed_at,
+        {{ json_timestamp("conversations.statistics", "$.last_close_at") }}
+            as last_closed_at,
+        {{ json_timestamp("conversations.conversation_rating", "$.created_at") }}
+            as rated_at,
         conversations.created_at,
         conversations.updated_at
 
