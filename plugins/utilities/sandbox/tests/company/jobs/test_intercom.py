@@ -100,9 +100,14 @@ def test_what_is_deleted_and_what_a_contact_does_not_show_is_found(
     of_talk = talk["contacts"]["contacts"][0]["id"]
     lonely, busy = [c for c in world.of("contact")[::-1] if c["id"] != of_talk][:2]
     world.delete("contact", lonely["id"])
-    for company in world.of("company")[:15]:
-        if company["id"] not in {each["id"] for each in busy["companies"]["data"]}:
-            people.attach(busy, "companies", company)
+    template = world.of("company")[0]
+    for number in range(people.LISTED_IN_FULL):
+        ids = {"id": f"{number:024}", "company_id": f"no organisation {number}"}
+        world.put("company", template | ids, now)
+        people.attach(busy, "companies", template | ids)
+    tags = [tag for tag in world.of("tag") if tag["id"] not in str(busy["tags"]["data"])]
+    for tag in tags:
+        people.attach(busy, "tags", tag)
     world.put("contact", busy | {"updated_at": seconds}, now)
     save(stack, world)
 
@@ -119,6 +124,9 @@ def test_what_is_deleted_and_what_a_contact_does_not_show_is_found(
     ]
     expected = [company["id"] for company in busy["companies"]["data"]]
     assert len(expected) > people.LISTED_IN_FULL
+    (shown,) = [row for row in found["stg_intercom__contacts"] if row["id"] == busy["id"]]
+    assert shown["company_count"] == len(expected)
+    assert shown["tags"] == ", ".join(sorted(tag["name"] for tag in world.of("tag")))
     assert attached[: people.LISTED_IN_FULL] == expected[: people.LISTED_IN_FULL]
     assert sorted(attached) == sorted(expected)
 
