@@ -333,7 +333,10 @@ def installed(project: Path, tap: str, environment: str) -> set[str]:
         check=True,
         capture_output=True,
     )
-    packages = project / ".meltano" / "extractors" / tap / "venv" / "lib/python3.13/site-packages"
+    # Sources with a manifest share what their parent has installed.
+    packages = (
+        project / ".meltano/extractors/tap-airbyte-manifest/venv/lib/python3.13/site-packages"
+    )
     return {path.name for path in packages.iterdir()}
 
 
