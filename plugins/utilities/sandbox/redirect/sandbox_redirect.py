@@ -12,6 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 PREFIXES = {
     "api.close.com": "/close",
     "api.intercom.io": "/intercom",
+    "api.eu.intercom.io": "/intercom/eu",
+    "api.au.intercom.io": "/intercom/au",
     "api.stripe.com": "/stripe",
     "api.github.com": "/github",
 }

@@ -2,7 +2,6 @@ with source as (
 
     select *
     from {{ source('intercom', 'admins') }}
-    where _sdc_deleted_at is null
 
 ),
 

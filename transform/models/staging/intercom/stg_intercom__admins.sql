@@ -19,7 +19,8 @@ renamed as (
 
         ---------- booleans
         away_mode_enabled as is_away,
-        has_inbox_seat
+        has_inbox_seat,
+        _sdc_deleted_at is not null as is_deleted
 
     from source
 

@@ -31,6 +31,7 @@ renamed as (
             json_query(custom_attributes, '$.has_completed_setup')
         ) as has_completed_setup,
         lax_bool(json_query(custom_attributes, '$.is_archived')) as is_archived,
+        _sdc_deleted_at is not null as is_deleted,
 
         ---------- timestamps
         remote_created_at as signed_up_at,

@@ -1,19 +1,7 @@
 with source as (
 
     select *
-    from {{ source('intercom', 'contacts') }}
-    where _sdc_deleted_at is null
-
-),
-
-unnested as (
-
-    select
-        source.id as contact_id,
-        json_value(company, '$.id') as company_id,
-        company_offset + 1 as position
-    from source
-    cross join unnest(json_query_array(source.companies)) as company with offset as company_offset
+    from {{ ref('int_intercom__contact_companies') }}
 
 ),
 
@@ -31,7 +19,7 @@ renamed as (
         ---------- booleans
         position = 1 as is_first
 
-    from unnested
+    from source
 
 )
 

@@ -1,7 +1,7 @@
 with source as (
 
     select *
-    from {{ ref('int_intercom__contacts_with_tag_names') }}
+    from {{ ref('int_intercom__contacts_with_lists') }}
 
 ),
 
@@ -16,9 +16,10 @@ renamed as (
 
         ---------- text
         role,
-        name,
-        email,
-        phone,
+        -- A deleted contact stays, because conversations refer to it, but says no more who it was.
+        if(_sdc_deleted_at is null, name, null) as name,
+        if(_sdc_deleted_at is null, email, null) as email,
+        if(_sdc_deleted_at is null, phone, null) as phone,
         tag_names as tags,
         json_value(location, '$.country') as country,
         json_value(location, '$.city') as city,
@@ -26,7 +27,7 @@ renamed as (
         os as operating_system,
 
         ---------- numbers
-        coalesce(array_length(json_query_array(companies)), 0) as company_count,
+        company_count,
 
         ---------- booleans
         role = 'user' as is_user,
@@ -34,6 +35,7 @@ renamed as (
         unsubscribed_from_emails as has_unsubscribed,
         has_hard_bounced as has_bounced,
         marked_email_as_spam as has_marked_as_spam,
+        _sdc_deleted_at is not null as is_deleted,
 
         ---------- timestamps
         signed_up_at,
@@ -52,11 +54,10 @@ final as (
 
     select
         *,
-        -- A user whose contact was deleted in Intercom and created again has two contacts here,
-        -- because Intercom doesn't report deletions.
+        -- A user whose contact was deleted in Intercom and created again has two contacts here.
         user_id is null or row_number() over (
             partition by user_id
-            order by updated_at desc, created_at desc, id asc
+            order by is_deleted asc, updated_at desc, created_at desc, id asc
         ) = 1 as is_primary
     from renamed
 

@@ -1,8 +1,7 @@
 with source as (
 
     select *
-    from {{ source('intercom', 'conversation_parts') }}
-    where _sdc_deleted_at is null
+    from {{ ref('int_intercom__current_conversation_parts') }}
 
 ),
 
@@ -13,15 +12,15 @@ renamed as (
         id,
         conversation_id,
         json_value(author, '$.id') as author_id,
-        -- The tap writes this object as Python prints it: {'type': 'admin', 'id': '1'}.
+        -- JSON; in rows of tap-intercom as Python prints it, with single quotes.
         if(
-            regexp_contains(assigned_to, r"'type': 'admin'"),
-            regexp_extract(assigned_to, r"'id': '?(\d+)"),
+            regexp_contains(assigned_to, r'.type.: .admin.'),
+            regexp_extract(assigned_to, r'.id.: .?(\d+)'),
             null
         ) as assigned_admin_id,
         if(
-            regexp_contains(assigned_to, r"'type': 'team'"),
-            regexp_extract(assigned_to, r"'id': '?(\d+)"),
+            regexp_contains(assigned_to, r'.type.: .team.'),
+            regexp_extract(assigned_to, r'.id.: .?(\d+)'),
             null
         ) as assigned_team_id,
 

@@ -1,8 +1,7 @@
 with source as (
 
     select *
-    from {{ source('intercom', 'conversations') }}
-    where _sdc_deleted_at is null
+    from {{ ref('int_intercom__current_conversations') }}
 
 ),
 
@@ -12,8 +11,9 @@ renamed as (
         ---------- ids
         conversations.id,
         json_value(conversations.contacts, '$[0].id') as contact_id,
-        cast(conversations.admin_assignee_id as string) as assignee_id,
-        cast(conversations.team_assignee_id as string) as team_id,
+        -- 0 is nobody.
+        cast(nullif(conversations.admin_assignee_id, 0) as string) as assignee_id,
+        cast(nullif(conversations.team_assignee_id, 0) as string) as team_id,
         json_value(conversations.statistics, '$.last_closed_by_id') as last_closed_by_id,
 
         ---------- text
@@ -60,7 +60,8 @@ renamed as (
         conversations.open as is_open,
         conversations.state = 'snoozed' as is_snoozed,
         conversations.read as is_read,
-        conversations.priority = 'priority' as is_priority,
+        -- Before API version 2.16: priority or not_priority.
+        conversations.priority in ('priority', 'high', 'urgent') as is_priority,
         json_value(conversations.source, '$.delivered_as') = 'customer_initiated'
             as is_customer_initiated,
         json_value(conversations.conversation_rating, '$.rating') is not null as has_rating,
@@ -68,24 +69,18 @@ renamed as (
         ---------- timestamps
         conversations.waiting_since,
         conversations.snoozed_until,
-        safe_cast(
-            json_value(conversations.statistics, '$.first_admin_reply_at') as timestamp
-        ) as first_replied_at,
-        safe_cast(
-            json_value(conversations.statistics, '$.last_admin_reply_at') as timestamp
-        ) as last_replied_at,
-        safe_cast(
-            json_value(conversations.statistics, '$.last_contact_reply_at') as timestamp
-        ) as last_customer_message_at,
-        safe_cast(
-            json_value(conversations.statistics, '$.first_close_at') as timestamp
-        ) as first_closed_at,
-        safe_cast(
-            json_value(conversations.statistics, '$.last_close_at') as timestamp
-        ) as last_closed_at,
-        safe_cast(
-            json_value(conversations.conversation_rating, '$.created_at') as timestamp
-        ) as rated_at,
+        {{ json_timestamp("conversations.statistics", "$.first_admin_reply_at") }}
+            as first_replied_at,
+        {{ json_timestamp("conversations.statistics", "$.last_admin_reply_at") }}
+            as last_replied_at,
+        {{ json_timestamp("conversations.statistics", "$.last_contact_reply_at") }}
+            as last_customer_message_at,
+        {{ json_timestamp("conversations.statistics", "$.first_close_at") }}
+            as first_closed_at,
+        {{ json_timestamp("conversations.statistics", "$.last_close_at") }}
+            as last_closed_at,
+        {{ json_timestamp("conversations.conversation_rating", "$.created_at") }}
+            as rated_at,
         conversations.created_at,
         conversations.updated_at
 

@@ -2,7 +2,6 @@ with source as (
 
     select *
     from {{ source('intercom', 'teams') }}
-    where _sdc_deleted_at is null
 
 ),
 
@@ -16,7 +15,10 @@ renamed as (
         name,
 
         ---------- numbers
-        coalesce(array_length(admin_ids), 0) as admin_count
+        coalesce(array_length(admin_ids), 0) as admin_count,
+
+        ---------- booleans
+        _sdc_deleted_at is not null as is_deleted
 
     from source
 

@@ -80,7 +80,8 @@ def services(settings: Settings) -> tuple[Service, ...]:
             # Not as arguments, which every user of the machine can read.
             environment={
                 f"{tool.upper()}_SECRET": secret for tool, secret in settings.saas_secrets.items()
-            },
+            }
+            | {"INTERCOM_REGION": settings.intercom_region},
             ports={"SANDBOX_SAAS_PORT": settings.saas_port},
             log=logs / "saas.log",
             healthy=lambda: _answers_http(settings.saas_port, "/health"),

@@ -27,6 +27,8 @@ class Settings:
     saas_port: int
     saas_secrets: dict[str, str]
     """The key that each fake takes, by the tool's name."""
+    intercom_region: str
+    """Where Intercom hosts the workspace: US, EU or AU."""
     metabase_port: int
     metabase_api_key: str
     scale: float
@@ -51,6 +53,7 @@ class Settings:
                 tool: environment.get(f"SANDBOX_{tool.upper()}_SECRET") or DEFAULT_SAAS_KEY
                 for tool in FAKES
             },
+            intercom_region=_region(environment, "SANDBOX_INTERCOM_REGION"),
             metabase_port=_port(environment, "SANDBOX_METABASE_PORT"),
             metabase_api_key=environment.get("METABASE_API_KEY") or DEFAULT_API_KEY,
             scale=_scale(environment, "SANDBOX_SCALE"),
@@ -75,6 +78,13 @@ def _port(environment: Mapping[str, str], name: str) -> int:
             f"{name} is {value!r}, not a port between 1 and 65535. Correct it in .env."
         )
     return int(value)
+
+
+def _region(environment: Mapping[str, str], name: str) -> str:
+    region = environment.get(name) or "US"
+    if region not in ("US", "EU", "AU"):
+        raise SandboxError(f"{name} is {region!r}, not US, EU or AU. Correct it in .env.")
+    return region
 
 
 def _scale(environment: Mapping[str, str], name: str) -> float:

@@ -19,7 +19,7 @@ __all__ = ["googlesql_of_the_session"]
 SCALE = "0.05"
 SECRETS = {
     "SANDBOX_CLOSE_SECRET": "TAP_CLOSE_CONFIG_API_KEY",
-    "SANDBOX_INTERCOM_SECRET": "TAP_INTERCOM_ACCESS_TOKEN",
+    "SANDBOX_INTERCOM_SECRET": "TAP_INTERCOM_CONFIG_ACCESS_TOKEN",
     "SANDBOX_STRIPE_SECRET": "TAP_STRIPE_CLIENT_SECRET",
     "METABASE_API_KEY": "DBT_METABASE_API_KEY",
     # Nobody reads the first: the sandbox's Postgres is told by `first_run`.

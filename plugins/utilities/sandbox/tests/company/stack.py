@@ -34,7 +34,7 @@ TABLES = {
 }
 EXTRACT_LOAD = (
     *("tap-close", "target-bigquery"),
-    *("tap-intercom", "target-intercom"),
+    *("tap-intercom", "target-bigquery"),
     *("tap-stripe", "target-bigquery"),
 )
 """What `meltano run` is told to load every tool."""

@@ -41,6 +41,8 @@ def asked(address: str, **environment: str) -> str:
     [
         ("https://api.close.com/api/v1/user/?_skip=0", "/close/api/v1/user/?_skip=0"),
         ("https://api.intercom.io/contacts/search", "/intercom/contacts/search"),
+        ("https://api.eu.intercom.io/tags", "/intercom/eu/tags"),
+        ("https://api.au.intercom.io/tags", "/intercom/au/tags"),
         ("https://api.stripe.com/v1/invoices?limit=3", "/stripe/v1/invoices?limit=3"),
     ],
 )

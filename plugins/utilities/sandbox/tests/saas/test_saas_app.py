@@ -13,7 +13,7 @@ from .conftest import SECRET, Saas
 BASIC = base64.b64encode(f"{SECRET}:".encode()).decode()
 AUTHORISED = {
     "close": {"Authorization": f"Basic {BASIC}"},
-    "intercom": {"Authorization": f"Bearer {SECRET}", "Intercom-Version": "2.12"},
+    "intercom": {"Authorization": f"Bearer {SECRET}", "Intercom-Version": "2.16"},
     "stripe": {"Authorization": f"Bearer {SECRET}"},
 }
 SMALL = {"close": "/api/v1/user/", "intercom": "/tags", "stripe": "/v1/products"}

@@ -120,7 +120,7 @@ FILES = {
     "strange.meltano.yml": manifest_source("strange", select=["checks.*", "outage.*"]),
     "late.meltano.yml": source(
         "late",
-        {"access_token": "${REVOKED_TOKEN}", "start_date": DATE, "user_agent": "check"},
+        {"config": {"access_token": "${REVOKED_TOKEN}", "region": "US", "start_date": DATE}},
         "tap-intercom",
     ),
 }
@@ -175,7 +175,7 @@ FAULTS = {
         "Project", "tap-loose isn't installed", "meltano --environment=local install"
     ),
     "another version than the lock's": Fault(
-        "Project", "tap-intercom not as plugins/locks/tap-intercom.txt says", "Install it again"
+        "Project", "not as plugins/locks/tap-airbyte-manifest.txt says", "Install it again"
     ),
     "a lock that is gone": Fault(
         "Project", "tap-stripe its lock plugins/locks/tap-stripe.txt is missing", "`make lock`"
@@ -245,7 +245,7 @@ FAULTS = {
     "a key that a manifest's source refuses": Fault(
         "revoked", "the API key is not valid", "correct `REVOKED_KEY` in .env"
     ),
-    "a key that is refused only when it reads": Fault(
+    "a token that a manifest's source refuses": Fault(
         "late", "Access Token Invalid", "correct `REVOKED_TOKEN` in .env"
     ),
     "a dataset in another place": Fault(
@@ -338,7 +338,7 @@ def faulty(
     root = copy_of_the_project(tmp_path_factory.mktemp("faulty"))
     for name, content in FILES.items():
         (root / "extract" / name).write_text(yaml.safe_dump(content, sort_keys=False))
-    lock = root / "plugins/locks/tap-intercom.txt"
+    lock = root / "plugins/locks/tap-airbyte-manifest.txt"
     lock.write_text(re.sub(r"^requests==\S+", "requests==1.0.0", lock.read_text(), flags=re.M))
     (root / "plugins/locks/tap-stripe.txt").unlink()
     changed = {

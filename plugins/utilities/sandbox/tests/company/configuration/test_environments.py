@@ -26,7 +26,7 @@ from google.cloud import bigquery
 
 from ..stack import ROOT, Stack
 
-VARIABLES = ("INTERCOM_ACCESS_TOKEN", "INTERCOM_START_DATE")
+VARIABLES = ("INTERCOM_ACCESS_TOKEN", "INTERCOM_REGION", "INTERCOM_START_DATE")
 STRAY = {
     "MELTANO_ENVIRONMENT": "prod",
     "DBT_TARGET": "prod",
@@ -333,14 +333,17 @@ def installed(project: Path, tap: str, environment: str) -> set[str]:
         check=True,
         capture_output=True,
     )
-    packages = project / ".meltano" / "extractors" / tap / "venv" / "lib/python3.13/site-packages"
+    # Sources with a manifest share what their parent has installed.
+    packages = (
+        project / ".meltano/extractors/tap-airbyte-manifest/venv/lib/python3.13/site-packages"
+    )
     return {path.name for path in packages.iterdir()}
 
 
 def test_nothing_reroutes_requests_outside_local(project: Path) -> None:
     assert "sandbox_redirect.pth" in installed(project, "tap-intercom", "local")
     beside = installed(project, "tap-intercom", "prod")
-    assert "tap_intercom" in beside
+    assert "airbyte_cdk" in beside
     assert not [name for name in beside if "redirect" in name]
 
 

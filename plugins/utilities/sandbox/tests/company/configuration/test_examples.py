@@ -362,7 +362,7 @@ def test_personal_data_is_hashed_once_the_example_s_comment_is_taken_away(
 def test_a_source_is_gone_with_its_file(loaded: Stack, day_later: DayLater) -> None:
     assert day_later.requests
     ours = {f"{source}-daily" for source in ("product", "close", "intercom", "stripe")}
-    ours.add("close-weekly")
+    ours |= {"close-weekly", "intercom-weekly"}
     left = {f"{source}-daily" for source in SOURCES} | {"github-weekly"}
     assert jobs(loaded) == ours | left
     for source in SOURCES:

@@ -18,9 +18,9 @@ STREAM_MAPS = {
 
 def test_email_addresses_are_hashed_and_names_dropped_on_the_way(stack: Stack) -> None:
     stack.meltano(
-        *("run", "--state-id-suffix", "hashed", "tap-intercom", "target-intercom"),
-        TARGET_INTERCOM_STREAM_MAPS=json.dumps(STREAM_MAPS),
-        TARGET_INTERCOM_DATASET="intercom_hashed",
+        *("run", "--state-id-suffix", "hashed", "tap-intercom", "target-bigquery"),
+        TARGET_BIGQUERY_STREAM_MAPS=json.dumps(STREAM_MAPS),
+        TARGET_BIGQUERY_DATASET="intercom_hashed",
     )
     contacts = World.read(stack.status["postgres"]["dsn"]).intercom.of("contact")
     emails = {contact["id"]: contact["email"] for contact in contacts}

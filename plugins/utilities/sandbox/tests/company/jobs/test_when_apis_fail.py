@@ -80,7 +80,11 @@ def test_an_api_that_stays_down_is_a_clear_error_and_other_sources_go_on(stack: 
             "TAP_CLOSE_CONFIG_API_KEY",
             r"Stream .users.: HTTP 401 for GET .*: the API key is not valid",
         ),
-        (EXTRACT_LOAD[2:4], "TAP_INTERCOM_ACCESS_TOKEN", r"HTTP-error-code: 401"),
+        (
+            EXTRACT_LOAD[2:4],
+            "TAP_INTERCOM_CONFIG_ACCESS_TOKEN",
+            r"Stream .admins.: HTTP 401 for GET .*: Intercom says 'Access Token Invalid'",
+        ),
         (EXTRACT_LOAD[4:6], "TAP_STRIPE_CLIENT_SECRET", r"Invalid API Key provided"),
     ],
 )
@@ -90,6 +94,11 @@ def test_a_wrong_key_is_a_clear_error(
     output = stack.meltano("run", *blocks, fails=True, **{variable: "not-the-key-of-anybody"})
     assert re.search(error, output)
     assert "not-the-key-of-anybody" not in output
+
+
+def test_a_wrong_region_is_a_clear_error(stack: Stack) -> None:
+    output = stack.meltano("run", *EXTRACT_LOAD[2:4], fails=True, TAP_INTERCOM_CONFIG_REGION="EU")
+    assert re.search(r"Stream .admins.: HTTP 401 .* or region, which is EU", output)
 
 
 def test_after_all_of_this_the_marts_equal_the_world(stack: Stack, contacts: Contacts) -> None:

@@ -204,7 +204,7 @@ def _read(
         yield from _reads(tap.check, "the manifest's own check")
     else:
         # One of one stream: a tap that is ended in the middle of another may leave something open
-        # at the vendor, as Intercom's scroll through companies, which nobody else may begin then.
+        # at the vendor, such as a scroll that nobody else may begin then.
         stream = easiest(selected).name
         yield from _reads(partial(tap.read, catalog, stream), stream)
 

@@ -1,15 +1,19 @@
-"""The routes of Intercom's API that tap-intercom calls, as version 2.12 documents them.
+"""The routes of Intercom's API that the project's manifest asks, as version 2.16 documents them.
 
-All other requests are refused, in Intercom's format.
+All other requests are refused, in Intercom's format. The hosts of the regions EU and AU are the
+paths `/eu` and `/au`.
+Source: https://github.com/intercom/Intercom-OpenAPI, descriptions/2.16
 """
 
 import hmac
 import logging
+import os
 import re
 import time
 from html import unescape
 from math import ceil
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi import Body as RequestBody
@@ -21,29 +25,36 @@ from sandbox.saas.intercom.scroll import Scrolls
 from sandbox.saas.intercom.search import (
     CONTACTS,
     CONVERSATIONS,
-    MOST_PER_PAGE,
     Page,
-    find_page,
     search,
 )
 from sandbox.saas.store import Store, store_of
 
 logger = logging.getLogger(__name__)
 
-VERSION = "2.12"
+VERSION = "2.16"
 # 10,000 per minute, divided evenly over windows of ten seconds.
 RATE_LIMIT = (1_667, 10.0)
 MOST_PARTS = 500
+MOST_DELETED_PER_PAGE = 60
+COMPANIES_PER_PAGE = 50
+REGIONAL_PATHS = {"eu": "EU", "au": "AU"}
 
 
 def authorised(request: Request, secret: str) -> bool:
-    """Tell whether the request has the access token."""
+    """Tell whether the request has the access token, and its host knows the workspace.
+
+    api.intercom.io routes requests to the workspace's region; the others know their own only.
+    Source: https://developers.intercom.com/building-apps/docs/rest-apis
+    """
     given = request.headers.get("authorization", "")
-    return hmac.compare_digest(given.encode(), f"Bearer {secret}".encode())
+    region = REGIONAL_PATHS.get(request.url.path.split("/")[2])
+    is_known = region in (None, os.environ.get("INTERCOM_REGION") or "US")
+    return is_known and hmac.compare_digest(given.encode(), f"Bearer {secret}".encode())
 
 
 def unauthorised() -> Response:
-    """401: a request without the access token, or with a wrong one."""
+    """401: a request without the access token, or with one that is wrong or of another region."""
     return errors.ApiError(401, "unauthorized", "Access Token Invalid").response()
 
 
@@ -87,9 +98,10 @@ def _refuse_unknown_parameters(request: Request) -> None:
 StoreOf = Annotated[Store, Depends(store_of("intercom"))]
 JsonBody = Annotated[Any, RequestBody()]
 DisplayAs = Annotated[Literal["plaintext"] | None, Query()]
-PerPage = Annotated[int, Query(ge=1, le=MOST_PER_PAGE)]
+Page_ = Annotated[int, Query(alias="page", ge=1)]
+DeletedPerPage = Annotated[int, Query(ge=1, le=MOST_DELETED_PER_PAGE)]
 
-router = APIRouter(
+routes = APIRouter(
     route_class=errors.Route,
     dependencies=[Depends(_check_version), Depends(_refuse_unknown_parameters)],
 )
@@ -99,28 +111,22 @@ scrolls = Scrolls()
 # --- The help desk itself
 
 
-@router.get("/admins")
-def list_admins(store: StoreOf) -> Body:
-    """List the admins."""
-    return {"type": "admin.list", "admins": store.find("admin")}
+@routes.get("/admins")
+def list_admins(store: StoreOf, *, display_avatar: bool = False) -> Body:
+    """List the admins, with their avatars if that is asked for."""
+    admins = store.find("admin")
+    if not display_avatar:
+        admins = [{k: v for k, v in admin.items() if k != "avatar"} for admin in admins]
+    return {"type": "admin.list", "admins": admins}
 
 
-@router.get("/admins/{id_}")
-def retrieve_admin(id_: str, store: StoreOf) -> Body:
-    """Show an admin."""
-    admin = store.one("admin", id_)
-    if admin is None:
-        raise errors.ApiError(404, "admin_not_found", "Admin not found")
-    return admin
-
-
-@router.get("/teams")
+@routes.get("/teams")
 def list_teams(store: StoreOf) -> Body:
     """List the teams."""
     return {"type": "team.list", "teams": store.find("team")}
 
 
-@router.get("/tags")
+@routes.get("/tags")
 def list_tags(store: StoreOf) -> Body:
     """List the tags."""
     return {"type": "list", "data": store.find("tag")}
@@ -129,7 +135,7 @@ def list_tags(store: StoreOf) -> Body:
 # --- Companies
 
 
-@router.get("/companies/scroll")
+@routes.get("/companies/scroll")
 def scroll_over_companies(store: StoreOf, scroll_param: str | None = None) -> Body:
     """Show the first page of all companies, or the next one."""
     if scroll_param is None:
@@ -149,27 +155,10 @@ def scroll_over_companies(store: StoreOf, scroll_param: str | None = None) -> Bo
 # --- Contacts
 
 
-@router.post("/contacts/search")
+@routes.post("/contacts/search")
 def search_contacts(store: StoreOf, body: JsonBody) -> Body:
     """Find contacts; searches by time compare days."""
     return _contact_list(search(store, CONTACTS, body))
-
-
-@router.get("/contacts")
-def list_contacts(
-    store: StoreOf, per_page: PerPage = 50, starting_after: str | None = None
-) -> Body:
-    """List all contacts."""
-    page = find_page(
-        store,
-        CONTACTS,
-        "true",
-        [],
-        sort=("id", "asc"),
-        per_page=per_page,
-        starting_after=starting_after,
-    )
-    return _contact_list(page)
 
 
 def _contact_list(page: Page) -> Body:
@@ -189,39 +178,42 @@ def _listed_contact(contact: Body) -> Body:
     }
 
 
-# tap-intercom writes a second slash when it joins the URL of a contact; Intercom accepts it.
-# The tap asks for plain text everywhere, also where there are no messages.
-@router.get("/contacts/{id_}/tags")
-@router.get("//contacts/{id_}/tags")
-def list_tags_of_contact(
-    id_: str,
-    store: StoreOf,
-    display_as: DisplayAs = None,  # noqa: ARG001
-    per_page: PerPage = 50,
-) -> Body:
+@routes.get("/contacts/{id_}/tags")
+def list_tags_of_contact(id_: str, store: StoreOf) -> Body:
     """List all tags of a contact."""
-    return _attached(store, id_, "tag", "tags", per_page)
+    return {"type": "list", "data": _attached(store, id_, "tag", "tags")}
 
 
-@router.get("/contacts/{id_}/companies")
-@router.get("//contacts/{id_}/companies")
-def list_companies_of_contact(
-    id_: str,
-    store: StoreOf,
-    display_as: DisplayAs = None,  # noqa: ARG001
-    per_page: PerPage = 50,
-) -> Body:
+@routes.get("/contacts/{id_}/companies")
+def list_companies_of_contact(id_: str, request: Request, store: StoreOf, page: Page_ = 1) -> Body:
     """List all companies of a contact."""
-    return _attached(store, id_, "company", "companies", per_page)
+    attached = _attached(store, id_, "company", "companies")
+    found, pages = _numbered(attached, page, COMPANIES_PER_PAGE, request)
+    # `data` is from Intercom's example; its schema calls the list `companies`.
+    return {"type": "list", "data": found, "pages": pages, "total_count": len(attached)}
 
 
-def _attached(store: Store, id_: str, kind: str, what: str, per_page: int) -> Body:
-    """Return the attachments of a contact, on one page: no contact here has more."""
-    attached = _contact(store, id_)[what]["data"]
-    if len(attached) > per_page:
-        raise errors.bad_parameter("per_page")
-    objects = [_found(store, kind, one["id"]) for one in attached]
-    return {"type": "list", "data": objects}
+def _attached(store: Store, id_: str, kind: str, what: str) -> list[Body]:
+    return [_found(store, kind, one["id"]) for one in _contact(store, id_)[what]["data"]]
+
+
+def _numbered(
+    objects: list[Body], page: int, per_page: int, request: Request
+) -> tuple[list[Body], Body]:
+    """Return a page by its number, and the links to others."""
+    total_pages = ceil(len(objects) / per_page)
+    pages: Body = {
+        "type": "pages",
+        "next": None,
+        "page": page,
+        "per_page": per_page,
+        "total_pages": total_pages,
+    }
+    if page < total_pages:
+        path = request.url.path.removeprefix("/intercom")
+        query = urlencode({**request.query_params, "page": page + 1})
+        pages["next"] = f"https://api.intercom.io{path}?{query}"
+    return objects[(page - 1) * per_page : page * per_page], pages
 
 
 def _contact(store: Store, id_: str) -> Body:
@@ -241,7 +233,7 @@ def _found(store: Store, kind: str, id_: str) -> Body:
 # --- Conversations
 
 
-@router.post("/conversations/search")
+@routes.post("/conversations/search")
 def search_conversations(store: StoreOf, body: JsonBody) -> Body:
     """Find conversations, without their parts."""
     page = search(store, CONVERSATIONS, body)
@@ -257,7 +249,28 @@ def _without_parts(conversation: Body) -> Body:
     return {key: value for key, value in conversation.items() if key != "conversation_parts"}
 
 
-@router.get("/conversations/{id_}")
+@routes.get("/conversations/deleted")
+def list_deleted_conversations(
+    request: Request,
+    store: StoreOf,
+    page: Page_ = 1,
+    per_page: DeletedPerPage = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> Body:
+    """List the IDs of deleted conversations, in their order."""
+    deleted = sorted(store.find("deleted_conversation"), key=lambda each: int(each["id"]))
+    if order == "desc":
+        deleted.reverse()
+    found, pages = _numbered(deleted, page, per_page, request)
+    return {
+        "type": "conversations.list",
+        "conversations": found,
+        "total_count": len(deleted),
+        "pages": pages,
+    }
+
+
+@routes.get("/conversations/{id_}")
 def retrieve_conversation(id_: str, store: StoreOf, display_as: DisplayAs = None) -> Body:
     """Show a conversation with its parts, the latest 500."""
     conversation = _found(store, "conversation", id_)
@@ -273,3 +286,8 @@ def plain_text(html: str) -> str:
     """Return the text of a message, with one line per paragraph."""
     lines = re.sub(r"</(p|pre)>(?=.)|<br>", "\n", html, flags=re.DOTALL)
     return unescape(re.sub(r"<[^>]*>", "", lines))
+
+
+router = APIRouter()
+for prefix in ("", *(f"/{path}" for path in REGIONAL_PATHS)):
+    router.include_router(routes, prefix=prefix)

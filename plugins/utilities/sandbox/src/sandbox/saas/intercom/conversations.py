@@ -75,17 +75,17 @@ def open_conversation(
             ],
         },
         "first_contact_reply": _first_reply(at, channel) if by_customer else None,
-        "admin_assignee_id": None,
-        "team_assignee_id": None,
+        "admin_assignee_id": 0,
+        "team_assignee_id": 0,
         "open": True,
         "state": "open",
         "read": False,
         "tags": {"type": "tag.list", "tags": []},
-        "priority": "not_priority",
+        "priority": "none",
         "sla_applied": None,
         "statistics": None,
         "conversation_rating": None,
-        "teammates": {"type": "admin.list", "admins": []},
+        "teammates": {"type": "admin.list", "teammates": []},
         "title": None,
         "custom_attributes": {},
         "topics": {},
@@ -165,7 +165,7 @@ def _note_who(
             at, conversation["source"]["type"]
         )
     if by["type"] == "admin":
-        admins = conversation["teammates"]["admins"]
+        admins = conversation["teammates"]["teammates"]
         if all(admin["id"] != by["id"] for admin in admins):
             admins.append({"type": "admin", "id": by["id"]})
         if body is not None and part_type != "note":
@@ -197,7 +197,7 @@ def rate(conversation: Body, rating: int, remark: str | None, at: datetime) -> N
         "remark": remark,
         "created_at": epoch(at),
         "contact": dict(contact),
-        "teammate": {"type": "admin", "id": assignee} if assignee else None,
+        "teammate": {"type": "admin", "id": str(assignee)} if assignee else None,
     }
     conversation["updated_at"] = epoch(at)
 
@@ -231,7 +231,7 @@ def statistics(conversation: Body) -> Body:
         "last_contact_reply_at": asked[-1] if asked else None,
         "last_admin_reply_at": answered[-1] if answered else None,
         "last_close_at": closed[-1] if closed else None,
-        "last_closed_by_id": int(closers[-1]["id"]) if closers else None,
+        "last_closed_by_id": closers[-1]["id"] if closers else None,
         "count_reopens": sum(part["part_type"] == "open" for part in parts),
         "count_assignments": len(assigned),
         "count_conversation_parts": len(parts),

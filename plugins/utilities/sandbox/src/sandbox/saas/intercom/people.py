@@ -37,7 +37,7 @@ def admins() -> list[Body]:
             "away_mode_reassign": False,
             "has_inbox_seat": True,
             "team_ids": [_team_id(team) for team in team_numbers],
-            "avatar": {"type": "avatar", "image_url": None},
+            "avatar": None,
             "team_priority_level": {},
         }
         for number, (name, job_title, team_numbers) in enumerate(words.ADMINS)

@@ -3,10 +3,12 @@
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, floor
+from datetime import datetime
+from math import ceil
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from sandbox.saas.documents import Body
 from sandbox.saas.intercom import errors
@@ -15,9 +17,10 @@ from sandbox.saas.store import Store
 MOST_FILTERS = 15
 MOST_LEVELS = 2
 MOST_PER_PAGE = 150
-SECONDS_OF_A_DAY = 86_400
+# Contacts are searched by the day of the workspace's timezone.
+TIMEZONE = "America/Los_Angeles"
 
-Type = Literal["string", "date", "number", "boolean"]
+Type = Literal["string", "date", "boolean"]
 COMPARISONS: Mapping[str, str] = {
     "=": "is not distinct from",
     "!=": "is distinct from",
@@ -25,7 +28,6 @@ COMPARISONS: Mapping[str, str] = {
     "<": "<",
 }
 LISTS: Mapping[str, str] = {"IN": "{0} = any(%s)", "NIN": "coalesce({0} != all(%s), true)"}
-ORDERED: frozenset[Type] = frozenset({"date", "number"})
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,13 @@ class Searchable:
     kind: str
     fields: Mapping[str, Type]
     is_by_day: bool
-    """Whether moments are searched by the day: all those of a day are equal."""
+    """Whether times are searched by the day: all those of a day are equal."""
     per_page: int
     """How many a page holds unless the request says."""
 
     def expression(self, field: str) -> str:
         """Return the field in SQL."""
         match self.fields[field]:
-            case "number":
-                return f"({field})::bigint"
             case "date":
                 return f"(body->>'{field}')::bigint"
             case "boolean":
@@ -71,8 +71,7 @@ CONTACTS = Searchable(
 CONVERSATIONS = Searchable(
     kind="conversation",
     fields={
-        # Documented as text, but compared as numbers.
-        "id": "number",
+        "id": "string",
         **dict.fromkeys(("created_at", "updated_at", "waiting_since", "snoozed_until"), "date"),
         **dict.fromkeys(("state", "priority"), "string"),
         **dict.fromkeys(("open", "read"), "boolean"),
@@ -94,6 +93,9 @@ class Page:
 def search(store: Store, searchable: Searchable, request: Any) -> Page:
     """Answer a search request.
 
+    The cursor of a page holds the position of its last object, so that changes between two pages
+    make no gap.
+
     Raises:
         ApiError: 400 if the request is malformed.
     """
@@ -103,39 +105,16 @@ def search(store: Store, searchable: Searchable, request: Any) -> Page:
     where, parameters = _condition(searchable, request.get("query"), level=1)
     pagination = request.get("pagination") or {}
     _check_keys(pagination, {"per_page", "starting_after"})
-    return find_page(
-        store,
-        searchable,
-        where,
-        parameters,
-        sort=_sort(searchable, request.get("sort") or {}),
-        per_page=_per_page(searchable, pagination.get("per_page")),
-        starting_after=pagination.get("starting_after"),
-    )
-
-
-def find_page(
-    store: Store,
-    searchable: Searchable,
-    where: str,
-    parameters: Sequence[Any],
-    *,
-    sort: tuple[str, str],
-    per_page: int,
-    starting_after: str | None,
-) -> Page:
-    """Return the page after a cursor.
-
-    A cursor holds the position of the last object, so that changes between two pages make no gap.
-    """
-    field, direction = sort
+    per_page = _per_page(searchable, pagination.get("per_page"))
+    starting_after = pagination.get("starting_after")
+    field, direction = _sort(searchable, request.get("sort") or {})
     id_ = searchable.expression("id")
     # Objects without the field come first.
-    value = id_ if field == "id" else f"coalesce({searchable.expression(field)}, 0)"
+    value = f"coalesce({searchable.expression(field)}, 0)"
     number = 1
     after, cursor_values = "true", []
     if starting_after is not None:
-        *cursor_values, number = _decode(starting_after, searchable, field)
+        *cursor_values, number = _decode(starting_after)
         after = f"({value}, {id_}) {'>' if direction == 'asc' else '<'} (%s, %s)"
     total_count = store.count(searchable.kind, where, parameters)
     found = store.find(
@@ -153,11 +132,9 @@ def find_page(
     }
     if len(found) > per_page:
         last = found[per_page - 1]
-        last_id = int(last["id"]) if searchable.fields["id"] == "number" else last["id"]
-        last_value = last_id if field == "id" else last[field] or 0
         pages["next"] = {
             "page": number + 1,
-            "starting_after": _encode([last_value, last_id, number + 1]),
+            "starting_after": _encode([last[field] or 0, last["id"], number + 1]),
         }
     return Page(found[:per_page], total_count, pages)
 
@@ -181,10 +158,14 @@ def _sort(searchable: Searchable, sort: Any) -> tuple[str, str]:
     """Return the field and the direction; by default, the last change comes first."""
     _check_keys(sort, {"field", "order"})
     field, order = sort.get("field", "updated_at"), sort.get("order", "descending")
-    if field != "id" and searchable.fields.get(field) != "date":
+    if searchable.fields.get(field) != "date":
         raise errors.invalid_field(field)
     if order not in ("ascending", "descending"):
-        raise errors.bad_parameter("order")
+        raise errors.ApiError(
+            400,
+            "invalid_sort_order",
+            f"Invalid sort order '{order}'. Must be one of: ascending, descending",
+        )
     return field, "asc" if order == "ascending" else "desc"
 
 
@@ -192,19 +173,17 @@ def _encode(values: list[Any]) -> str:
     return base64.b64encode(json.dumps(values).encode()).decode()
 
 
-def _decode(cursor: Any, searchable: Searchable, field: str) -> list[Any]:
-    """Decode a cursor of the same search.
+def _decode(cursor: Any) -> list[Any]:
+    """Decode a cursor.
 
     Raises:
-        ApiError: The cursor is malformed, or of another search.
+        ApiError: The cursor is malformed.
     """
     try:
         values = json.loads(base64.b64decode(cursor, validate=True))
     except (TypeError, ValueError, binascii.Error):
         raise errors.bad_parameter("starting_after") from None
-    id_type = int if searchable.fields["id"] == "number" else str
-    types = [id_type if field == "id" else int, id_type, int]
-    if not isinstance(values, list) or [type(value) for value in values] != types:
+    if not isinstance(values, list) or [type(value) for value in values] != [int, str, int]:
         raise errors.bad_parameter("starting_after")
     return values
 
@@ -241,13 +220,15 @@ def _single(searchable: Searchable, field: Any, operator: Any, value: Any) -> tu
     expression = searchable.expression(field)
     by_day = type_ == "date" and searchable.is_by_day
     if by_day:
-        expression = f"({expression} / {SECONDS_OF_A_DAY})"
+        expression = f"(to_timestamp({expression}) at time zone '{TIMEZONE}')::date"
+    if (operator in LISTS or operator == "!=") and by_day:
+        raise errors.invalid_operator(f"{field} does not support operator: {operator}")
     if operator in LISTS:
         if not isinstance(value, list) or not value:
             raise errors.invalid_value(f"{value} is not a valid list")
         values = [_value(type_, item, by_day) for item in value]
         return LISTS[operator].format(expression), [values]
-    if operator not in COMPARISONS or (operator in "><" and type_ not in ORDERED):
+    if operator not in COMPARISONS or (operator in "><" and type_ != "date"):
         raise errors.invalid_operator(f"{field} does not support operator: {operator}")
     if value is None and operator in ("=", "!="):
         return f"{expression} {COMPARISONS[operator]} null", []
@@ -255,22 +236,16 @@ def _single(searchable: Searchable, field: Any, operator: Any, value: Any) -> tu
 
 
 def _value(type_: Type, value: Any, by_day: bool) -> Any:
-    """Return the value in the field's type.
+    """Return the value in the field's type; a time as its day if that is how it is searched.
 
     Raises:
         ApiError: The value has another type.
     """
     match type_, value:
-        case "boolean", bool():
+        case ("boolean", bool()) | ("string", str()):
             return value
-        case "string", str():
-            return value
-        # tap-intercom starts at the ID "", which is smaller than all others.
-        case "number", "":
-            return 0
-        case (("date" | "number"), str()) if value.isdecimal():
+        case "date", str() if value.isdecimal():
             return _value(type_, int(value), by_day)
-        case (("date" | "number"), (int() | float())) if not isinstance(value, bool):
-            # A time with a fraction is later than every time stamp of the same second.
-            return floor(value / SECONDS_OF_A_DAY) if by_day else value
+        case "date", int() if not isinstance(value, bool):
+            return datetime.fromtimestamp(value, ZoneInfo(TIMEZONE)).date() if by_day else value
     raise errors.invalid_value(f"{json.dumps(value)} is not a valid {type_}")

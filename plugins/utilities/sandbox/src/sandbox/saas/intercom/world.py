@@ -327,7 +327,7 @@ class _Desk:
             at=at,
         )
         if is_stubborn or self.rng.random() < 0.1:
-            conversation["priority"] = "priority"
+            conversation["priority"] = "high"
         self.documents.put("conversation", conversation, at)
         ongoing = {"id": conversation["id"], "is_stubborn": is_stubborn}
         self.documents.put("_ongoing", ongoing, at)
