@@ -26,7 +26,7 @@ from google.cloud import bigquery
 
 from ..stack import ROOT, Stack
 
-VARIABLES = ("INTERCOM_ACCESS_TOKEN", "INTERCOM_REGION", "INTERCOM_START_DATE")
+VARIABLES = ("INTERCOM_ACCESS_TOKEN", "INTERCOM_START_DATE")
 STRAY = {
     "MELTANO_ENVIRONMENT": "prod",
     "DBT_TARGET": "prod",
