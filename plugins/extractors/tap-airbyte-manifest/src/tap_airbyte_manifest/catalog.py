@@ -11,7 +11,6 @@ from typing import Any
 from airbyte_cdk.models import AirbyteStream
 
 from tap_airbyte_manifest.errors import TapError
-from tap_airbyte_manifest.records import UNIX_TIME
 
 FULL_TABLE = "FULL_TABLE"
 INCREMENTAL = "INCREMENTAL"
@@ -129,8 +128,6 @@ def _nullable(rule: Any) -> dict[str, Any]:
         names = {"number"}
     if len(names) != 1:
         return {}
-    if rules.get("format") == "unix-time":
-        return {**rules, "type": ["null", "string"], "format": "date-time", UNIX_TIME: True}
     return {**rules, "type": ["null", *names]}
 
 

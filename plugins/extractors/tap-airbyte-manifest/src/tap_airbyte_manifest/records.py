@@ -16,8 +16,6 @@ import msgspec
 
 # Where a value goes that is not of its declared type.
 ASIDE = "__json"
-# Marks a date-time in a schema that the API sends as seconds since 1970.
-UNIX_TIME = "x-unix-time"
 INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 CLOCK_TIME = Annotated[datetime.time, msgspec.Meta(tz=False)]
 FORMATS = {"date-time": datetime.datetime, "date": datetime.date, "time": CLOCK_TIME}
@@ -70,11 +68,6 @@ class Fitting:
             for name, rule in schema.get("properties", {}).items()
             if (kind := declared_type(rule)) is not Any
         }
-        self._unix_times = [
-            name
-            for name, rule in schema.get("properties", {}).items()
-            if isinstance(rule, Mapping) and rule.get(UNIX_TIME)
-        ]
         self._left_out = [tuple(path) for path in left_out]
         names = {f"field_{index}": name for index, name in enumerate(self._types)}
         self._model = msgspec.defstruct(
@@ -92,9 +85,6 @@ class Fitting:
             for name in record.keys() - self._declared:
                 if not self._wants(name):
                     del record[name]
-        for name in self._unix_times:
-            if type(value := record.get(name)) in (int, float):
-                record[name] = _from_unix_time(value)
         try:
             msgspec.convert(record, self._model)
         except msgspec.ValidationError:
@@ -140,14 +130,6 @@ def _converted(value: Any, kind: Any) -> Any:
     if isinstance(value, str) and kind in FORMATS.values():
         return _moment(value, kind)
     return None
-
-
-def _from_unix_time(value: Any) -> Any:
-    """Return seconds since 1970 as a date-time, or as they came if they are none."""
-    try:
-        return datetime.datetime.fromtimestamp(value, datetime.UTC).isoformat()
-    except (ValueError, OverflowError, OSError):
-        return value
 
 
 def _text(value: Any) -> str | None:
