@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tap_airbyte_manifest.errors import TapError
 from tap_airbyte_manifest.runtime import notes
 
 from .api import Answer, Api, Request, served
@@ -257,9 +258,7 @@ def test_where_nothing_changes_there_is_no_gap(shop: Shop, extractor: Tap) -> No
         run = extractor.sync(aged(state, 20))
         assert asked(shop) == ["/feed"]
         shop.requests.clear()
-        (as_of,) = {
-            bookmark["airbyte_state"]["as_of"] for bookmark in run.bookmarks.values()
-        }
+        (as_of,) = {bookmark["airbyte_state"]["as_of"] for bookmark in run.bookmarks.values()}
         assert as_of == notes.started.strftime(ISO)
         assert not run.activated
 
@@ -314,3 +313,20 @@ def test_a_feed_that_may_not_be_read_is_told_by_the_first_run(shop: Shop, extrac
     run = extractor.sync()
     assert run.error
     assert [line for line in run.log if "Stream 'orders': HTTP 403" in line]
+
+
+def test_the_check_asks_for_each_stream_that_is_selected(
+    shop: Shop, extractor: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor.settings["manifest"] = SHOP | {
+        "check": {"type": "CheckStream", "stream_names": ["lines", "orders"]}
+    }
+    arguments = ("--config", extractor.file("config", extractor.settings), "--check")
+    extractor.command(*arguments)
+    shop.faults["/orders"] = lambda _: Answer({"error": "not for you"}, 403)
+    with pytest.raises(TapError, match=r"Stream lines .* HTTP 403 for GET .*/orders: not for you"):
+        extractor.command(*arguments)
+    for select in ('["*.*", "!lines.*"]', '["orders.*"]'):
+        monkeypatch.setenv("MELTANO_EXTRACT__SELECT", select)
+        with pytest.raises(TapError, match="Stream orders"):
+            extractor.command(*arguments)
