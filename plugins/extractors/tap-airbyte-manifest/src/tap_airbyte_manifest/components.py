@@ -122,7 +122,8 @@ class ChangedObjects(Retriever):
                 continue
             one = StreamSlice(partition={OBJECT_ID: object_id}, cursor_slice=window.cursor_slice)
             notes.take_ignored()
-            yield from _data(self.object_retriever.read_records(schema, one))
+            # All of its parts, or none.
+            yield from list(_data(self.object_retriever.read_records(schema, one)))
             if notes.take_ignored() and self.missing_is_deleted:
                 yield {self._key: object_id, DELETED_AT: notes.started.isoformat()}
 
