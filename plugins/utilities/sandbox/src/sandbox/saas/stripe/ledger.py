@@ -31,6 +31,9 @@ WITHOUT_EVENTS = ("account", "balance_transaction", "discount")
 """Kinds of which Stripe sends no events, or only those that the world names itself."""
 GONE: Any = object()
 """In a change: the attribute is removed."""
+NEVER_SENT = ("invoiceitem.updated",)
+"""Stripe sends it no more since 2023: https://docs.stripe.com/changelog#september-4,-2023. That an
+item is on an invoice now is seen in the event of the invoice only."""
 COUNTS = ("active", "past_due")
 """The statuses of a subscription that count for MRR."""
 
@@ -107,7 +110,7 @@ class Ledger:
         self._tell(kind, event, self.get(kind, id_), None, self.stamp())
 
     def _tell(self, kind: str, event: str, body: Body, previous: Body | None, at: datetime) -> None:
-        if not self.tells:
+        if not self.tells or f"{kind}.{event}" in NEVER_SENT:
             return
         if kind == "invoice":
             previous = previous and {k: v for k, v in previous.items() if k != "lines"}
