@@ -187,6 +187,9 @@ def test_a_run_asks_for_the_events_and_once_for_each_object_that_has_changed(sta
 
     asked = [each for each in stack.requests(since=before) if each["tool"] == "stripe"]
     paths = Counter(each["path"] for each in asked)
+    items_of = Counter(
+        query["invoice"] for each in asked if "invoice" in (query := dict(each["query"]))
+    )
     window = next(dict(each["query"]) for each in asked if each["path"] == "/v1/events")
     events = [
         event
@@ -196,7 +199,17 @@ def test_a_run_asks_for_the_events_and_once_for_each_object_that_has_changed(sta
     pages = {"/v1/events": max(-(-len(events) // 100), 1), "/v1/balance_transactions": 1}
     objects = dict.fromkeys(changed(events), 1)
     assert len(objects) > 5
-    assert paths == objects | pages
+    # No event of an invoice item tells that it is put onto an invoice.
+    invoices = {
+        event["data"]["object"]["id"]: 1
+        for event in events
+        if event["type"] in ("invoice.created", "invoice.updated")
+    }
+    assert items_of == invoices
+    assert paths == objects | pages | {"/v1/invoiceitems": len(invoices)}
+    table = "select id, invoice from stripe.invoice_items where _sdc_deleted_at is null"
+    on_invoices = {row["id"]: row["invoice"] for row in stack.query(table)}
+    assert on_invoices == {body["id"]: body["invoice"] for body in world.of("invoiceitem")}
 
 
 def changed(events: Iterable[Body]) -> Iterator[str]:
