@@ -1,0 +1,33 @@
+with source as (
+
+    select *
+    from {{ source('stripe', 'invoice_items') }}
+    where _sdc_deleted_at is null
+
+),
+
+extracted as (
+
+    select
+        source.*,
+        coalesce(
+            source.subscription, json_value(source.parent, '$.subscription_details.subscription')
+        ) as subscription_id,
+        coalesce(
+            source.subscription_item,
+            json_value(source.parent, '$.subscription_details.subscription_item')
+        ) as subscription_item_id,
+        coalesce(
+            json_value(source.plan, '$.id'), json_value(source.pricing, '$.price_details.price')
+        ) as price_id,
+        parse_json(cast(null as string)) as price,
+        coalesce(
+            safe_cast(json_value(source.pricing, '$.unit_amount_decimal') as numeric),
+            safe_cast(source.unit_amount_decimal as numeric),
+            cast(source.unit_amount as numeric)
+        ) as stated_unit_amount
+    from source
+
+)
+
+{{ with_price_terms('extracted') }}
