@@ -16,7 +16,8 @@ with current_items as (
 
 ),
 
--- In which currencies an organisation pays, owes or is to pay. Amounts in different currencies can't be compared.
+-- In which currencies an organisation pays, owes or is to pay. Amounts in different currencies
+-- can't be compared.
 currencies as (
 
     select
@@ -66,7 +67,8 @@ balances_by_currency as (
 
 ),
 
--- An organisation that pays in several currencies is shown in the one in which it has paid for longest.
+-- An organisation that pays in several currencies is shown in the one in which it has paid for
+-- longest.
 balances as (
 
     select
@@ -75,7 +77,12 @@ balances as (
     from balances_by_currency
     qualify row_number() over (
             partition by organisation_id
-            order by mrr > 0 desc, amount_due > 0 desc, first_paid_in is null, first_paid_in, currency
+            order by
+                mrr > 0 desc,
+                amount_due > 0 desc,
+                first_paid_in is null asc,
+                first_paid_in asc,
+                currency asc
         ) = 1
 
 ),

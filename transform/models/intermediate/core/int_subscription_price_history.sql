@@ -267,7 +267,8 @@ all_changes as (
 
 ),
 
--- Tax and discounts of a change within a period are those of the period before it, or else of the next one.
+-- Tax and discounts of a change within a period are those of the period before it, or else of the
+-- next one.
 compared as (
 
     select
@@ -312,8 +313,8 @@ prices as (
         current_periods.annual_amount as period_annual_amount,
         current_periods.invoice_id,
         compared.started_at,
-        -- A price holds until the next change, however late that is billed, or the subscription's end. An item that
-        -- was removed without a credit holds until the end of its last period.
+        -- A price holds until the next change, however late that is billed, or the subscription's
+        -- end. An item that was removed without a credit holds until the end of its last period.
         least(
             coalesce(
                 compared.next_started_at,

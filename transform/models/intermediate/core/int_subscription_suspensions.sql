@@ -11,8 +11,8 @@ invoices as (
 
     select
         *,
-        -- Stripe finalises a draft within three days, if nobody holds it back. An invoice that is written off because
-        -- collection is paused was never attempted.
+        -- Stripe finalises a draft within three days, if nobody holds it back. An invoice that is
+        -- written off because collection is paused was never attempted.
         case
             when status = 'void' then true
             when status = 'draft' then not is_auto_advanced
@@ -94,7 +94,8 @@ sequence as (
 
 ),
 
--- A payment failed for the last time, and the next invoice was held back: the subscription was unpaid.
+-- A payment failed for the last time, and the next invoice was held back: the subscription was
+-- unpaid.
 past_unpaid as (
 
     select
@@ -111,7 +112,7 @@ past_unpaid as (
     inner join failures
         on
             failed.id = failures.invoice_id
-            and failures.failed_at <= held.started_at
+            and held.started_at >= failures.failed_at
     where held.is_held_back
     group by held.subscription_id, held.started_at
 
@@ -170,8 +171,8 @@ last_periods as (
 
 suspensions as (
 
-    -- A period that wasn't collected, until its invoice is released, the subscription is paid again, or a later
-    -- period is collected.
+    -- A period that wasn't collected, until its invoice is released, the subscription is paid
+    -- again, or a later period is collected.
     select
         sequence.subscription_id,
         sequence.subscription_item_id,

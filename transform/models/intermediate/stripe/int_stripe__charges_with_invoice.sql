@@ -47,7 +47,8 @@ by_charge as (
 
 )
 
--- The charges of tap-stripe say their invoice. Since API version 2025-03-31, the invoice says its payments.
+-- The charges of tap-stripe say their invoice. Since API version 2025-03-31, the invoice says its
+-- payments.
 select
     charges.*,
     coalesce(charges.invoice, by_charge.invoice_id, by_payment_intent.invoice_id) as invoice_id

@@ -19,8 +19,9 @@ invoices as (
 
 ),
 
--- Stripe doesn't report a line that was removed from a draft. An invoice is read together with its lines, so one that
--- wasn't read with it was removed. In the rows of tap-stripe, an invoice lists its first ten lines.
+-- Stripe doesn't report a line that was removed from a draft. An invoice is read together with its
+-- lines, so one that wasn't read with it was removed. In the rows of tap-stripe, an invoice lists
+-- its first ten lines.
 current_lines as (
 
     select

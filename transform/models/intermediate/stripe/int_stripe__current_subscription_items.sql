@@ -18,8 +18,9 @@ subscriptions as (
 
 ),
 
--- Stripe doesn't report a removed item. A subscription is read together with its items, so one that wasn't read with
--- it was removed. In the rows of tap-stripe, a subscription lists its first ten items.
+-- Stripe doesn't report a removed item. A subscription is read together with its items, so one
+-- that wasn't read with it was removed. In the rows of tap-stripe, a subscription lists its first
+-- ten items.
 current_items as (
 
     select

@@ -9,7 +9,7 @@ charges as (
 
     select
         invoice_id,
-        array_agg(id order by created desc, id limit 1)[safe_offset(0)] as latest_charge_id,
+        array_agg(id order by created desc, id asc limit 1)[safe_offset(0)] as latest_charge_id,
         logical_or(status = 'pending') as is_clearing
     from {{ ref('int_stripe__charges_with_invoice') }}
     where invoice_id is not null

@@ -29,8 +29,8 @@ priced as (
             cast(minor_net_amount as numeric),
             {{ without_tax('amount') }}
         ) as minor_amount_without_tax,
-        -- The charge for the rest of a period isn't the whole price, which is that of the quantity. If each tier has
-        -- a line, it is that of the lines.
+        -- The charge for the rest of a period isn't the whole price, which is that of the
+        -- quantity. If each tier has a line, it is that of the lines.
         if(
             is_tiered and charge_count > 1,
             safe_multiply(stated_unit_amount, quantity),
