@@ -16,6 +16,8 @@ FULL_TABLE = "FULL_TABLE"
 INCREMENTAL = "INCREMENTAL"
 # Where Meltano puts the patterns of its `select`.
 SELECT = "MELTANO_EXTRACT__SELECT"
+# Marks a date-time that may come as a number: Unix time in seconds. Targets ignore such keywords.
+UNIX_TIME = "x-unix-time"
 # Keywords of a stream's schema that say nothing of its columns, or more than its records keep to.
 NOT_FOR_TARGETS = ("$schema", "required", "title", "additionalProperties")
 
@@ -94,7 +96,7 @@ def normalized(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stream's schema as targets like it: each property may be null, and has one type.
 
     What has several types, or none that can be told, has no type any more: targets keep it as
-    JSON.
+    JSON. A date-time that may also be a number stays a date-time, and is marked by UNIX_TIME.
     """
     properties = schema.get("properties")
     found = {name: rule for name, rule in schema.items() if name not in NOT_FOR_TARGETS}
@@ -126,6 +128,11 @@ def _nullable(rule: Any) -> dict[str, Any]:
     names = {types} if isinstance(types, str) else set(types or ()) - {"null"}
     if names == {"integer", "number"}:
         names = {"number"}
+    if rules.get("format") == "date-time" and names in (
+        {"string", "integer"},
+        {"string", "number"},
+    ):
+        return {**rules, "type": ["null", "string"], UNIX_TIME: True}
     if len(names) != 1:
         return {}
     return {**rules, "type": ["null", *names]}

@@ -14,10 +14,13 @@ from typing import Annotated, Any
 
 import msgspec
 
+from tap_airbyte_manifest.catalog import UNIX_TIME
+
 # Where a value goes that is not of its declared type.
 ASIDE = "__json"
 INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 CLOCK_TIME = Annotated[datetime.time, msgspec.Meta(tz=False)]
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 FORMATS = {"date-time": datetime.datetime, "date": datetime.date, "time": CLOCK_TIME}
 SCALARS: Mapping[str, Any] = {"integer": INT64, "number": float, "boolean": bool, "string": str}
 
@@ -68,6 +71,9 @@ class Fitting:
             for name, rule in schema.get("properties", {}).items()
             if (kind := declared_type(rule)) is not Any
         }
+        self._unix_times = {
+            name for name in self._types if schema["properties"][name].get(UNIX_TIME)
+        }
         self._left_out = [tuple(path) for path in left_out]
         names = {f"field_{index}": name for index, name in enumerate(self._types)}
         self._model = msgspec.defstruct(
@@ -100,7 +106,11 @@ class Fitting:
             try:
                 msgspec.convert(value, kind)
             except msgspec.ValidationError:
-                converted = _converted(value, kind)
+                converted = (
+                    _from_unix(value)
+                    if name in self._unix_times and not isinstance(value, str)
+                    else _converted(value, kind)
+                )
                 if converted is None:
                     found[f"{name}{ASIDE}"] = value
                 found[name] = converted
@@ -149,6 +159,16 @@ def _number(value: Any, kind: Any) -> int | float | None:
         return float(exact) if Decimal(repr(float(exact))) == exact else None
     whole = exact == exact.to_integral_value() and abs(exact) < 2**63
     return int(exact) if whole else None
+
+
+def _from_unix(value: Any) -> str | None:
+    """Return a Unix time in seconds as text; None if it isn't a number, or after the year 9999."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    try:
+        return (EPOCH + datetime.timedelta(seconds=float(value))).isoformat()
+    except (OverflowError, ValueError):
+        return None
 
 
 def _moment(value: str, kind: Any) -> str | None:

@@ -188,7 +188,7 @@ class Sync:
             self._fail(name, str(error))
             return
         message: dict[str, Any] = {"type": "RECORD", "stream": name, "record": record}
-        if not stream.selection.incremental:
+        if _is_read_in_full(stream):
             message["version"] = self._version
         message["time_extracted"] = datetime.now(UTC).isoformat()
         stream.records += 1
@@ -241,7 +241,7 @@ class Sync:
 
     def _complete(self, stream: _Stream) -> None:
         """End a stream: where all of it was read, what didn't come has gone."""
-        if stream.selection.incremental:
+        if not _is_read_in_full(stream):
             return
         doubt = notes.doubts.get(stream.name)
         before = stream.window_before
@@ -280,6 +280,10 @@ class Sync:
         message = {"type": "STATE", "value": self._state, "independent": True}
         self._output.write(_encode(message) + b"\n")
         self._output.flush()
+
+
+def _is_read_in_full(stream: _Stream) -> bool:
+    return not stream.selection.incremental or stream.name in notes.read_in_full
 
 
 def known_config(config: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:

@@ -134,7 +134,7 @@ class Tap:
         Raises:
             TapError: it failed.
         """
-        with control_messages():
+        with control_messages(), request_cache():
             status = self._source().check(quiet, {})
         if status.status is not Status.SUCCEEDED:
             reason = str(status.message)

@@ -13,6 +13,7 @@ from .manifests import by_date, source, stream
 from .singer import Tap, Target
 
 MakeTap = Callable[..., Tap]
+UNIX_TIME = {"type": ["null", "string", "integer"], "format": "date-time"}
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,10 @@ MakeTap = Callable[..., Tap]
         ({"type": "string"}, {"type": ["null", "string"]}),
         ({"type": ["string"], "format": "date"}, {"type": ["null", "string"], "format": "date"}),
         ({"type": ["integer", "number", "null"]}, {"type": ["null", "number"]}),
+        (
+            {"type": ["string", "integer"], "format": "date-time"},
+            {"type": ["null", "string"], "format": "date-time", "x-unix-time": True},
+        ),
         ({"type": ["string", "object"]}, {}),
         ({"anyOf": [{"type": "null"}, {"type": "boolean"}]}, {"type": ["null", "boolean"]}),
         ({"oneOf": [{"type": "string"}, {"type": "integer"}]}, {}),
@@ -53,6 +58,12 @@ def test_each_property_has_one_type_and_may_be_null(declared: Any, target: Any) 
         ({"type": "string"}, {"b": 1}, {"a": None, "a__json": {"b": 1}}),
         ({"type": "string", "format": "date-time"}, "2024-01-02", {"a": "2024-01-02T00:00:00"}),
         ({"type": "string", "format": "date-time"}, 1704153600, {"a": None, "a__json": 1704153600}),
+        (UNIX_TIME, 1704153600, {"a": "2024-01-02T00:00:00+00:00"}),
+        (UNIX_TIME, 1704153600.5, {"a": "2024-01-02T00:00:00.500000+00:00"}),
+        (UNIX_TIME, -1, {"a": "1969-12-31T23:59:59+00:00"}),
+        (UNIX_TIME, "2024-01-02T00:00:00Z", {"a": "2024-01-02T00:00:00Z"}),
+        (UNIX_TIME, 1704153600000, {"a": None, "a__json": 1704153600000}),
+        (UNIX_TIME, True, {"a": None, "a__json": True}),
         ({"type": "string", "format": "date"}, "2024-01-02T00:00:00Z", {"a": "2024-01-02"}),
         ({"type": "string", "format": "date"}, "soon", {"a": None, "a__json": "soon"}),
         ({"type": "array", "items": {"type": "string"}}, "one", {"a": None, "a__json": "one"}),
