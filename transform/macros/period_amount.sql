@@ -8,8 +8,9 @@
         {{ unit_amount }},
         case
             when {{ package_size }} > 0 and {{ package_rounding }} = 'up'
-                then div({{ quantity }} + {{ package_size }} - 1, {{ package_size }})
-            when {{ package_size }} > 0 then div({{ quantity }}, {{ package_size }})
+                then cast(ceil(safe_divide({{ quantity }}, {{ package_size }})) as int64)
+            when {{ package_size }} > 0
+                then cast(floor(safe_divide({{ quantity }}, {{ package_size }})) as int64)
             else {{ quantity }}
         end
     )
