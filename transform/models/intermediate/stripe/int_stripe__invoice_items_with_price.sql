@@ -6,10 +6,27 @@ with source as (
 
 ),
 
+-- Nothing reports that an item went onto an invoice. The line does.
+lines as (
+
+    select
+        coalesce(
+            invoice_item,
+            json_value(parent, '$.invoice_item_details.invoice_item'),
+            json_value(parent, '$.subscription_item_details.invoice_item')
+        ) as invoice_item_id,
+        max(invoice) as invoice_id
+    from {{ source('stripe', 'invoice_line_items') }}
+    where _sdc_deleted_at is null
+    group by invoice_item_id
+
+),
+
 extracted as (
 
     select
         source.*,
+        coalesce(source.invoice, lines.invoice_id) as invoice_id,
         coalesce(
             source.subscription, json_value(source.parent, '$.subscription_details.subscription')
         ) as subscription_id,
@@ -27,6 +44,7 @@ extracted as (
             cast(source.unit_amount as numeric)
         ) as stated_unit_amount
     from source
+    left join lines on source.id = lines.invoice_item_id
 
 )
 

@@ -17,7 +17,7 @@ renamed as (
         ---------- ids
         id,
         customer as customer_id,
-        invoice as invoice_id,
+        invoice_id,
         subscription_id,
         subscription_item_id,
         price_id as plan_id,
@@ -44,7 +44,7 @@ renamed as (
         is_proration,
         is_credit,
         is_metered,
-        invoice is null as is_pending,
+        invoice_id is null as is_pending,
 
         ---------- timestamps
         {{ json_timestamp('period', '$.start') }} as period_started_at,
