@@ -217,6 +217,8 @@ class Billing(Ledger):
         self.create("invoice", {**invoice, "auto_advance": not (held_back or pause)}, at)
         for item in waiting:
             self.change("invoiceitem", item["id"], invoice=invoice["id"])
+        if not held_back and not pause:
+            self.note_usage(subscription, lines)
         contract = {**contract, "invoice_items": []}
         if items:
             lasting = [d["id"] for d in discounts if self._lasts(d)]
@@ -253,14 +255,14 @@ class Billing(Ledger):
             return
         if terms.metered and reason != "subscription_create":
             period = self.get("_contract", subscription["id"])["last_period"]
-            quantity = self.usage(subscription, item)
+            quantity = self.usage()
         for charge in terms.charges(quantity):
             text = f"{charge.quantity} {TIMES} {name}{charge.text}"
             shown = (charge.amount, charge.quantity, decimal(charge.unit), text, period)
             yield line_of_item(self.rng, item, *shown)
 
-    def usage(self, subscription: Body, item: Body) -> int:
-        """Return what was used of a metered item in the period that has ended."""
+    def usage(self) -> int:
+        """Return what was used of a metered item in a period that has ended."""
         raise NotImplementedError
 
     # --- Discounts and taxes
@@ -412,7 +414,7 @@ class Billing(Ledger):
         fee = make_invoice_item(
             self.rng,
             invoice["customer"],
-            self.get("price", catalogue.WORKSHOP),
+            self.get("price", catalogue.FEE),
             50_000,
             "Onboarding workshop",
             {"start": self.noon, "end": self.noon},
@@ -420,18 +422,39 @@ class Billing(Ledger):
             currency=invoice["currency"],
             invoice=invoice_id,
         )
-        self.create("invoiceitem", fee, at)
+        self.create("invoiceitem", {**fee, "_mistake": True}, at)
         lines = [*invoice["lines"]["data"], line_of_invoice_item(self.rng, fee)]
         self.change("invoice", invoice_id, **with_lines(invoice, lines))
+
+    def add_fee(self, subscription: Body, amount: int) -> None:
+        """Add a fee to a subscription's next invoice."""
+        at = self.stamp()
+        period = {"start": self.noon, "end": self.noon}
+        fee = make_invoice_item(
+            self.rng,
+            subscription["customer"],
+            self.get("price", catalogue.FEE),
+            amount,
+            "Setup fee",
+            period,
+            at,
+            currency=subscription["currency"],
+        )
+        self.create("invoiceitem", fee, at)
+        contract = self.get("_contract", subscription["id"])
+        waiting = [*contract["invoice_items"], fee["id"]]
+        self.remember("_contract", {**contract, "invoice_items": waiting})
+
+    def _is_mistake(self, line: Body) -> bool:
+        details = line["parent"]["invoice_item_details"]
+        return bool(details and "_mistake" in self.get("invoiceitem", details["invoice_item"]))
 
     def finalise(self, invoice_id: str, *, declined: bool | None = None) -> None:
         """Number the invoice, apply the customer's credit, and request payment."""
         invoice = self.get("invoice", invoice_id)
         if invoice["status"] != "draft":
             return
-        mistakes = [
-            line for line in invoice["lines"]["data"] if line["parent"]["invoice_item_details"]
-        ]
+        mistakes = [line for line in invoice["lines"]["data"] if self._is_mistake(line)]
         for line in mistakes:
             self.delete("invoiceitem", line["parent"]["invoice_item_details"]["invoice_item"])
         lines = [line for line in invoice["lines"]["data"] if line not in mistakes]
@@ -533,8 +556,7 @@ class Billing(Ledger):
         """End a bank debit: it is credited, or comes back."""
         charge = self.get("charge", charge_id)
         invoice = self.get("invoice", charge["_invoice"])
-        payer = self.get("_payer", charge["customer"])
-        if invoice["status"] == "open" and invoice["attempt_count"] not in payer.get("bounces", ()):
+        if invoice["status"] == "open" and not self.bounces(invoice):
             done = {"paid": True, "balance_transaction": self._book_charge(charge)}
             charge = self.change("charge", charge_id, "succeeded", status="succeeded", **done)
             self._collected(invoice["id"], charge, {})
@@ -543,6 +565,10 @@ class Billing(Ledger):
         charge = self.change("charge", charge_id, "failed", status="failed", **failure)
         if invoice["status"] == "open":
             self._declined(invoice["id"], charge, {})
+
+    def bounces(self, invoice: Body) -> bool:  # noqa: ARG002 - a company may have such payers
+        """Whether a bank debit comes back."""
+        return False
 
     def _ask(self, invoice: Body) -> str:
         """Create the payment intent of an invoice, and the invoice payment that holds it."""

@@ -209,8 +209,8 @@ PRODUCTS = {
     "enterprise": ("Enterprise", "Unlimited seats, single sign-on and an audit log", None),
     "status-pages": ("Status pages", "Tell customers what is going on", "seat"),
 }
-WORKSHOP = "workshop"
-"""The price of a workshop: not recurring."""
+FEE = "fee"
+"""The price of what isn't recurring."""
 MONTHLY = {
     "team": {"usd": 1900, "eur": 1800, "gbp": 1600, "jpy": 2800},
     "business": {"usd": 3900, "eur": 3700, "gbp": 3300, "jpy": 5900},
@@ -238,7 +238,7 @@ def products(at: datetime) -> list[Body]:
 def prices(at: datetime) -> list[Body]:
     """Return all prices of the first day."""
     once = Terms(product_id("enterprise"), "usd", 50_000)
-    return [make_price(WORKSHOP, once, "Onboarding workshop", at, recurring=False)] + [
+    return [make_price(FEE, once, "Onboarding workshop", at, recurring=False)] + [
         make_price(
             price_key(product, interval, currency),
             Terms(

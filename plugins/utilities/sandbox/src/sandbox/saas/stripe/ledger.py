@@ -8,7 +8,7 @@ world acts, and nothing else is computed from it.
 """
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -29,12 +29,20 @@ EVENT_OF = {
 """What events of a kind are called, where not after the kind."""
 WITHOUT_EVENTS = ("account", "balance_transaction", "discount")
 """Kinds of which Stripe sends no events, or only those that the world names itself."""
+GONE: Any = object()
+"""In a change: the attribute is removed."""
+NEVER_SENT = ("invoiceitem.updated",)
+"""Stripe sends it no more since 2023: https://docs.stripe.com/changelog#september-4,-2023. That an
+item is on an invoice now is seen in the event of the invoice only."""
 COUNTS = ("active", "past_due")
 """The statuses of a subscription that count for MRR."""
 
 
 class Ledger:
     """Stripe's objects on one day. Every change has a later time than all before."""
+
+    pace = 1.0
+    """How much time passes between changes: less in a larger world, so that a day is enough."""
 
     def __init__(self, documents: Documents, day: Day) -> None:
         self.documents = documents
@@ -50,7 +58,7 @@ class Ledger:
         if self.day.now is not None:
             return self.day.stamp()
         moment = self._moment or self.day.stamp(after=self.day.noon)
-        self._moment = moment + timedelta(seconds=self.rng.uniform(1, 15))
+        self._moment = moment + timedelta(seconds=self.rng.uniform(1, 15) * self.pace)
         return self._moment
 
     def now(self) -> int:
@@ -84,7 +92,7 @@ class Ledger:
         previous = {key: old.get(key) for key, value in changes.items() if old.get(key) != value}
         if not previous and event == "updated":
             return old
-        new = {**old, **changes}
+        new = {key: value for key, value in (old | changes).items() if value is not GONE}
         at = self.stamp()
         self.documents.put(kind, new, at)
         self._tell(kind, event, new, previous, at)
@@ -102,7 +110,7 @@ class Ledger:
         self._tell(kind, event, self.get(kind, id_), None, self.stamp())
 
     def _tell(self, kind: str, event: str, body: Body, previous: Body | None, at: datetime) -> None:
-        if not self.tells:
+        if not self.tells or f"{kind}.{event}" in NEVER_SENT:
             return
         if kind == "invoice":
             previous = previous and {k: v for k, v in previous.items() if k != "lines"}
@@ -192,6 +200,30 @@ class Ledger:
         }
         self.remember("_subscription_change", change)
 
+    def note_usage(self, subscription: Body, lines: Iterable[Body]) -> None:
+        """Note what metered lines come to, without taxes and after discounts.
+
+        It belongs to the month of the last second of the line's period.
+        """
+        metered = {item["id"] for item in subscription["items"]["data"] if self.terms(item).metered}
+        payer = self.get("_payer", subscription["customer"])
+        for line in lines:
+            details = line["parent"]["subscription_item_details"]
+            if not details or details["subscription_item"] not in metered or not line["amount"]:
+                continue
+            off = sum(given["amount"] for given in line["discount_amounts"])
+            taxes = (t["amount"] for t in line["taxes"] if t["tax_behavior"] == "inclusive")
+            month = datetime.fromtimestamp(line["period"]["end"] - 1, UTC).replace(day=1).date()
+            usage = {
+                "id": line["id"],
+                "organisation_id": payer["organisation_id"],
+                "customer": payer["id"],
+                "month": month.isoformat(),
+                "amount": line["amount"] - off - sum(taxes),
+                "currency": subscription["currency"],
+            }
+            self.remember("_usage", usage)
+
     def _monthly(self, subscription: Body, discount_ids: list[str]) -> tuple[Fraction, Fraction]:
         """Return the monthly value before and after discounts, both without inclusive taxes."""
         coupons = [
@@ -258,3 +290,13 @@ def monthly_revenue(
                 key = (last["organisation_id"] or last["customer"], last["currency"], month)
                 found[key] = found.get(key, Fraction()) + Fraction(last["monthly_amount"])
     return {key: amount for key, amount in found.items() if amount}
+
+
+def monthly_usage(documents: Documents) -> dict[tuple[str, str, date], int]:
+    """Return what metered items came to, by organisation (or customer), currency and month."""
+    found: dict[tuple[str, str, date], int] = {}
+    for usage in documents.of("_usage"):
+        subscriber = usage["organisation_id"] or usage["customer"]
+        key = (subscriber, usage["currency"], date.fromisoformat(usage["month"]))
+        found[key] = found.get(key, 0) + usage["amount"]
+    return found

@@ -308,7 +308,18 @@ TEMPLATES: dict[str, Body] = {
         "details_submitted": True,
         "email": "billing@incidents.example",
         "payouts_enabled": True,
-        "settings": {"dashboard": {"display_name": ACCOUNT_NAME, "timezone": "Etc/UTC"}},
+        "settings": {
+            "branding": nulls("icon logo primary_color secondary_color"),
+            "card_payments": nulls(
+                "statement_descriptor_prefix statement_descriptor_prefix_kana "
+                "statement_descriptor_prefix_kanji"
+            ),
+            "dashboard": {"display_name": ACCOUNT_NAME, "timezone": "Etc/UTC"},
+            "payments": nulls(
+                "statement_descriptor statement_descriptor_kana statement_descriptor_kanji "
+                "statement_descriptor_prefix_kana statement_descriptor_prefix_kanji"
+            ),
+        },
         "type": "standard",
     },
 }
