@@ -119,6 +119,10 @@ extracted as (
             false
         ) as is_proration,
         coalesce(
+            json_value(current_lines.proration_details, '$.credited_items.invoice'),
+            json_value(current_lines.parent_details, '$.proration_details.credited_items.invoice')
+        ) is not null as has_credited_items,
+        coalesce(
             json_value(current_lines.plan, '$.id'),
             json_value(current_lines.price, '$.id'),
             json_value(current_lines.pricing, '$.price_details.price')

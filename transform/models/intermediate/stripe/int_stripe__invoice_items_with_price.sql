@@ -34,6 +34,8 @@ extracted as (
             source.subscription_item,
             json_value(source.parent, '$.subscription_details.subscription_item')
         ) as subscription_item_id,
+        json_value(source.proration_details, '$.credited_items.type')
+        is not null as has_credited_items,
         coalesce(
             json_value(source.plan, '$.id'), json_value(source.pricing, '$.price_details.price')
         ) as price_id,

@@ -3,8 +3,8 @@ with source as (
     select
         *,
         coalesce(proration, false) as is_proration,
-        -- A credit for unused time.
-        coalesce(proration, false) and amount < 0 as is_credit
+        -- A credit for unused time, also where that cost nothing.
+        coalesce(proration, false) and (amount < 0 or has_credited_items) as is_credit
     from {{ ref('int_stripe__invoice_items_with_price') }}
     -- In the rows of tap-stripe, the last event says that an item was deleted.
     where coalesce(updated_by_event_type, '') != 'invoiceitem.deleted'

@@ -9,11 +9,11 @@ extracted as (
 
     select
         *,
-        -- A credit for unused time.
-        is_proration and amount < 0 as is_credit,
+        -- A credit for unused time, also where that cost nothing.
+        is_proration and (amount < 0 or has_credited_items) as is_credit,
         amount - minor_discount_amount as minor_discounted_amount,
         amount - minor_discount_amount - minor_inclusive_tax_amount as minor_net_amount,
-        countif(is_proration and amount >= 0) over (
+        countif(is_proration and amount >= 0 and not has_credited_items) over (
             partition by invoice, subscription_item_id, json_value(period, '$.start')
         ) as charge_count
     from source
