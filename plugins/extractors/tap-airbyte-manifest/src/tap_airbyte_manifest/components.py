@@ -38,7 +38,7 @@ class ChangedObjects(Retriever):
         config: the user's settings.
         cursor: the stream's.
         incremental_sync: the manifest's DatetimeBasedCursor, which has no `step`.
-        list_retriever: reads all objects.
+        list_retriever: reads all objects; None if there is nothing to read at first.
         changes_retriever: reads the feed between `stream_interval.start_time` and `end_time`.
         object_retriever: reads one object, `stream_partition.object_id`.
         changed_id: the object's ID in a `record` of the feed; empty where it names none of ours.
@@ -53,7 +53,7 @@ class ChangedObjects(Retriever):
     config: Config
     cursor: ConcurrentCursor
     incremental_sync: Any
-    list_retriever: Retriever
+    list_retriever: Retriever | None
     changes_retriever: Retriever
     object_retriever: Retriever
     changed_id: str
@@ -109,7 +109,8 @@ class ChangedObjects(Retriever):
         )
         next(iter(feed), None)
         notes.read_in_full.add(self.name)
-        yield from _data(self.list_retriever.read_records(schema, window))
+        if self.list_retriever:
+            yield from _data(self.list_retriever.read_records(schema, window))
 
     def _changed(self, schema: Mapping[str, Any], window: StreamSlice) -> Iterator[Any]:
         changes = _data(self.changes_retriever.read_records(schema, window))
@@ -122,7 +123,8 @@ class ChangedObjects(Retriever):
                 continue
             one = StreamSlice(partition={OBJECT_ID: object_id}, cursor_slice=window.cursor_slice)
             notes.take_ignored()
-            yield from _data(self.object_retriever.read_records(schema, one))
+            # All of its parts, or none.
+            yield from list(_data(self.object_retriever.read_records(schema, one)))
             if notes.take_ignored() and self.missing_is_deleted:
                 yield {self._key: object_id, DELETED_AT: notes.started.isoformat()}
 
@@ -144,6 +146,7 @@ class ChangedParts(Retriever):
         list_retrievers: read all objects, by kind.
         object_retrievers: read one object, by kind.
         changed_ids: the object's ID in a `record` of the feed, by kind.
+        missing_are_deleted: whether objects of a kind are records that may be deleted, by kind.
 
     The others are those of ChangedObjects.
     """
@@ -153,15 +156,17 @@ class ChangedParts(Retriever):
     config: Config
     cursor: ConcurrentCursor
     incremental_sync: Any
-    list_retrievers: list[Retriever]
+    list_retrievers: list[Retriever | None]
     changes_retriever: Retriever
     object_retrievers: list[Retriever]
     changed_ids: list[str]
     retention_period: str
     parameters: InitVar[Mapping[str, Any]]
+    missing_are_deleted: list[bool] | None = None
 
     def __post_init__(self, parameters: Mapping[str, Any]) -> None:
         """Prepare what reads each kind."""
+        deleted = self.missing_are_deleted or [False] * len(self.changed_ids)
         self._kinds = [
             ChangedObjects(
                 name=self.name,
@@ -174,10 +179,15 @@ class ChangedParts(Retriever):
                 object_retriever=one,
                 changed_id=changed_id,
                 retention_period=self.retention_period,
+                missing_is_deleted=is_deleted,
                 parameters=parameters,
             )
-            for whole, one, changed_id in zip(
-                self.list_retrievers, self.object_retrievers, self.changed_ids, strict=True
+            for whole, one, changed_id, is_deleted in zip(
+                self.list_retrievers,
+                self.object_retrievers,
+                self.changed_ids,
+                deleted,
+                strict=True,
             )
         ]
 

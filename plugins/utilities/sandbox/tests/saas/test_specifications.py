@@ -15,23 +15,27 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ForwardRef, Literal, Union, get_args, get_origin
 
+import httpx
 import pytest
 import stripe
 import yaml
-from jsonschema import Draft4Validator
+from jsonschema import Draft4Validator, Draft202012Validator
 from sandbox.saas.documents import Body, Documents
 from sandbox.saas.stripe import every_way
 from sandbox.saas.stripe.objects import list_of, plan_of, shortened
 from sandbox.saas.stripe.versions import BASIL, NEWEST, OLD, Find, render, render_event
 from stripe._object_classes import get_object_class
 
+from .conftest import SECRET, Saas
+
 SPECIFICATIONS = {
     NEWEST: "stripe-2026-10-28.endive.json",  # latest/openapi.spec3.json of stripe/openapi
     BASIL: "stripe-2025-03-31.basil.json",
     OLD: "stripe-2022-11-15.yaml",  # openapi/spec3.yaml of stripe/openapi, a1e2bbd3
-    "close": "close.json",  # https://developer.close.com/openapi.json
+    "close": "close.yaml",  # https://developer.close.com/openapi.yml
     "intercom": "intercom.yaml",  # descriptions/2.16 of intercom/Intercom-OpenAPI
 }
+INTERCOM_VERSION = "2.16"
 KINDS = (
     *("account", "balance_transaction", "charge", "coupon", "credit_note", "customer", "discount"),
     *("dispute", "invoice", "invoice_payment", "invoiceitem", "payment_intent", "payout", "plan"),
@@ -182,10 +186,21 @@ def specification(name: str) -> dict[str, Any]:
     return loaded
 
 
-def validator(specification: dict[str, Any], schema: Any) -> Draft4Validator:
-    """OpenAPI 3.0 is JSON Schema's draft 4, with `nullable`."""
+def validator(specification: dict[str, Any], schema: Any) -> Draft4Validator | Draft202012Validator:
+    """OpenAPI 3.1 is JSON Schema's draft 2020-12; 3.0 is its draft 4, with `nullable`."""
+    if specification["openapi"].startswith("3.1"):
+        return Draft202012Validator({**specification, "paths": {}, **schema})
     loaded = {**specification, "paths": {}, "components": _nullable(specification["components"])}
     return Draft4Validator({**loaded, **_nullable(schema)})
+
+
+def problems(valid: Draft4Validator | Draft202012Validator, body: Any) -> Iterator[str]:
+    """Yield what a body has that its schema doesn't allow, as deep within it as can be said."""
+    for error in valid.iter_errors(body):
+        while error.context:
+            error = max(error.context, key=lambda inner: len(inner.absolute_path))
+        place = ".".join("[]" if isinstance(p, int) else p for p in error.absolute_path)
+        yield f"{place}: {error.message:.200}"
 
 
 def _nullable(schema: Any) -> Any:
@@ -207,8 +222,71 @@ def test_stripe_answers_what_its_specification_says(
         pytest.skip("came in 2025-03-31")
     valid = validator(loaded, {"$ref": f"#/components/schemas/{kind}"})
     wrong = {
-        f"{'.'.join(map(str, error.absolute_path))}: {error.message:.200}"
-        for body in shown(documents, kind, version)
-        for error in valid.iter_errors(body)
+        problem for body in shown(documents, kind, version) for problem in problems(valid, body)
     }
     assert not wrong, "\n".join(sorted(wrong)[:20])
+
+
+def errors_of(loaded: dict[str, Any], path: str, method: str, answer: httpx.Response) -> set[str]:
+    """What an answer has that the vendor's specification doesn't allow there."""
+    assert answer.status_code == 200, answer.text
+    response = loaded["paths"][path][method]["responses"]["200"]
+    valid = validator(loaded, response["content"]["application/json"]["schema"])
+    return set(problems(valid, answer.json()))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/lead/", "/contact/", "/opportunity/", "/task/", "/activity/", "/user/", "/event/"),
+        *("/custom_field/lead/", "/custom_field/contact/", "/custom_field/opportunity/"),
+        *("/custom_field/activity/", "/custom_field/shared/", "/status/lead/"),
+        *("/status/opportunity/", "/pipeline/", "/custom_activity/"),
+    ],
+)
+def test_close_answers_what_its_specification_says(saas: Saas, path: str) -> None:
+    loaded = specification("close")
+    answer = saas.client.get(f"/close/api/v1{path}", auth=(SECRET, ""))
+    wrong = errors_of(loaded, path, "get", answer)
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+INTERCOM_ITSELF_DIFFERS = (
+    # The specification says texts, and its own example has a truth value and numbers.
+    "custom_attributes.",
+    # Its answers have null for what hasn't happened yet, as in the older of these attributes.
+    "statistics.time_to_admin_reply: None",
+    "statistics.time_to_first_close: None",
+)
+SEARCH = {"query": {"field": "created_at", "operator": ">", "value": 0}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/admins", None),
+        ("/teams", None),
+        ("/tags", None),
+        ("/companies/scroll", None),
+        ("/contacts/search", SEARCH),
+        ("/contacts/{contact_id}/tags", None),
+        ("/contacts/{contact_id}/companies", None),
+        ("/conversations/search", SEARCH),
+        ("/conversations/{conversation_id}", None),
+    ],
+)
+def test_intercom_answers_what_its_specification_says(
+    saas: Saas, path: str, body: dict[str, Any] | None
+) -> None:
+    loaded = specification("intercom")
+    headers = {"Authorization": f"Bearer {SECRET}", "Intercom-Version": INTERCOM_VERSION}
+    documents = saas.documents("intercom")
+    ids = {f"{kind}_id": documents.of(kind)[0]["id"] for kind in ("contact", "conversation")}
+    url = f"/intercom{path.format(**ids)}"
+    if body is None:
+        wrong = errors_of(loaded, path, "get", saas.client.get(url, headers=headers))
+    else:
+        answer = saas.client.post(url, json=body, headers=headers)
+        wrong = errors_of(loaded, path, "post", answer)
+    wrong = {error for error in wrong if not any(map(error.__contains__, INTERCOM_ITSELF_DIFFERS))}
+    assert not wrong, "\n".join(sorted(wrong))

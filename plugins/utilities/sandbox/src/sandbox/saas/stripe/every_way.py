@@ -179,7 +179,8 @@ WAYS: dict[str, Way] = {
     "upgrade, downgrade": flat((2, 10, "price", "flat-plus"), (6, 20, "price", "flat")),
     "month to year": flat((3, 13, "price", "flat-year")),
     "seats up and down": Way(
-        (("seats", 5),), tuple((n, 4 + n, "quantity", 5 + n * (-1) ** n) for n in range(1, 9))
+        (("seats", 5),),
+        tuple((n, 3 + n, "quantity", seats) for n, seats in enumerate((7, 4, 9, 6, 12, 2, 8), 1)),
     ),
     "seats without prorations": Way(
         (("seats", 5),), ((2, 0, "quantity", 9), (5, 0, "quantity", 3))
@@ -304,9 +305,10 @@ class World(Billing):
             rate = make_tax_rate(f"txr_{id_}", name, percentage, at, inclusive=inclusive)
             self.create("tax_rate", rate, at)
         for number in range(customers):
-            # Spread over all days but the last two weeks; those of one way come at any time.
-            self.later("arrive", str(number), number * 7919 % (days - 14))
-        self.later("withdraw", "withdrawn-10", days - 20)
+            # The first ones come early, so that every way is gone to its end; then at any time.
+            span = 60 if number < len(WAYS) else days - 14
+            self.later("arrive", str(number), number * 7919 % span)
+        self.later("withdraw", "withdrawn-10", days - 10)
 
     def pass_by(self) -> None:
         """Simulate the day."""
