@@ -107,8 +107,8 @@ past_unpaid as (
         on
             held.subscription_id = failed.subscription_id
             and failed.status in ('open', 'paid', 'uncollectible')
-            and failed.created_at < held.started_at
-            and coalesce(failed.paid_at, {{ ever }}) > held.started_at
+            and held.started_at > failed.created_at
+            and held.started_at < coalesce(failed.paid_at, {{ ever }})
     inner join failures
         on
             failed.id = failures.invoice_id

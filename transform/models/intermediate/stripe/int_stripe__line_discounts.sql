@@ -26,8 +26,8 @@ select
     amounts.line_id,
     amounts.minor_amount,
     amounts.line_minor_amount,
-    -- Of a discount whose coupon was deleted before it was loaded, nobody knows the duration. If it is
-    -- on several invoices, it recurs.
+    -- Of a discount whose coupon was deleted before it was loaded, nobody knows the duration. If
+    -- it is on several invoices, it recurs.
     coalesce(
         discounts.duration in ('forever', 'repeating'), uses.invoice_count > 1
     ) as is_recurring,
