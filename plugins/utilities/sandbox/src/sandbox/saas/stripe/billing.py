@@ -357,7 +357,7 @@ class Billing(Ledger):
     def _discounted(self, lines: Sequence[Body], discounts: Iterable[Body]) -> list[Body]:
         """Return the lines with what each discount takes off: percentages first."""
         left = [line["amount"] for line in lines]
-        given: list[list[Body]] = [[] for _ in lines]
+        lines = list(lines)
         coupons = [(d, self.kept("coupon", d["source"]["coupon"])) for d in discounts]
         for discount, coupon in sorted(coupons, key=lambda pair: pair[1]["percent_off"] is None):
             item = discount["subscription_item"]
@@ -373,15 +373,8 @@ class Billing(Ledger):
                 off = _spread(coupon["amount_off"], [left[place] for place in places])
             for place, amount in zip(places, off, strict=True):
                 left[place] -= amount
-                given[place].append({"amount": amount, "discount": discount["id"]})
-        return [
-            {
-                **line,
-                "discount_amounts": g,
-                "pretax_credit_amounts": [{**x, "type": "discount"} for x in g],
-            }
-            for line, g in zip(lines, given, strict=True)
-        ]
+                lines[place] = _less(lines[place], discount, amount)
+        return lines
 
     def _taxed(self, line: Body, subscription: Body) -> Body:
         """Return the line with its taxes, which are on what is left after discounts."""
@@ -1013,6 +1006,18 @@ class Billing(Ledger):
 def _item_of(line: Body) -> str | None:
     details = line["parent"]["subscription_item_details"]
     return details["subscription_item"] if details else None
+
+
+def _less(line: Body, discount: Body, amount: int) -> Body:
+    """Return a line with one more discount; it lists only those of its own item."""
+    given = {"amount": amount, "discount": discount["id"]}
+    own = [discount["id"]] if discount["subscription_item"] else []
+    return {
+        **line,
+        "discount_amounts": [*line["discount_amounts"], given],
+        "discounts": [*line["discounts"], *own],
+        "pretax_credit_amounts": [*line["pretax_credit_amounts"], {**given, "type": "discount"}],
+    }
 
 
 def _spread(amount: int, over: Sequence[int]) -> list[int]:
