@@ -338,7 +338,7 @@ class Payments(Ledger):
         amount = rounded(Fraction(line["amount"], 2), invoice["currency"])
         if invoice["status"] not in ("open", "paid") or not 0 < amount < invoice["amount_due"]:
             return
-        at, id_ = self.stamp(), make_id(self.rng, "cn")
+        id_ = make_id(self.rng, "cn")
         number = sum(note["invoice"] == invoice_id for note in self.documents.of("credit_note")) + 1
         line_item = make(
             "credit_note_line_item",
@@ -359,6 +359,7 @@ class Payments(Ledger):
                     "type": "refund",
                 }
             ]
+        at = self.stamp()
         note = make(
             "credit_note",
             id_,
