@@ -136,6 +136,11 @@ def test_the_evidence_of_each_way_is_in_its_objects(documents: Documents) -> Non
     assert len(three["lines"]["data"]) == 3
     (included,) = of_way["tax included"][0]["lines"]["data"]
     assert (included["amount"], included["taxes"][0]["amount"]) == (12_000, 2000)
+    (flat, seats) = of_way["a discount of one item"][1]["lines"]["data"]
+    assert (flat["discounts"], seats["discounts"]) == (
+        [],
+        [given["discount"] for given in seats["discount_amounts"]],
+    )
     clearing = [i for i in of_way["SEPA"] + of_way["ACH"] if i["status"] == "open"]
     for invoice in clearing:
         charge = documents.get("charge", invoice["_charge"])

@@ -22,7 +22,7 @@ from sandbox.saas.stripe import api
 from sandbox.saas.stripe.billing import period_end
 from sandbox.saas.stripe.catalogue import terms_of
 from sandbox.saas.stripe.ledger import set_version
-from sandbox.saas.stripe.versions import NEWEST
+from sandbox.saas.stripe.versions import NEWEST, OLD, VERSIONS
 from sandbox.saas.stripe.world import pass_day
 from sandbox.saas.world import Product, chance, days
 
@@ -185,6 +185,8 @@ def test_created_includes_and_excludes_as_it_says(stripe: Sandbox) -> None:
         ("customers", {"starting_after": "cus_none"}, "resource_missing", "starting_after"),
         ("customers", {"ending_before": "in_none"}, "resource_missing", "ending_before"),
         ("invoices", {"expand[0]": "data.currency"}, None, "expand[0]"),
+        ("invoices", {"expand[]": "payments"}, None, "expand[]"),
+        ("invoices", {"expand[]": "data.lines.data.discounts.source"}, None, "expand[]"),
         ("subscriptions", {"status": "finished"}, None, "status"),
         ("events", {"type": "customer.*.x"}, None, "type"),
         ("subscription_items", {}, "parameter_missing", "subscription"),
@@ -212,6 +214,89 @@ def test_unknown_routes_and_versions_are_refused(stripe: Sandbox) -> None:
     assert error["message"].startswith("Unrecognized request URL (GET: /v1/payment_methods)")
     answer = stripe.client.get("/stripe/v1/plans", headers={"Stripe-Version": "2024-06-20"})
     assert answer.status_code == 400
+
+
+def test_versions_are_those_that_a_request_and_the_account_name(stripe: Sandbox) -> None:
+    def answer(path: str, version: str) -> Any:
+        headers = {"Stripe-Version": version}
+        got = stripe.client.get(f"/stripe/v1/{path}", params={"limit": 1}, headers=headers)
+        assert got.headers["Stripe-Version"] == version
+        return got.json()["data"][0]
+
+    for version in VERSIONS:
+        subscription, invoice = answer("subscriptions", version), answer("invoices", version)
+        line, charge = invoice["lines"]["data"][0], answer("charges", version)
+        item = subscription["items"]["data"][0]
+        is_old = version == OLD
+        assert ("current_period_end" in subscription, "current_period_end" in item) == (
+            is_old,
+            not is_old,
+        )
+        assert ("subscription" in invoice, "paid" in invoice, "parent" in invoice) == (
+            is_old,
+            is_old,
+            not is_old,
+        )
+        assert ("price" in line, "plan" in line, "pricing" in line) == (is_old, is_old, not is_old)
+        assert ("invoice" in charge) == is_old
+        # Events are in the account's version, whatever a request names.
+        set_version(stripe.connection, version)
+        try:
+            for event in stripe.all("events", type="invoice.*"):
+                assert event["api_version"] == version
+                assert ("paid" in event["data"]["object"]) == is_old
+                previous = event["data"].get("previous_attributes", {})
+                assert previous.keys() <= event["data"]["object"].keys()
+        finally:
+            set_version(stripe.connection, NEWEST)
+
+
+def test_an_object_is_shown_by_its_id(stripe: Sandbox) -> None:
+    for path in (*LISTS, "subscription_schedules", "coupons"):
+        for body in stripe.get(path, limit=3)["data"]:
+            assert stripe.get(f"{path}/{body['id']}") == body
+        status, error = stripe.refused(f"{path}/none")
+        assert (status, error["code"], error["param"]) == (404, "resource_missing", "id")
+        assert stripe.refused(f"{path}/none", limit=1)[1]["code"] == "parameter_unknown"
+    item = stripe.get("subscriptions", limit=1)["data"][0]["items"]["data"][0]
+    assert stripe.get(f"subscription_items/{item['id']}") == item
+    gone = [body for body in stripe.documents().of("_deleted") if body["id"].startswith("customer")]
+    assert gone
+    for body in gone:
+        id_ = body["body"]["id"]
+        deleted = {"id": id_, "object": "customer", "deleted": True}
+        assert stripe.get(f"customers/{id_}") == deleted
+
+
+def test_a_restricted_key_reads_what_it_may(stripe: Sandbox) -> None:
+    key = f"rk_{KEY}_without_payout_read,charge_read"
+    headers = {"Authorization": f"Bearer {key}"}
+    for path in LISTS:
+        answer = stripe.client.get(f"/stripe/v1/{path}", headers=headers)
+        lacking = {"payouts": "rak_payout_read", "charges": "rak_charge_read"}
+        if permission := (lacking | {"refunds": "rak_charge_read"}).get(path):
+            message = answer.json()["error"]["message"]
+            assert answer.status_code == 403
+            assert message.endswith(
+                "does not have the required permissions for this endpoint on account "
+                f"'acct_sandbox'. Having the '{permission}' permission would allow this request "
+                "to continue."
+            )
+            assert KEY not in message
+        else:
+            assert answer.status_code == 200
+    assert stripe.client.get("/stripe/v1/account", headers=headers).status_code == 403
+    other = {"Stripe-Account": "acct_other"}
+    answer = stripe.client.get("/stripe/v1/customers", headers=other)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "account_invalid")
+
+
+def test_events_are_found_by_some_types(stripe: Sandbox) -> None:
+    wanted = ["invoice.paid", "customer.updated"]
+    found = stripe.get("events", limit=100, **{"types[]": wanted})["data"]
+    assert {event["type"] for event in found} == set(wanted)
+    status, error = stripe.refused("events", **{"types[]": "invoice.*"})
+    assert (status, error["param"]) == (400, "types")
 
 
 def test_canceled_subscriptions_are_listed_if_asked_for(stripe: Sandbox) -> None:
@@ -330,7 +415,10 @@ def test_every_odd_case_is_there(documents: Documents) -> None:
     statuses = {body["status"] for body in documents.of("subscription")}
     assert {"active", "trialing", "past_due", "canceled", "incomplete_expired"} <= statuses
     assert {"paid", "open", "void"} <= {body["status"] for body in documents.of("invoice")}
-    assert {"succeeded", "failed"} == {body["status"] for body in documents.of("charge")}
+    charges = {body["status"] for body in documents.of("charge")}
+    assert {"succeeded", "failed"} <= charges <= {"succeeded", "failed", "pending"}
+    for kind in ("coupon", "discount", "refund", "credit_note", "dispute", "payout"):
+        assert documents.of(kind), kind
     assert {"usd", "eur", "gbp", "jpy"} == {body["currency"] for body in documents.of("customer")}
     assert any(not body["metadata"].get("organisation_id") for body in documents.of("customer"))
     assert any(len(body["customers"]) == 2 for body in documents.of("_organisation"))
@@ -391,9 +479,12 @@ def test_prorations_are_the_shares_of_the_time_that_is_left(documents: Documents
         for line in invoice["lines"]["data"]
         if (details := line["parent"]["subscription_item_details"]) and not details["proration"]
     }
+    # Of a subscription with a discount, the discount's share is off too.
+    reduced = {discount["subscription"] for discount in documents.of("discount")}
     credited, charged = 0, 0
     for item in documents.of("invoiceitem"):
-        if item["proration"]:
+        parent = item["parent"]
+        if parent and parent["subscription_details"]["subscription"] not in reduced:
             start, end = item["period"]["start"], item["period"]["end"]
             id_ = item["parent"]["subscription_details"]["subscription_item"]
             share = Fraction(end - start, end - periods[id_, end])
@@ -406,13 +497,14 @@ def test_prorations_are_the_shares_of_the_time_that_is_left(documents: Documents
 
 
 def test_the_truth_ends_where_the_subscriptions_are(documents: Documents) -> None:
-    last: dict[str, tuple[str, Fraction]] = {}
+    last: dict[str, tuple[str, Fraction, str]] = {}
     for change in documents.of("_subscription_change"):
-        amount = Fraction(change["monthly_amount"])
-        on, before = last.get(change["subscription"], ("", Fraction()))
+        amount, net = Fraction(change["gross_monthly_amount"]), change["monthly_amount"]
+        on, *before = last.get(change["subscription"], ("", Fraction(), "0"))
         assert change["on"] > on or amount == 0
-        assert amount != before
-        last[change["subscription"]] = (change["on"], amount)
+        assert before != [amount, net]
+        assert 0 <= Fraction(net) <= amount
+        last[change["subscription"]] = (change["on"], amount, net)
     prices = {price["id"]: terms_of(price) for price in documents.of("price") if price["recurring"]}
     for subscription in documents.of("subscription"):
         runs = subscription["status"] in ("active", "past_due")
@@ -424,7 +516,7 @@ def test_the_truth_ends_where_the_subscriptions_are(documents: Documents) -> Non
             ),
             Fraction(),
         )
-        on, amount = last.get(subscription["id"], ("", Fraction()))
+        on, amount, _ = last.get(subscription["id"], ("", Fraction(), "0"))
         assert amount == (expected if runs else 0)
         if subscription["status"] == "canceled" and on:
             assert on == f"{datetime.fromtimestamp(subscription['ended_at'], UTC):%Y-%m-%d}"

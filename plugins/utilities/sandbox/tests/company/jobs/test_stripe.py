@@ -310,7 +310,10 @@ def bodies(stack: Stack, stream: str) -> Iterator[Body]:
             yield from body["items"]["data"]
     elif stream == "invoice_line_items":
         for body in listed(stack, "invoices"):
-            for line in listed(stack, f"invoices/{body['id']}/lines"):
+            lines = body["lines"]["data"]
+            if body["lines"]["has_more"]:
+                lines = listed(stack, f"invoices/{body['id']}/lines")
+            for line in lines:
                 yield {**line, "invoice": body["id"]}
     else:
         options = {"status": "all"} if stream == "subscriptions" else {}

@@ -311,7 +311,7 @@ class Reader:
             inner = INCLUDED[kind, name](self._store, value)
         elif name in value and name in EXPANDABLE.get(kind, {}):
             inner = self._whole(value[name], EXPANDABLE[kind][name])
-        elif rest and isinstance(value.get(name, ""), dict | list | None):
+        elif rest and name in value and isinstance(value[name], dict | list | None):
             inner = value[name]
         else:
             raise _cannot_expand(path, param)

@@ -256,6 +256,15 @@ def prices(at: datetime) -> list[Body]:
     ]
 
 
+def coupons(at: datetime) -> list[Body]:
+    """Return all coupons."""
+    quarter = {"duration_in_months": 3, "percent_off": 25}
+    return [
+        make_coupon("open-source", "For open source", "forever", at, percent_off=20),
+        make_coupon("first-quarter", "The first quarter", "repeating", at, **quarter),
+    ]
+
+
 def price_key(product: str, interval: str, currency: str) -> str:
     """Return a price's key, which is its ID until a higher price replaces it."""
     return f"{product}-{interval}ly-{currency}"

@@ -423,7 +423,8 @@ class World(Billing):
         """Return what was used: sometimes nothing."""
         return self.rng.choice((0, 1, 150, 999, 1000, 2345))
 
-    def _is_declined(self, invoice: Body) -> bool:
+    def is_declined(self, invoice: Body) -> bool:
+        """Whether the card is declined: in some periods always, or twice."""
         payer = self.get("_payer", invoice["customer"])
         subscription = payer["subscriptions"][0]
         period = self.get("_contract", subscription)["periods"]

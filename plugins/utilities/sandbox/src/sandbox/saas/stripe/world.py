@@ -28,6 +28,8 @@ TRIAL = timedelta(days=14)
 WALK_INS = (20, 45, 100, 230, 340, 440, 500)
 """Days after the first on which somebody subscribes who is no organisation of the product."""
 SEATS_AT_MOST = 400
+COUPONS_OF = {0: ["first-quarter"], 15: ["open-source"]}
+"""Which coupons an organisation has, by the last part of its number."""
 
 
 def pass_day(documents: Documents, day: Day) -> None:
@@ -42,6 +44,7 @@ class _World(Billing):
         self.forget_old_events()
         # Stripe's actions at noon come before people's actions.
         actions: dict[str, Callable[[str], None]] = {
+            "discount_ends": self.discount_ends,
             "expire": self._expire,
             "finalise": self.finalise,
             "renew": self._renew,
@@ -85,6 +88,8 @@ class _World(Billing):
             self.create("product", product, at)
         for price in catalogue.prices(at):
             self.create("price", price, at)
+        for coupon in catalogue.coupons(at):
+            self.create("coupon", coupon, at)
         for days in WALK_INS:
             self.later("walk_in", "", days)
 
@@ -130,13 +135,16 @@ class _World(Billing):
         users = self.day.users.get(organisation.id, ())
         contract = organisation.annual_contract_value or 0
         currency = self.rng.choices(("usd", "eur", "gbp"), (75, 15, 10))[0]
+        by_bank = account.number % 20 == 9
         id_ = self._new_customer(
             organisation.name,
             users[0].email if users else None,
-            "jpy" if account.number % 40 == 6 else currency,
+            "eur" if by_bank else "jpy" if account.number % 40 == 6 else currency,
             {"organisation_id": str(organisation.id)},
             habit=_habit(account),
             comes_back=account.comes_back,
+            method="bank" if by_bank else "card",
+            coupons=COUPONS_OF.get(account.number % 20, []),
             product="enterprise"
             if contract > 40_000
             else "business"
@@ -195,6 +203,8 @@ class _World(Billing):
             {"source": "website"} if self.rng.random() < 0.5 else {},
             habit="ordinary",
             comes_back=False,
+            method="card",
+            coupons=[],
             product="team",
             seats=self.rng.randrange(1, 6),
         )
@@ -268,6 +278,7 @@ class _World(Billing):
             self._choose_prices(payer, interval, customer["currency"]),
             trial=TRIAL if trial else None,
             declined=declined,
+            coupons=payer["coupons"],
             days_until_due=30 if by_invoice else None,
         )
         if declined:
@@ -309,6 +320,7 @@ class _World(Billing):
         self.later("renew", id_, days)
         items = self.get("subscription", id_)["items"]["data"]
         self.bill(id_, items, "subscription_cycle", may_wait=True)
+        self._regret(id_)
         leaves = 0.015 if _interval(items[0]) == "month" else 0.1
         habit = self.get("_payer", subscription["customer"])["habit"]
         if habit == "ordinary" and self.rng.random() < leaves:
@@ -325,6 +337,15 @@ class _World(Billing):
                 cancel_at=period_of(subscription)["end"],
                 canceled_at=self.noon,
             )
+
+    def _regret(self, id_: str) -> None:
+        """Now and then, credit a part of the last invoice, or dispute its payment."""
+        chance, invoice_id = self.rng.random(), self.get("subscription", id_)["latest_invoice"]
+        charge_id = self.get("invoice", invoice_id).get("_charge")
+        if chance < 0.01:
+            self.later("credit", invoice_id, 3)
+        elif chance < 0.013 and charge_id and self.get("charge", charge_id)["paid"]:
+            self.later("dispute", charge_id, 8)
 
     def _days_left(self, id_: str) -> int:
         return int(period_of(self.get("subscription", id_))["end"] - self.noon) // 86_400
