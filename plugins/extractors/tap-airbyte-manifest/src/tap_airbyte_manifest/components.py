@@ -124,8 +124,9 @@ class ChangedObjects(Retriever):
             one = StreamSlice(partition={OBJECT_ID: object_id}, cursor_slice=window.cursor_slice)
             notes.take_ignored()
             # All of its parts, or none.
-            yield from list(_data(self.object_retriever.read_records(schema, one)))
-            if notes.take_ignored() and self.missing_is_deleted:
+            records = list(_data(self.object_retriever.read_records(schema, one)))
+            yield from records
+            if self.missing_is_deleted and notes.take_ignored() and not records:
                 yield {self._key: object_id, DELETED_AT: notes.started.isoformat()}
 
     @property

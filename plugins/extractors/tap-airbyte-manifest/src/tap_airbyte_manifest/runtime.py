@@ -431,8 +431,10 @@ def _at(body: Any, path: list[str]) -> Any:
     return found
 
 
-def _all_at(body: Any, path: list[str]) -> list[Any]:
+def _all_at(body: Any, path: list[str]) -> Any:
     """Return what is at a path with `*`, as records: what is null or empty is none."""
+    if path[0] != "*" and (not isinstance(body, Mapping) or path[0] not in body):
+        return _MISSING
     found = [body]
     for step in path:
         if step != "*":
@@ -441,7 +443,8 @@ def _all_at(body: Any, path: list[str]) -> list[Any]:
             found = [
                 inner
                 for each in found
-                for inner in (each.values() if isinstance(each, Mapping) else each or ())
+                if isinstance(each, Mapping | list)
+                for inner in (each.values() if isinstance(each, Mapping) else each)
             ]
     return [each for each in found if each]
 

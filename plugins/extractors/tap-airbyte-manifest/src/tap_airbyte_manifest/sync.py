@@ -41,6 +41,7 @@ class _Stream:
         self.window = current
         self.window_before = before
         self.records = 0
+        self.held: Mapping[str, Any] | None = None
 
     def check(self, record: Mapping[str, Any]) -> None:
         """See whether a record can be loaded.
@@ -197,11 +198,17 @@ class Sync:
         except (TypeError, ValueError, RecursionError) as error:
             self._fail(name, f"a record can't be written as JSON: {error}")
 
-    def _checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
+    def _checkpoint(
+        self, name: str, state: Mapping[str, Any], *, is_complete: bool = False
+    ) -> None:
         # After a failure, what comes may stand for rows that didn't.
         if name in self.failures or name not in self._streams:
             return
         stream = self._streams[name]
+        if stream.selection.incremental and name in notes.read_in_full and not is_complete:
+            # It stands for the deletes too.
+            stream.held = state
+            return
         bookmark: dict[str, Any] = {"airbyte_state": dict(state)}
         if stream.selection.cursor:
             bookmark["replication_key"] = stream.selection.cursor
@@ -238,6 +245,8 @@ class Sync:
         elif status is AirbyteStreamStatus.COMPLETE and name not in self.failures:
             logger.info("Stream '%s': %s records.", name, f"{stream.records:,}")
             self._complete(stream)
+            if stream.held is not None:
+                self._checkpoint(name, stream.held, is_complete=True)
 
     def _complete(self, stream: _Stream) -> None:
         """End a stream: where all of it was read, what didn't come has gone."""

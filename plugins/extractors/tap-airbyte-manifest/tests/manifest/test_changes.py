@@ -246,6 +246,13 @@ def test_after_a_gap_all_is_read_in_full_and_deletes_are_seen(shop: Shop, extrac
     assert live(load(target, run)) == names(shop)
     assert live(target, "lines").keys() == {f"{id_}-{n}" for id_ in shop.orders for n in (0, 1)}
     assert run.activated == {"orders", "lines"}
+    # The state that moves stands for the deletes.
+    versions = [each["type"] for each in run.messages if each.get("stream", "orders") == "orders"]
+    before = versions[: versions.index("ACTIVATE_VERSION")]
+    states = [each for each in run.messages if each["type"] == "STATE"][: before.count("STATE")]
+    assert {each["value"]["bookmarks"]["orders"]["airbyte_state"]["as_of"] for each in states} == {
+        state["bookmarks"]["orders"]["airbyte_state"]["as_of"]
+    }
     told = [line for line in run.log if "everything is read in full" in line]
     assert len(told) == 1
     assert "of those of the last 30 days only" in told[0]
