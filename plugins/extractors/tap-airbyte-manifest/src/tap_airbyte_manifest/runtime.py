@@ -246,8 +246,13 @@ class Requests(HttpClient):
             notes.doubts.setdefault(
                 current_stream(), f"{status} was ignored, as the manifest says for such answers"
             )
-        elif response is not None and not response.ok and isinstance(self._session, CacheMixin):
-            self._session.cache.delete(getattr(response, "cache_key", ""))
+        elif (
+            action is not ResponseAction.SUCCESS
+            and response is not None
+            and isinstance(self._session, CacheMixin)
+        ):
+            # Whatever its status: the next try must not get it again.
+            self._session.cache.delete(getattr(response, "cache_key", None) or "")
         _thread.reason = _innermost(exc) if exc is not None else ""
         try:
             super()._handle_error_resolution(

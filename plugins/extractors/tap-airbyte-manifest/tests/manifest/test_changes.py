@@ -86,12 +86,24 @@ IGNORED = {
         {"type": "HttpResponseFilter", "http_codes": [403], "action": "FAIL"},
     ],
 }
+BROKEN = {
+    "type": "DefaultErrorHandler",
+    "response_filters": [
+        {"type": "HttpResponseFilter", "http_codes": [403], "action": "FAIL"},
+        {
+            "type": "HttpResponseFilter",
+            "predicate": "{{ 'data' not in response }}",
+            "action": "RETRY",
+        },
+    ],
+}
 WHOLE = {"type": "SimpleRetriever", "paginator": PAGES}
-WHOLE |= {"requester": requester("/orders", use_cache=True)}
+WHOLE |= {"requester": requester("/orders", use_cache=True, error_handler=BROKEN)}
 FEED = {"type": "SimpleRetriever", "paginator": PAGES, "record_selector": selector("data")}
 FEED["requester"] = requester(
     "/feed",
     use_cache=True,
+    error_handler=BROKEN,
     request_parameters={
         "since": "{{ stream_interval.start_time }}",
         "until": "{{ stream_interval.end_time }}",
@@ -320,6 +332,18 @@ def test_a_feed_that_may_not_be_read_is_told_by_the_first_run(shop: Shop, extrac
     run = extractor.sync()
     assert run.error
     assert [line for line in run.log if "Stream 'orders': HTTP 403" in line]
+
+
+def test_an_answer_that_breaks_off_is_not_kept_for_the_next_try(shop: Shop, extractor: Tap) -> None:
+    for path in ("/feed", "/orders"):
+
+        def once(_: Request, path: str = path) -> Answer:
+            del shop.faults[path]
+            return Answer(b'{"data": [{"id"')
+
+        shop.faults[path] = once
+    target = load(Target(), extractor.sync())
+    assert live(target) == names(shop)
 
 
 def test_the_check_asks_for_each_stream_that_is_selected(
