@@ -7,8 +7,8 @@
         safe_divide(({{ amount }}) * case {{ interval }}
             when 'year' then numeric '1'
             when 'month' then numeric '12'
-            when 'week' then numeric '365' / 7
+            when 'week' then numeric '365'
             when 'day' then numeric '365'
-        end, {{ interval_count }}) as numeric
+        end, {{ interval_count }} * if({{ interval }} = 'week', 7, 1)) as numeric
     )
 {%- endmacro %}

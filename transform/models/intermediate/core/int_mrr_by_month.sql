@@ -1,25 +1,53 @@
 {% set unit = '(' ~ from_minor_units('1', 'months.currency') ~ ')' %}
+{% set this_month = 'date_trunc(' ~ today() ~ ', month)' %}
 
 with prices as (
 
-    select *
+    select
+        *,
+        coalesce(organisation_id, customer_id) as subscriber_id
     from {{ ref('int_subscription_price_history') }}
 
 ),
 
--- What each item of a subscription costs today.
-current_prices as (
+subscriptions as (
+
+    select
+        *,
+        coalesce(organisation_id, customer_id) as subscriber_id
+    from {{ ref('int_subscriptions_with_subscriber') }}
+
+),
+
+suspensions as (
+
+    select *
+    from {{ ref('int_subscription_suspensions') }}
+
+),
+
+-- Usage is billed after its period. It belongs to the month of the period's last second.
+metered as (
 
     select
         subscriptions.organisation_id,
         subscriptions.customer_id,
-        items.currency,
-        items.annual_amount,
-        subscriptions.started_at,
-        subscriptions.is_in_force
-    from {{ ref('int_subscriptions_with_subscriber') }} as subscriptions
-    inner join {{ ref('stg_stripe__subscription_items') }} as items
-        on subscriptions.id = items.subscription_id
+        subscriptions.subscriber_id,
+        lines.currency,
+        date_trunc(
+            {{ bounded_day('date(timestamp_sub(lines.period_ends_at, interval 1 second))') }}, month
+        ) as month,
+        lines.net_amount
+    from {{ ref('stg_stripe__invoice_line_items') }} as lines
+    inner join subscriptions on lines.subscription_id = subscriptions.id
+    inner join {{ ref('stg_stripe__invoices') }} as invoices on lines.invoice_id = invoices.id
+    where
+        lines.is_metered
+        and lines.period_ends_at is not null
+        and (
+            invoices.status in ('open', 'paid')
+            or (invoices.status = 'draft' and invoices.is_auto_advanced)
+        )
 
 ),
 
@@ -28,18 +56,32 @@ beginnings as (
     select
         organisation_id,
         customer_id,
+        subscriber_id,
         currency,
-        started_at
+        {{ bounded_day('date(started_at)') }} as day
     from prices
+
+    union all
+
+    select
+        subscriptions.organisation_id,
+        subscriptions.customer_id,
+        subscriptions.subscriber_id,
+        items.currency,
+        {{ bounded_day('date(subscriptions.started_at)') }} as day
+    from subscriptions
+    inner join {{ ref('stg_stripe__subscription_items') }} as items
+        on subscriptions.id = items.subscription_id
 
     union all
 
     select
         organisation_id,
         customer_id,
+        subscriber_id,
         currency,
-        started_at
-    from current_prices
+        month as day
+    from metered
 
 ),
 
@@ -48,10 +90,12 @@ first_months as (
     select
         organisation_id,
         customer_id,
+        subscriber_id,
         currency,
-        date_trunc({{ bounded_day('date(min(started_at))') }}, month) as first_month
+        date_trunc(min(day), month) as first_month
     from beginnings
-    group by organisation_id, customer_id, currency
+    where currency is not null
+    group by organisation_id, customer_id, subscriber_id, currency
 
 ),
 
@@ -60,61 +104,94 @@ months as (
     select
         first_months.organisation_id,
         first_months.customer_id,
-        coalesce(first_months.organisation_id, first_months.customer_id) as subscriber_id,
+        first_months.subscriber_id,
         first_months.currency,
         month
     from first_months
     cross join
         unnest(
-            generate_date_array(
-                first_months.first_month, date_trunc({{ today() }}, month), interval 1 month
-            )
+            generate_date_array(first_months.first_month, {{ this_month }}, interval 1 month)
         ) as month
 
 ),
 
-amounts as (
+-- A month counts what holds at its end, and the current month what holds now.
+held as (
 
-    -- A month that has passed counts the prices that held at its end.
     select
-        coalesce(prices.organisation_id, prices.customer_id) as subscriber_id,
+        prices.subscriber_id,
         prices.currency,
+        prices.subscription_id,
+        prices.subscription_item_id,
+        prices.annual_gross_amount,
+        prices.annual_amount,
         month,
-        prices.annual_amount
+        timestamp(
+            if(
+                month = {{ this_month }},
+                date_add({{ today() }}, interval 1 day),
+                date_add(month, interval 1 month)
+            )
+        ) as counted_at
     from prices
     cross join
         unnest(
             generate_date_array(
                 date_trunc({{ bounded_day('date(prices.started_at)') }}, month),
-                date_sub(date_trunc({{ today() }}, month), interval 1 month),
+                date_trunc({{ bounded_day('date(prices.ended_at)') }}, month),
                 interval 1 month
             )
         ) as month
     where
-        prices.started_at < timestamp(date_add(month, interval 1 month))
-        and prices.ended_at >= timestamp(date_add(month, interval 1 month))
-
-    union all
-
-    -- The current month counts today's prices.
-    select
-        coalesce(organisation_id, customer_id) as subscriber_id,
-        currency,
-        date_trunc({{ today() }}, month) as month,
-        annual_amount
-    from current_prices
-    where is_in_force
+        prices.started_at < timestamp(
+            if(
+                month = {{ this_month }},
+                date_add({{ today() }}, interval 1 day),
+                date_add(month, interval 1 month)
+            )
+        )
+        and prices.ended_at >= timestamp(
+            if(
+                month = {{ this_month }},
+                date_add({{ today() }}, interval 1 day),
+                date_add(month, interval 1 month)
+            )
+        )
 
 ),
 
-sums as (
+amounts as (
+
+    select
+        held.subscriber_id,
+        held.currency,
+        held.month,
+        sum(held.annual_gross_amount) as annual_gross_amount,
+        sum(held.annual_amount) as annual_amount
+    from held
+    inner join subscriptions on held.subscription_id = subscriptions.id
+    left join suspensions
+        on
+            held.subscription_id = suspensions.subscription_id
+            and held.counted_at > suspensions.started_at
+            and held.counted_at <= suspensions.ended_at
+            and coalesce(suspensions.subscription_item_id, held.subscription_item_id)
+            = held.subscription_item_id
+    where
+        suspensions.subscription_id is null
+        and (held.month < {{ this_month }} or subscriptions.is_in_force)
+    group by held.subscriber_id, held.currency, held.month
+
+),
+
+metered_sums as (
 
     select
         subscriber_id,
         currency,
         month,
-        sum(annual_amount) as annual_amount
-    from amounts
+        sum(net_amount) as metered_amount
+    from metered
     group by subscriber_id, currency, month
 
 )
@@ -127,12 +204,20 @@ select
     months.month,
     -- Rounded once, to the currency's smallest unit. Each quotient is cast to NUMERIC, so that it
     -- stays exact where a division of decimals gives a floating-point number.
-    cast(
-        round(cast(coalesce(sums.annual_amount, 0) / {{ unit }} as numeric) / 12) as numeric
-    ) * {{ unit }} as mrr
+    {% for column, name in [('annual_gross_amount', 'gross_mrr'), ('annual_amount', 'mrr')] %}
+        cast(
+            round(cast(coalesce(amounts.{{ column }}, 0) / {{ unit }} as numeric) / 12) as numeric
+        ) * {{ unit }} as {{ name }},
+    {% endfor %}
+    coalesce(metered_sums.metered_amount, 0) as metered_amount
 from months
-left join sums
+left join amounts
     on
-        months.subscriber_id = sums.subscriber_id
-        and months.currency = sums.currency
-        and months.month = sums.month
+        months.subscriber_id = amounts.subscriber_id
+        and months.currency = amounts.currency
+        and months.month = amounts.month
+left join metered_sums
+    on
+        months.subscriber_id = metered_sums.subscriber_id
+        and months.currency = metered_sums.currency
+        and months.month = metered_sums.month

@@ -1,1 +1,1 @@
-{{ with_organisation(source('stripe', 'charges')) }}
+{{ with_organisation(ref('int_stripe__charges_with_invoice')) }}

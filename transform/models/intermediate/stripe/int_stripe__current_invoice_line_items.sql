@@ -6,24 +6,139 @@ with source as (
 
 ),
 
--- An invoice lists its first ten lines.
 invoices as (
 
     select
         id,
         created,
-        json_value_array(`lines`) as line_ids
+        json_value_array(`lines`) as line_ids,
+        api_version,
+        as_of
     from {{ source('stripe', 'invoices') }}
     where _sdc_deleted_at is null and coalesce(updated_by_event_type, '') != 'invoice.deleted'
 
+),
+
+-- Stripe doesn't report a line that was removed from a draft. An invoice is read together with its
+-- lines, so one that wasn't read with it was removed. In the rows of tap-stripe, an invoice lists
+-- its first ten lines.
+current_lines as (
+
+    select
+        source.*,
+        invoices.created as invoiced_at,
+        coalesce(
+            json_query(source.parent, '$.subscription_item_details'),
+            json_query(source.parent, '$.invoice_item_details')
+        ) as parent_details
+    from source
+    inner join invoices on source.invoice = invoices.id
+    where
+        if(
+            invoices.api_version is not null,
+            coalesce(source.as_of >= invoices.as_of, false),
+            coalesce(array_length(invoices.line_ids), 0) not between 1 and 9
+            or source.id in unnest(invoices.line_ids)
+        )
+
+),
+
+line_taxes as (
+
+    select
+        current_lines.id,
+        safe_cast(json_value(tax, '$.amount') as numeric) as minor_amount,
+        coalesce(
+            json_value(tax, '$.tax_behavior') = 'inclusive',
+            json_value(tax, '$.inclusive') = 'true',
+            false
+        ) as is_inclusive,
+        coalesce(
+            json_value(tax, '$.tax_rate_details.tax_rate'), json_value(tax, '$.tax_rate')
+        ) as tax_rate_id
+    from current_lines
+    cross join
+        unnest(
+            json_query_array(
+                if(
+                    current_lines.api_version is null,
+                    current_lines.tax_amounts,
+                    current_lines.taxes
+                )
+            )
+        ) as tax
+
+),
+
+taxes as (
+
+    select
+        line_taxes.id,
+        sum(line_taxes.minor_amount) as minor_tax_amount,
+        sum(if(line_taxes.is_inclusive, line_taxes.minor_amount, 0)) as minor_inclusive_tax_amount,
+        if(
+            countif(line_taxes.is_inclusive and tax_rates.percentage is null) = 0,
+            sum(if(line_taxes.is_inclusive, safe_cast(tax_rates.percentage as numeric), 0)),
+            null
+        ) as included_tax_percentage
+    from line_taxes
+    left join {{ source('stripe', 'tax_rates') }} as tax_rates
+        on line_taxes.tax_rate_id = tax_rates.id
+    group by line_taxes.id
+
+),
+
+discounts as (
+
+    select
+        line_id,
+        sum(minor_amount) as minor_discount_amount,
+        sum(if(is_recurring, minor_amount, 0)) as minor_recurring_discount_amount
+    from {{ ref('int_stripe__line_discounts') }}
+    group by line_id
+
+),
+
+extracted as (
+
+    select
+        current_lines.* except (proration),
+        coalesce(
+            current_lines.subscription, json_value(current_lines.parent_details, '$.subscription')
+        ) as subscription_id,
+        coalesce(
+            current_lines.subscription_item,
+            json_value(current_lines.parent_details, '$.subscription_item')
+        ) as subscription_item_id,
+        coalesce(
+            current_lines.invoice_item, json_value(current_lines.parent_details, '$.invoice_item')
+        ) as invoice_item_id,
+        coalesce(
+            current_lines.proration,
+            json_value(current_lines.parent_details, '$.proration') = 'true',
+            false
+        ) as is_proration,
+        coalesce(
+            json_value(current_lines.proration_details, '$.credited_items.invoice'),
+            json_value(current_lines.parent_details, '$.proration_details.credited_items.invoice')
+        ) is not null as has_credited_items,
+        coalesce(
+            json_value(current_lines.plan, '$.id'),
+            json_value(current_lines.price, '$.id'),
+            json_value(current_lines.pricing, '$.price_details.price')
+        ) as price_id,
+        safe_cast(
+            json_value(current_lines.pricing, '$.unit_amount_decimal') as numeric
+        ) as stated_unit_amount,
+        coalesce(taxes.minor_tax_amount, 0) as minor_tax_amount,
+        coalesce(taxes.minor_inclusive_tax_amount, 0) as minor_inclusive_tax_amount,
+        taxes.included_tax_percentage,
+        coalesce(discounts.minor_discount_amount, 0) as minor_discount_amount,
+        coalesce(discounts.minor_recurring_discount_amount, 0) as minor_recurring_discount_amount
+    from current_lines
+    left join taxes on current_lines.id = taxes.id
+    left join discounts on current_lines.id = discounts.line_id
+
 )
 
--- Stripe doesn't report a line that was removed from a draft, but its invoice no longer lists it.
-select
-    source.*,
-    invoices.created as invoiced_at
-from source
-inner join invoices on source.invoice = invoices.id
-where
-    coalesce(array_length(invoices.line_ids), 0) not between 1 and 9
-    or source.id in unnest(invoices.line_ids)
+{{ with_price_terms('extracted') }}

@@ -1,14 +1,7 @@
-with source as (
-
-    select *
-    from {{ source('stripe', 'customers') }}
-    where _sdc_deleted_at is null
-
-)
-
 select
     id,
     json_value(metadata, '$.organisation_id') as organisation_id,
-    -- Stripe reports a deleted customer by its last event.
-    coalesce(updated_by_event_type, '') = 'customer.deleted' as is_deleted
-from source
+    -- The loader marks a deleted customer. In the rows of tap-stripe, its last event says so.
+    _sdc_deleted_at is not null
+    or coalesce(updated_by_event_type, '') = 'customer.deleted' as is_deleted
+from {{ source('stripe', 'customers') }}

@@ -107,84 +107,10 @@ billing as (
 
 ),
 
-plans as (
-
-    select
-        subscriptions.organisation_id,
-        coalesce(products.name, items.plan_name) as plan
-    from {{ ref('stg_stripe__subscriptions') }} as subscriptions
-    inner join {{ ref('stg_stripe__subscription_items') }} as items
-        on subscriptions.id = items.subscription_id
-    left join {{ ref('stg_stripe__products') }} as products on items.product_id = products.id
-    where subscriptions.is_in_force
-    qualify row_number() over (
-            partition by subscriptions.organisation_id
-            order by items.annual_amount desc, subscriptions.created_at asc, items.id asc
-        ) = 1
-
-),
-
-amounts as (
-
-    select
-        organisation_id,
-        currency,
-        mrr,
-        0 as amount_due
-    from {{ ref('fct_subscription_mrr') }}
-    where is_current_month
-
-    union all
-
-    select
-        organisation_id,
-        currency,
-        0 as mrr,
-        amount_remaining as amount_due
-    from {{ ref('stg_stripe__invoices') }}
-    where is_overdue
-
-    union all
-
-    select
-        organisation_id,
-        currency,
-        0 as mrr,
-        0 as amount_due
-    from {{ ref('stg_stripe__customers') }}
-    where currency is not null
-
-),
-
-balances_by_currency as (
-
-    select
-        organisation_id,
-        currency,
-        sum(mrr) as mrr,
-        sum(amount_due) as amount_due
-    from amounts
-    group by organisation_id, currency
-
-),
-
--- An organisation that pays in several currencies is shown in the one with the most revenue.
-balances as (
+billed as (
 
     select *
-    from balances_by_currency
-    qualify row_number() over (
-            partition by organisation_id
-            order by mrr desc, amount_due desc, currency asc
-        ) = 1
-
-),
-
-arrears as (
-
-    select distinct organisation_id
-    from {{ ref('stg_stripe__invoices') }}
-    where is_overdue and amount_remaining > 0
+    from {{ ref('int_organisation_billing') }}
 
 ),
 
@@ -231,14 +157,15 @@ select
     organisations.default_severity,
     leads.status as lead_status,
     leads.owner as lead_owner,
-    plans.plan,
-    balances.currency as billing_currency,
+    billed.plan,
+    billed.billing_currency,
+    billed.billing_currencies,
 
     ---------- numbers
     {{ contract_numeric('organisations.annual_contract_value') }} as annual_contract_value,
-    if(billing.is_connected, coalesce(balances.mrr, 0), null) as mrr,
+    if(billing.is_connected, {{ contract_numeric('coalesce(billed.mrr, 0)') }}, null) as mrr,
     if(
-        billing.is_connected, {{ contract_numeric('coalesce(balances.amount_due, 0)') }}, null
+        billing.is_connected, {{ contract_numeric('coalesce(billed.amount_due, 0)') }}, null
     ) as amount_due,
     if(
         support.is_connected, coalesce(conversations.count_30_days, 0), null
@@ -259,8 +186,8 @@ select
 
     ---------- booleans
     organisations.setup_completed_at is null as in_setup_flow,
-    if(billing.is_connected, plans.organisation_id is not null, null) as is_paying,
-    if(billing.is_connected, arrears.organisation_id is not null, null) as is_in_arrears,
+    if(billing.is_connected, coalesce(billed.is_paying, false), null) as is_paying,
+    if(billing.is_connected, coalesce(billed.is_in_arrears, false), null) as is_in_arrears,
     organisations.is_archived,
     organisations.has_slack,
     organisations.has_workflows,
@@ -284,7 +211,5 @@ left join workflows on organisations.id = workflows.organisation_id
 left join announcement_rules on organisations.id = announcement_rules.organisation_id
 left join leads on organisations.id = leads.organisation_id
 left join conversations on organisations.id = conversations.organisation_id
-left join plans on organisations.id = plans.organisation_id
-left join balances on organisations.id = balances.organisation_id
-left join arrears on organisations.id = arrears.organisation_id
+left join billed on organisations.id = billed.organisation_id
 left join last_contacts on organisations.id = last_contacts.organisation_id

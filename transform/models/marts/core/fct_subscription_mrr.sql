@@ -62,6 +62,8 @@ select
 
     ---------- numbers
     {{ contract_numeric('mrr') }} as mrr,
+    {{ contract_numeric('gross_mrr') }} as gross_mrr,
+    {{ contract_numeric('metered_amount') }} as metered_amount,
     {{ contract_numeric('previous_mrr') }} as previous_mrr,
     {{ contract_numeric('mrr_change') }} as mrr_change,
     {% for movement, column in [

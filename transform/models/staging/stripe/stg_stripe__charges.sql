@@ -12,7 +12,7 @@ renamed as (
         id,
         customer as customer_id,
         organisation_id,
-        invoice as invoice_id,
+        invoice_id,
         payment_intent as payment_intent_id,
 
         ---------- text
@@ -36,7 +36,7 @@ renamed as (
 
         ---------- timestamps
         created as created_at,
-        updated as updated_at
+        if(api_version is null, updated, null) as updated_at
 
     from source
 

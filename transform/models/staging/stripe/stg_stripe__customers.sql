@@ -28,10 +28,10 @@ renamed as (
 
         ---------- timestamps
         created as created_at,
-        updated as updated_at
+        if(api_version is null, updated, null) as updated_at
 
     from source
-    -- Stripe reports a deleted customer by its last event.
+    -- In the rows of tap-stripe, the last event says that a customer was deleted.
     where coalesce(updated_by_event_type, '') != 'customer.deleted'
 
 )

@@ -1,26 +1,12 @@
 with source as (
 
-    select *
-    from {{ source('stripe', 'invoice_items') }}
-    where _sdc_deleted_at is null
-
-),
-
-extracted as (
-
     select
         *,
-        json_value(plan, '$.id') as plan_id,
-        json_value(plan, '$.interval') as billing_interval,
-        lax_int64(json_query(plan, '$.interval_count')) as interval_count,
-        coalesce(
-            safe_cast(unit_amount_decimal as numeric), cast(unit_amount as numeric)
-        ) as minor_unit_amount,
         coalesce(proration, false) as is_proration,
-        -- A credit for unused time.
-        coalesce(proration, false) and amount < 0 as is_credit
-    from source
-    -- Stripe reports a deleted item by its last event.
+        -- A credit for unused time, also where that cost nothing.
+        coalesce(proration, false) and (amount < 0 or has_credited_items) as is_credit
+    from {{ ref('int_stripe__invoice_items_with_price') }}
+    -- In the rows of tap-stripe, the last event says that an item was deleted.
     where coalesce(updated_by_event_type, '') != 'invoiceitem.deleted'
 
 ),
@@ -31,10 +17,10 @@ renamed as (
         ---------- ids
         id,
         customer as customer_id,
-        invoice as invoice_id,
-        subscription as subscription_id,
-        subscription_item as subscription_item_id,
-        plan_id,
+        invoice_id,
+        subscription_id,
+        subscription_item_id,
+        price_id as plan_id,
 
         ---------- text
         description,
@@ -47,7 +33,8 @@ renamed as (
         {{
             annual_amount(
                 from_minor_units(
-                    "if(is_credit, numeric '0', safe_multiply(minor_unit_amount, quantity))", 'currency'
+                    "case when is_credit then numeric '0' when not is_metered then minor_period_amount end",
+                    'currency'
                 ),
                 'billing_interval', 'interval_count'
             )
@@ -56,15 +43,16 @@ renamed as (
         ---------- booleans
         is_proration,
         is_credit,
-        invoice is null as is_pending,
+        is_metered,
+        invoice_id is null as is_pending,
 
         ---------- timestamps
-        safe_cast(json_value(period, '$.start') as timestamp) as period_started_at,
-        safe_cast(json_value(period, '$.end') as timestamp) as period_ends_at,
+        {{ json_timestamp('period', '$.start') }} as period_started_at,
+        {{ json_timestamp('period', '$.end') }} as period_ends_at,
         date as created_at,
-        updated as updated_at
+        if(api_version is null, updated, null) as updated_at
 
-    from extracted
+    from source
 
 )
 

@@ -9,19 +9,13 @@ extracted as (
 
     select
         *,
-        json_value(plan, '$.id') as plan_id,
-        json_value(plan, '$.product') as product_id,
-        json_value(plan, '$.interval') as billing_interval,
-        lax_int64(json_query(plan, '$.interval_count')) as interval_count,
-        coalesce(
-            safe_cast(json_value(price, '$.unit_amount_decimal') as numeric),
-            safe_cast(json_value(plan, '$.amount') as numeric)
-        ) as minor_unit_amount,
-        coalesce(proration, false) as is_proration,
-        -- A credit for unused time.
-        coalesce(proration, false) and amount < 0 as is_credit,
-        safe_cast(json_value(period, '$.start') as timestamp) as period_started_at,
-        safe_cast(json_value(period, '$.end') as timestamp) as period_ends_at
+        -- A credit for unused time, also where that cost nothing.
+        is_proration and (amount < 0 or has_credited_items) as is_credit,
+        amount - minor_discount_amount as minor_discounted_amount,
+        amount - minor_discount_amount - minor_inclusive_tax_amount as minor_net_amount,
+        countif(is_proration and amount >= 0 and not has_credited_items) over (
+            partition by invoice, subscription_item_id, json_value(period, '$.start')
+        ) as charge_count
     from source
 
 ),
@@ -30,13 +24,34 @@ priced as (
 
     select
         *,
-        -- The charge for the rest of a period isn't the whole price. A trial's line is 0.
-        case
-            when is_credit then numeric '0'
-            when is_proration then safe_multiply(minor_unit_amount, quantity)
-            else cast(amount as numeric)
-        end as minor_period_amount
+        if(
+            minor_discount_amount = 0,
+            cast(minor_net_amount as numeric),
+            {{ without_tax('amount') }}
+        ) as minor_amount_without_tax,
+        -- The charge for the rest of a period isn't the whole price, which is that of the
+        -- quantity. If each tier has a line, it is that of the lines.
+        if(
+            is_tiered and charge_count > 1,
+            safe_multiply(stated_unit_amount, quantity),
+            minor_period_amount
+        ) as minor_price
     from extracted
+
+),
+
+periods as (
+
+    select
+        *,
+        -- A trial's line is 0.
+        case
+            when is_metered then null
+            when is_credit then numeric '0'
+            when is_proration then {{ without_tax('minor_price') }}
+            else minor_amount_without_tax
+        end as minor_recurring_amount
+    from priced
 
 ),
 
@@ -46,10 +61,10 @@ renamed as (
         ---------- ids
         id,
         invoice as invoice_id,
-        subscription as subscription_id,
-        subscription_item as subscription_item_id,
-        invoice_item as invoice_item_id,
-        plan_id,
+        subscription_id,
+        subscription_item_id,
+        invoice_item_id,
+        price_id as plan_id,
         product_id,
 
         ---------- text
@@ -60,23 +75,33 @@ renamed as (
         quantity,
         {{ from_minor_units('minor_unit_amount', 'currency') }} as unit_amount,
         {{ from_minor_units('amount', 'currency') }} as amount,
+        {{ from_minor_units('minor_amount_without_tax', 'currency') }} as amount_without_tax,
+        {{ from_minor_units('minor_discount_amount', 'currency') }} as discount_amount,
+        {{ from_minor_units('minor_recurring_discount_amount', 'currency') }}
+            as recurring_discount_amount,
+        {{ from_minor_units('minor_tax_amount', 'currency') }} as tax_amount,
+        {{ from_minor_units('minor_net_amount', 'currency') }} as net_amount,
         {{
             annual_amount(
-                from_minor_units('minor_period_amount', 'currency'),
+                from_minor_units('minor_recurring_amount', 'currency'),
                 'billing_interval', 'interval_count'
             )
         }} as annual_amount,
 
+        included_tax_percentage,
+
         ---------- booleans
         is_proration,
+        is_tiered,
         is_credit,
+        is_metered,
 
         ---------- timestamps
-        period_started_at,
-        period_ends_at,
+        {{ json_timestamp('period', '$.start') }} as period_started_at,
+        {{ json_timestamp('period', '$.end') }} as period_ends_at,
         invoiced_at
 
-    from priced
+    from periods
 
 )
 

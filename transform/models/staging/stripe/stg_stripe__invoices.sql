@@ -12,20 +12,24 @@ renamed as (
         id,
         customer as customer_id,
         organisation_id,
-        subscription as subscription_id,
-        charge as charge_id,
+        coalesce(
+            subscription, json_value(parent, '$.subscription_details.subscription')
+        ) as subscription_id,
+        latest_charge_id as charge_id,
 
         ---------- text
         number,
         status,
         billing_reason,
         collection_method,
+        json_value(status_details, '$.uncollectible.reason') as write_off_reason,
         upper(currency) as currency,
         hosted_invoice_url as url,
 
         ---------- numbers
         {{ from_minor_units('subtotal', 'currency') }} as subtotal,
-        {{ from_minor_units('tax', 'currency') }} as tax,
+        {{ from_minor_units('minor_discount_amount', 'currency') }} as discount_amount,
+        {{ from_minor_units('minor_tax_amount', 'currency') }} as tax,
         {{ from_minor_units('total', 'currency') }} as total,
         {{ from_minor_units('amount_due', 'currency') }} as amount_due,
         {{ from_minor_units('amount_paid', 'currency') }} as amount_paid,
@@ -33,8 +37,12 @@ renamed as (
         attempt_count,
 
         ---------- booleans
-        paid as is_paid,
+        status = 'paid' as is_paid,
+        coalesce(attempted, false) as is_attempted,
+        coalesce(auto_advance, true) as is_auto_advanced,
+        status = 'open' and is_clearing as is_clearing,
         status = 'open'
+        and not is_clearing
         and (
             coalesce(attempted, false)
             or coalesce(due_date < timestamp({{ today() }}), false)
@@ -44,19 +52,15 @@ renamed as (
         ---------- timestamps
         due_date as due_at,
         next_payment_attempt as next_payment_attempt_at,
-        safe_cast(
-            json_value(status_transitions, '$.finalized_at') as timestamp
-        ) as finalised_at,
-        safe_cast(json_value(status_transitions, '$.paid_at') as timestamp) as paid_at,
-        safe_cast(json_value(status_transitions, '$.voided_at') as timestamp) as voided_at,
-        safe_cast(
-            json_value(status_transitions, '$.marked_uncollectible_at') as timestamp
-        ) as written_off_at,
+        {{ json_timestamp('status_transitions', '$.finalized_at') }} as finalised_at,
+        {{ json_timestamp('status_transitions', '$.paid_at') }} as paid_at,
+        {{ json_timestamp('status_transitions', '$.voided_at') }} as voided_at,
+        {{ json_timestamp('status_transitions', '$.marked_uncollectible_at') }} as written_off_at,
         created as created_at,
-        updated as updated_at
+        if(api_version is null, updated, null) as updated_at
 
     from source
-    -- Stripe reports a deleted draft by its last event.
+    -- In the rows of tap-stripe, the last event says that a draft was deleted.
     where coalesce(updated_by_event_type, '') != 'invoice.deleted'
 
 )

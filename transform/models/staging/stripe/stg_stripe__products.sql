@@ -1,8 +1,11 @@
 with source as (
 
-    select *
+    select
+        *,
+        -- The loader marks a deleted product. In the rows of tap-stripe, its last event says so.
+        _sdc_deleted_at is not null
+        or coalesce(updated_by_event_type, '') = 'product.deleted' as is_deleted
     from {{ source('stripe', 'products') }}
-    where _sdc_deleted_at is null
 
 ),
 
@@ -18,8 +21,8 @@ renamed as (
         unit_label,
 
         ---------- booleans
-        active and coalesce(updated_by_event_type, '') != 'product.deleted' as is_active,
-        coalesce(updated_by_event_type, '') = 'product.deleted' as is_deleted,
+        active and not is_deleted as is_active,
+        is_deleted,
 
         ---------- timestamps
         created as created_at,

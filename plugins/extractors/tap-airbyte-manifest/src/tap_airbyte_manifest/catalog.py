@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -182,16 +182,34 @@ def selections(catalog: Mapping[str, Any]) -> Iterator[Selection]:
         )
 
 
+def selected_names(names: Iterable[str]) -> list[str]:
+    """Return those of some streams that Meltano's `select` doesn't leave out."""
+    patterns = _patterns()
+    left_out = [pattern[1:].removesuffix(".*") for pattern in patterns if pattern[0] == "!"]
+    taken = [pattern.partition(".")[0] for pattern in patterns if pattern[0] != "!"] or ["*"]
+    return [
+        name
+        for name in names
+        if any(fnmatchcase(name, pattern) for pattern in taken)
+        and not any(fnmatchcase(name, pattern) for pattern in left_out)
+    ]
+
+
+def _patterns() -> list[str]:
+    try:
+        found = json.loads(os.environ.get(SELECT) or "[]")
+    except ValueError:
+        return []
+    return [str(pattern) for pattern in found if pattern]
+
+
 def _wants(stream: str, always: Container[Any]) -> Callable[[str], bool] | None:
     """Return what Meltano's `select` says of properties that are in no catalog.
 
     Meltano applies its patterns to the catalog, and hands them on in the environment. Source:
     https://docs.meltano.com/concepts/plugins/#select-extra
     """
-    try:
-        patterns = [str(pattern) for pattern in json.loads(os.environ.get(SELECT) or "[]")]
-    except ValueError:
-        return None
+    patterns = _patterns()
     if all(pattern.endswith("*") and pattern[0] != "!" for pattern in patterns):
         return None
     excluded = [pattern[1:] for pattern in patterns if pattern.startswith("!")]

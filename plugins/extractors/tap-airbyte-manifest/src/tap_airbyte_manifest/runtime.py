@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, override
 from urllib.parse import urlsplit
 
@@ -44,6 +44,7 @@ from airbyte_cdk.sources.streams.http.http_client import HttpClient
 from airbyte_cdk.sources.types import Record, StreamSlice
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from requests.adapters import HTTPAdapter
+from requests_cache import CacheMixin
 
 # Seconds to wait for a connection, and for the next bytes of an answer. The CDK has no limit.
 TIMEOUT = (30, 300)
@@ -63,6 +64,10 @@ WHAT_TO_DO: Mapping[int, str] = {
 _MISSING = object()
 
 
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
 @dataclass
 class Notes:
     """What is known of the streams that are read.
@@ -71,6 +76,8 @@ class Notes:
         max_retry_seconds: how long a request may be tried again.
         doubts: why a stream may lack rows though it was read to its end, by stream.
         given_up: streams that aren't to be read any further.
+        read_in_full: incremental streams of which all is read all the same.
+        started: when the run began.
         keeps_tokens: whether a refresh token that the API changes is kept for the next run.
         tell: takes a line for the user.
     """
@@ -78,14 +85,33 @@ class Notes:
     max_retry_seconds: float = 300
     doubts: dict[str, str] = field(default_factory=dict)
     given_up: set[str] = field(default_factory=set)
+    read_in_full: set[str] = field(default_factory=set)
+    started: datetime = field(default_factory=_now)
     keeps_tokens: bool = False
     tell: Callable[[str], None] = lambda _: None
+    _told: set[str] = field(default_factory=set)
+
+    def tell_once(self, line: str) -> None:
+        """Tell what holds for several streams."""
+        if line not in self._told:
+            self._told.add(line)
+            self.tell(line)
+
+    @staticmethod
+    def take_ignored() -> bool:
+        """Return whether this thread has ignored an answer since it was last asked."""
+        ignored = getattr(_thread, "ignored", False)
+        _thread.ignored = False
+        return ignored
 
     @contextmanager
     def of_a_run(self) -> Iterator[None]:
         """Begin without notes, and keep tokens, since a run has a state."""
         self.doubts.clear()
         self.given_up.clear()
+        self.read_in_full.clear()
+        self._told.clear()
+        self.started = _now()
         self.keeps_tokens = True
         try:
             yield
@@ -149,13 +175,17 @@ class Requests(HttpClient):
         """Take what the CDK gives."""
         options["request_timeout"] = options.get("request_timeout") or TIMEOUT
         super().__init__(name, *args, **options)
+        if isinstance(self._session, CacheMixin):
+            # That something is missing is an answer too, if the manifest ignores it.
+            self._session.settings.allowable_codes = (200, 404)
         self._failing_since: dict[requests.PreparedRequest, float] = {}
 
     @property
     @override
     def cache_filename(self) -> str:
-        # A stream's name may hold what a file's can't.
-        return f"{self._name.encode().hex()[:200]}.sqlite"
+        # One for all: the same request gets the same answer, whichever stream asks. (Headers are
+        # compared too.)
+        return "answers.sqlite"
 
     @override
     def _send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> Any:
@@ -212,9 +242,17 @@ class Requests(HttpClient):
             action is ResponseAction.SUCCESS and response is not None and not response.ok
         ):
             status = f"HTTP {response.status_code}" if response is not None else "a lost connection"
+            _thread.ignored = True
             notes.doubts.setdefault(
                 current_stream(), f"{status} was ignored, as the manifest says for such answers"
             )
+        elif (
+            action is not ResponseAction.SUCCESS
+            and response is not None
+            and isinstance(self._session, CacheMixin)
+        ):
+            # Whatever its status: the next try must not get it again.
+            self._session.cache.delete(getattr(response, "cache_key", None) or "")
         _thread.reason = _innermost(exc) if exc is not None else ""
         try:
             super()._handle_error_resolution(
@@ -371,11 +409,13 @@ class PathExtractor(factory.DpathExtractor):
     @override
     def extract_records(self, response: requests.Response) -> Iterable[MutableMapping[Any, Any]]:
         path = [str(step.eval(self.config)) for step in self._field_path]
-        if self.record_expander or any(character in step for step in path for character in "*?[/"):
+        if self.record_expander or any(
+            character in step for step in path if step != "*" for character in "*?[/"
+        ):
             yield from super().extract_records(response)
             return
         for body in self.decoder.decode(response):
-            found = _at(body, path)
+            found = _all_at(body, path) if "*" in path else _at(body, path)
             if found is _MISSING:
                 if isinstance(body, Mapping) and ERROR_MEMBERS & body.keys():
                     notes.doubts.setdefault(
@@ -394,6 +434,24 @@ def _at(body: Any, path: list[str]) -> Any:
             return dpath.get(body, path, default=_MISSING)
         found = found[step]
     return found
+
+
+def _all_at(body: Any, path: list[str]) -> Any:
+    """Return what is at a path with `*`, as records: what is null or empty is none."""
+    if path[0] != "*" and (not isinstance(body, Mapping) or path[0] not in body):
+        return _MISSING
+    found = [body]
+    for step in path:
+        if step != "*":
+            found = [each[step] for each in found if isinstance(each, Mapping) and step in each]
+        else:
+            found = [
+                inner
+                for each in found
+                if isinstance(each, Mapping | list)
+                for inner in (each.values() if isinstance(each, Mapping) else each)
+            ]
+    return [each for each in found if each]
 
 
 class GuardedTracker(PaginationTracker):

@@ -41,6 +41,7 @@ class _Stream:
         self.window = current
         self.window_before = before
         self.records = 0
+        self.held: Mapping[str, Any] | None = None
 
     def check(self, record: Mapping[str, Any]) -> None:
         """See whether a record can be loaded.
@@ -188,7 +189,7 @@ class Sync:
             self._fail(name, str(error))
             return
         message: dict[str, Any] = {"type": "RECORD", "stream": name, "record": record}
-        if not stream.selection.incremental:
+        if _is_read_in_full(stream):
             message["version"] = self._version
         message["time_extracted"] = datetime.now(UTC).isoformat()
         stream.records += 1
@@ -197,11 +198,17 @@ class Sync:
         except (TypeError, ValueError, RecursionError) as error:
             self._fail(name, f"a record can't be written as JSON: {error}")
 
-    def _checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
+    def _checkpoint(
+        self, name: str, state: Mapping[str, Any], *, is_complete: bool = False
+    ) -> None:
         # After a failure, what comes may stand for rows that didn't.
         if name in self.failures or name not in self._streams:
             return
         stream = self._streams[name]
+        if stream.selection.incremental and name in notes.read_in_full and not is_complete:
+            # It stands for the deletes too.
+            stream.held = state
+            return
         bookmark: dict[str, Any] = {"airbyte_state": dict(state)}
         if stream.selection.cursor:
             bookmark["replication_key"] = stream.selection.cursor
@@ -238,10 +245,12 @@ class Sync:
         elif status is AirbyteStreamStatus.COMPLETE and name not in self.failures:
             logger.info("Stream '%s': %s records.", name, f"{stream.records:,}")
             self._complete(stream)
+            if stream.held is not None:
+                self._checkpoint(name, stream.held, is_complete=True)
 
     def _complete(self, stream: _Stream) -> None:
         """End a stream: where all of it was read, what didn't come has gone."""
-        if stream.selection.incremental:
+        if not _is_read_in_full(stream):
             return
         doubt = notes.doubts.get(stream.name)
         before = stream.window_before
@@ -280,6 +289,10 @@ class Sync:
         message = {"type": "STATE", "value": self._state, "independent": True}
         self._output.write(_encode(message) + b"\n")
         self._output.flush()
+
+
+def _is_read_in_full(stream: _Stream) -> bool:
+    return not stream.selection.incremental or stream.name in notes.read_in_full
 
 
 def known_config(config: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:

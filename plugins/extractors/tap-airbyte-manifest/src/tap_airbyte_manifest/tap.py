@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from airbyte_cdk.models import Status
+from airbyte_cdk.sources.declarative.checks.check_stream import CHECK_STREAM_NAMES_CONFIG_KEY
 from airbyte_cdk.utils.airbyte_secrets_utils import get_secrets, update_secrets
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from tap_airbyte_manifest.catalog import catalog_entry, selections
+from tap_airbyte_manifest.catalog import catalog_entry, selected_names, selections
 from tap_airbyte_manifest.errors import SafeLines, TapError, mask
 from tap_airbyte_manifest.manifest import completed_config, load_manifest, specification
 from tap_airbyte_manifest.runtime import notes
@@ -129,13 +130,15 @@ class Tap:
             }
 
     def check(self) -> None:
-        """Run the manifest's own check.
+        """Run the manifest's own check, of streams that are selected.
 
         Raises:
             TapError: it failed.
         """
-        with control_messages():
-            status = self._source().check(quiet, {})
+        names = (self.manifest.get("check") or {}).get("stream_names") or []
+        selected = {CHECK_STREAM_NAMES_CONFIG_KEY: selected_names(names)}
+        with control_messages(), request_cache():
+            status = open_source(self.manifest, self.config | selected).check(quiet, {})
         if status.status is not Status.SUCCEEDED:
             reason = str(status.message)
             if reason[:1] in "'\"":

@@ -69,6 +69,14 @@ BAD_MANIFESTS: dict[str, tuple[Any, str]] = {
         ),
         "custom Python, requests.Session, which isn't run",
     ),
+    "other Python of the tap than its components": (
+        edited(
+            lambda m: retriever(m)["record_selector"].update(
+                extractor=CUSTOM | {"class_name": "tap_airbyte_manifest.components.parse_duration"}
+            )
+        ),
+        "custom Python, tap_airbyte_manifest.components.parse_duration, which isn't run",
+    ),
     "Python brought along": (
         edited(lambda m: m.update(__injected_components_py="raise SystemExit('was run')")),
         "`__injected_components_py`, which isn't run",

@@ -9,7 +9,7 @@ without project and dataset, which are the job's.
 from collections.abc import Iterable, Mapping
 
 from target_bigquery_arrow.column_types import ColumnType, Kind
-from target_bigquery_arrow.layout import DELETED_AT, SEQUENCE, TABLE_VERSION, Layout
+from target_bigquery_arrow.layout import DELETED_AT, METADATA, SEQUENCE, TABLE_VERSION, Layout
 from target_bigquery_arrow.partitioning import PartitionFilter, Partitioning
 from target_bigquery_arrow.staging import STAGING_DAYS
 
@@ -102,18 +102,28 @@ def merge(
 ) -> str:
     """Upsert typed rows by key: the row as it came replaces the row that is there.
 
-    What a row held in a superseded column, it now holds in another. (The null is cast, since the
-    local emulator takes no bare one here.) Rows outside `where` have other keys.
+    A row that comes as deleted may be no more than its key: where it says nothing, the row that is
+    there stays. What a row held in a superseded column, it now holds in another. (The null is cast,
+    since the local emulator takes no bare one here.) Rows outside `where` have other keys.
     """
     columns = [*layout.types, *superseded]
     names = _quoted(layout.types)
     old, new = _alias("target", columns), _alias("source", columns)
-    updates = [f"{name} = {new}.{name}" for name in names]
-    updates += [f"`{name}` = cast(null as {column})" for name, column in superseded.items()]
+    values = {name: f"{new}.`{name}`" for name in layout.types}
+    values |= {name: f"cast(null as {type_})" for name, type_ in superseded.items()}
+    if layout.reports_deletes:
+        for name, value in values.items():
+            if name in METADATA or name in layout.keys:
+                continue
+            repeated = name in layout.types and layout.types[name].repeated
+            says = f"array_length({value}) > 0" if repeated else f"{value} is not null"
+            is_live = f"{new}.`{DELETED_AT}` is null"
+            values[name] = f"if({is_live} or {says}, {value}, {old}.`{name}`)"
+    updates = ", ".join(f"`{name}` = {value}" for name, value in values.items())
     return f"""merge `{target}` as {old}
 using `{typed}` as {new}
 on {_same_key(old, new, layout)}{_and(where, old)}
-when matched then update set {", ".join(updates)}
+when matched then update set {updates}
 when not matched then insert ({", ".join(names)})
 values ({", ".join(f"{new}.{name}" for name in names)})"""
 

@@ -173,3 +173,31 @@ def test_a_row_that_a_tap_reports_as_deleted_is_marked_or_removed(loader: Loader
     loader.settings["hard_delete"] = True
     loader.load(reporting, *rows(None, 3))
     assert (ids(loader), ids(loader, deleted=True)) == ([2, 3], [])
+
+
+def test_a_row_that_a_tap_reports_as_deleted_keeps_what_it_held(loader: Loader) -> None:
+    """Such a record may be no more than the key."""
+    properties = {
+        "name": {"type": ["null", "string"]},
+        "tags": {"type": ["null", "array"], "items": {"type": "string"}},
+        "more": {"type": ["null", "object"]},
+        "_sdc_deleted_at": {"type": ["null", "string"], "format": "date-time"},
+    }
+    reporting = schema(STREAM, ID | properties)
+    first = {"id": 1, "name": "One", "tags": ["a"], "more": {"b": 2}}
+    loader.load(reporting, record(STREAM, first), record(STREAM, first | {"id": 2}))
+    gone = {"_sdc_deleted_at": "2024-01-01T00:00:00Z"}
+    loader.load(
+        reporting,
+        record(STREAM, {"id": 1, **gone}),
+        record(STREAM, {"id": 2, "name": "Two", **gone}),
+        record(STREAM, {"id": 3, **gone}),
+    )
+    held = f"select id, name, tags, json_value(more.b) as b from {STREAM} order by id"
+    assert [tuple(row.values()) for row in loader.query(held)] == [
+        (1, "One", ["a"], "2"),
+        (2, "Two", ["a"], "2"),
+        (3, None, [], None),
+    ]
+    loader.load(reporting, record(STREAM, {"id": 1, "name": None}))
+    assert [row["name"] for row in loader.rows(STREAM)] == [None]

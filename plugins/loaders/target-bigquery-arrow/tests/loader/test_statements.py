@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from local_servers.googlesql import Catalog, GoogleSQL
@@ -134,7 +134,9 @@ BUILDERS: Mapping[str, Callable[[Case], Iterable[str]]] = {
     ],
     "insert": lambda of: [statements.insert(of.target, of.staged, of.expressions, of.columns)],
     "merge": lambda of: [
-        statements.merge(of.target, of.typed, of.layout, {}, where) for where in of.filters
+        statements.merge(of.target, of.typed, layout, {}, where)
+        for where in of.filters
+        for layout in (of.layout, replace(of.layout, reports_deletes=True))
     ],
     "spread": lambda of: [
         statements.spread(name, column.kind, [(of.staged, of.expressions[name], of.columns)] * 2)

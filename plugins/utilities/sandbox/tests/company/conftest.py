@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
@@ -20,7 +22,7 @@ SCALE = "0.05"
 SECRETS = {
     "SANDBOX_CLOSE_SECRET": "TAP_CLOSE_CONFIG_API_KEY",
     "SANDBOX_INTERCOM_SECRET": "TAP_INTERCOM_CONFIG_ACCESS_TOKEN",
-    "SANDBOX_STRIPE_SECRET": "TAP_STRIPE_CLIENT_SECRET",
+    "SANDBOX_STRIPE_SECRET": "TAP_STRIPE_CONFIG_API_KEY",
     "METABASE_API_KEY": "DBT_METABASE_API_KEY",
     # Nobody reads the first: the sandbox's Postgres is told by `first_run`.
     "POSTGRES_PASSWORD": "TAP_PRODUCT_PASSWORD",
@@ -36,8 +38,13 @@ def secrets() -> frozenset[str]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, secrets: frozenset[str]) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("stack"), secrets) as stack:
+        yield stack
+
+
+@contextmanager
+def running_stack(directory: Path, secrets: frozenset[str]) -> Iterator[Stack]:
     """Start a sandbox beside the one that a developer may have running; nothing is shared."""
-    directory = tmp_path_factory.mktemp("stack")
     ports = map(str, free_ports(5))
     environment = os.environ | {
         "SANDBOX_DIRECTORY": str(directory / "sandbox"),

@@ -144,7 +144,10 @@ class World:
         due: dict[str | None, Decimal] = defaultdict(Decimal)
         for body in self.stripe.of("invoice"):
             late = body["due_date"] is not None and body["due_date"] < midnight
-            if body["status"] == "open" and (body["attempted"] or late):
+            charge = self.stripe.get("charge", body.get("_charge", ""))
+            # A debit that is still clearing is not overdue.
+            failed = charge is not None and charge["status"] != "pending"
+            if body["status"] == "open" and (failed or late):
                 due[payers[body["customer"]]] += money(body["amount_remaining"], body["currency"])
         return {id_: amount for id_, amount in due.items() if amount}
 

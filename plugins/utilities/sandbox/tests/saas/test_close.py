@@ -117,8 +117,9 @@ def test_a_wrong_key_is_refused(close: Close) -> None:
 def test_pages_join_up_to_all_there_is(close: Close, saas: Saas) -> None:
     documents = saas.documents("close")
     leads = documents.of("lead")
+    shown = [{**lead, "contact_ids": ids(lead["contacts"])} for lead in leads]
     for path, expected, limit in (
-        ("lead", leads, 7),
+        ("lead", shown, 7),
         ("contact", [each for lead in leads for each in lead["contacts"]], 100),
         ("opportunity", [each for lead in leads for each in lead["opportunities"]], 9),
         ("activity", documents.of("activity"), 100),

@@ -178,7 +178,7 @@ FAULTS = {
         "Project", "not as plugins/locks/tap-airbyte-manifest.txt says", "Install it again"
     ),
     "a lock that is gone": Fault(
-        "Project", "tap-stripe its lock plugins/locks/tap-stripe.txt is missing", "`make lock`"
+        "Project", "stack its lock plugins/locks/stack.txt is missing", "`make lock`"
     ),
     "a variable that isn't set": Fault(
         "unset", "NOTES_HOST isn't set; `host` of tap-unset", "Put `NOTES_HOST=…` into .env"
@@ -340,7 +340,7 @@ def faulty(
         (root / "extract" / name).write_text(yaml.safe_dump(content, sort_keys=False))
     lock = root / "plugins/locks/tap-airbyte-manifest.txt"
     lock.write_text(re.sub(r"^requests==\S+", "requests==1.0.0", lock.read_text(), flags=re.M))
-    (root / "plugins/locks/tap-stripe.txt").unlink()
+    (root / "plugins/locks/stack.txt").unlink()
     changed = {
         "DBT_METABASE_API_KEY": request.getfixturevalue("users_key"),
         "DBT_METABASE_DATABASE": "All",
@@ -428,10 +428,12 @@ def test_in_production_the_state_must_outlive_the_machine_and_credentials_be_the
         "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "key.json"),
         "METABASE_URL": stack.status["metabase"]["url"],
     }
+    # Nothing is asked of the vendor.
+    del environment["TAP_STRIPE_CONFIG_API_KEY"]
     report = check(ROOT, environment, "stripe")
     assert {(row["group"], row["name"]) for row in report.wrong} == {
         ("Project", "state"),
-        *(("stripe", f"STRIPE_{name}") for name in ("ACCOUNT_ID", "START_DATE")),
+        ("stripe", "STRIPE_SECRET_KEY"),
         ("BigQuery", "connection"),
     }
     fixes = {row["name"]: row["fix"] for row in report.wrong}

@@ -20,8 +20,8 @@ from stack.manifests import is_manifest
 from stack.meltano import sandbox_or
 from stack.project import Source
 
-SECONDS = 10
-"""How long a source has to answer, for its catalog and a record together."""
+SECONDS = 30
+"""How long a source has to answer, for its catalog and its check or a record together."""
 # A record; or, where there are none, a bookmark that has moved.
 DATA = re.compile(r'"type": ?"(RECORD|BATCH)"|"type": ?"STATE".*"bookmarks": ?\{[^}]')
 # What starts a line of a log: the time, the level, the logger.
@@ -187,6 +187,8 @@ class Tap:
     def _environment(self) -> dict[str, str]:
         """Return the variables that Meltano would give it; files that it makes go with ours."""
         own = {"MELTANO_ENVIRONMENT": self._context.environment, "TMPDIR": str(self._folder)}
+        if select := self._source.extractor.extras.get("select"):
+            own["MELTANO_EXTRACT__SELECT"] = json.dumps(select)
         return {**self._context.inherited, **own}
 
     def _fix(self, reason: str) -> str:

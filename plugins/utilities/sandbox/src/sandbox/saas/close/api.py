@@ -202,11 +202,19 @@ def _of_leads(store: Store, name: str) -> list[Body]:
     return [each for lead in store.find("lead") for each in lead[name]]
 
 
+def _leads(store: Store) -> list[Body]:
+    """Return all leads, each with the IDs of its contacts."""
+    return [
+        {**lead, "contact_ids": [contact["id"] for contact in lead["contacts"]]}
+        for lead in store.find("lead")
+    ]
+
+
 @router.get("/lead/")
 def list_leads(request: Request, store: Documents) -> Response:
     """List leads, the latest first. `query` is no longer documented: see the search."""
     parameters = _parameters(request, *PAGE, "_fields")
-    return _page(parameters, _ordered({}, store.find("lead"), "date_created"))
+    return _page(parameters, _ordered({}, _leads(store), "date_created"))
 
 
 @router.get("/contact/")
@@ -373,7 +381,7 @@ def search(request: Request, wanted: Search, store: Documents) -> Response:
     first, *conditions = wanted.query.queries
     if not isinstance(first, ObjectType):
         raise Refusal("The first query must be one for an object_type.")
-    found = store.find("lead") if first.object_type == "lead" else _of_leads(store, "contacts")
+    found = _leads(store) if first.object_type == "lead" else _of_leads(store, "contacts")
     for condition in conditions:
         if not isinstance(condition, FieldCondition):
             raise Refusal("A search is for one object_type.")

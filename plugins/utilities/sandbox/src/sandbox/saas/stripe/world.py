@@ -6,8 +6,7 @@ Stripe sets itself are later.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from fractions import Fraction
+from datetime import timedelta
 from typing import Any
 
 from sandbox.product import words
@@ -17,12 +16,11 @@ from sandbox.saas.documents import Body, Documents
 from sandbox.saas.stripe import catalogue
 from sandbox.saas.stripe.billing import Billing
 from sandbox.saas.stripe.objects import (
-    make_account,
+    ACCOUNT_ID,
+    make,
     make_customer,
-    make_invoice_item,
-    make_subscription,
-    price_of,
-    with_items,
+    period_of,
+    priced,
 )
 
 RUNNING = ("trialing", "active", "past_due")
@@ -30,6 +28,8 @@ TRIAL = timedelta(days=14)
 WALK_INS = (20, 45, 100, 230, 340, 440, 500)
 """Days after the first on which somebody subscribes who is no organisation of the product."""
 SEATS_AT_MOST = 400
+COUPONS_OF = {0: ["first-quarter"], 15: ["open-source"]}
+"""Which coupons an organisation has, by the last part of its number."""
 
 
 def pass_day(documents: Documents, day: Day) -> None:
@@ -44,6 +44,7 @@ class _World(Billing):
         self.forget_old_events()
         # Stripe's actions at noon come before people's actions.
         actions: dict[str, Callable[[str], None]] = {
+            "discount_ends": self.discount_ends,
             "expire": self._expire,
             "finalise": self.finalise,
             "renew": self._renew,
@@ -51,7 +52,11 @@ class _World(Billing):
             "settle": self.settle,
             "overdue": self.overdue,
             "write_off": self.write_off,
+            "clear": self.clear,
             "refund": self.refund,
+            "dispute": self.dispute,
+            "judge": self.judge,
+            "credit": self.credit,
             "leave": self._leave,
             "change": self._change_something,
             "subscribe": self._subscribe,
@@ -64,6 +69,8 @@ class _World(Billing):
         self._meet_new_customers()
         for account in self.day.archived:
             self._archive(account)
+        if self.day.date.weekday() == 0:
+            self.pay_out()
         if self.rng.random() < 1 / 150:
             self._raise_a_price()
         if self.rng.random() < 1 / 120:
@@ -75,29 +82,31 @@ class _World(Billing):
 
     def _begin(self) -> None:
         at = self.stamp()
-        self.remember("_state", {"id": "stripe", "successors": 0, "walk_ins": 0, "plans": {}})
-        self.documents.put("account", make_account(at), at)
+        self.remember("_state", {"id": "stripe", "successors": 0, "walk_ins": 0, "prices": {}})
+        self.create("account", make("account", ACCOUNT_ID, created=epoch(at)), at)
         for product in catalogue.products(at):
             self.create("product", product, at)
-        for plan in catalogue.plans(at):
-            self.create("plan", plan, at)
+        for price in catalogue.prices(at):
+            self.create("price", price, at)
+        for coupon in catalogue.coupons(at):
+            self.create("coupon", coupon, at)
         for days in WALK_INS:
             self.later("walk_in", "", days)
 
-    def _plan(self, product: str, interval: str, currency: str) -> Body:
-        """Return the plan for new subscriptions."""
-        key = catalogue.plan_key(product, interval, currency)
-        return self.get("plan", self.get("_state", "stripe")["plans"].get(key, key))
+    def _price(self, product: str, interval: str, currency: str) -> Body:
+        """Return the price for new subscriptions."""
+        key = catalogue.price_key(product, interval, currency)
+        return self.get("price", self.get("_state", "stripe")["prices"].get(key, key))
 
     def _raise_a_price(self) -> None:
-        """Raise a price for new subscriptions; old ones keep their plan."""
+        """Raise a price for new subscriptions; old ones keep theirs."""
         state = self.get("_state", "stripe")
-        id_ = self.rng.choice([plan["id"] for plan in self.documents.of("plan") if plan["active"]])
-        old = self.change("plan", id_, active=False)
+        sold = [p["id"] for p in self.documents.of("price") if p["active"] and p["recurring"]]
+        old = self.change("price", self.rng.choice(sold), active=False)
         state["successors"] += 1
         at = self.stamp()
-        new = self.create("plan", catalogue.successor(old, state["successors"], at), at)
-        state["plans"][catalogue.key_of(old)] = new["id"]
+        new = self.create("price", catalogue.successor(old, state["successors"], at), at)
+        state["prices"][catalogue.key_of(old)] = new["id"]
         self.remember("_state", state)
 
     # --- Customers
@@ -126,13 +135,16 @@ class _World(Billing):
         users = self.day.users.get(organisation.id, ())
         contract = organisation.annual_contract_value or 0
         currency = self.rng.choices(("usd", "eur", "gbp"), (75, 15, 10))[0]
+        by_bank = account.number % 20 == 9
         id_ = self._new_customer(
             organisation.name,
             users[0].email if users else None,
-            "jpy" if account.number % 40 == 6 else currency,
+            "eur" if by_bank else "jpy" if account.number % 40 == 6 else currency,
             {"organisation_id": str(organisation.id)},
             habit=_habit(account),
             comes_back=account.comes_back,
+            method="bank" if by_bank else "card",
+            coupons=COUPONS_OF.get(account.number % 20, []),
             product="enterprise"
             if contract > 40_000
             else "business"
@@ -191,6 +203,8 @@ class _World(Billing):
             {"source": "website"} if self.rng.random() < 0.5 else {},
             habit="ordinary",
             comes_back=False,
+            method="card",
+            coupons=[],
             product="team",
             seats=self.rng.randrange(1, 6),
         )
@@ -233,7 +247,7 @@ class _World(Billing):
         if customer is None or customer["currency"] == "jpy":
             return False
         running = [subscription["id"] for subscription in self._running(payer["id"])]
-        nothing_pending = not any(self.get("_pending", id_)["invoice_items"] for id_ in running)
+        nothing_pending = not any(self.get("_contract", id_)["invoice_items"] for id_ in running)
         if payer["organisation_id"] is None:
             return nothing_pending
         return self.day.now is not None and not running
@@ -259,46 +273,31 @@ class _World(Billing):
         by_invoice = interval == "year" and self.rng.random() < 0.4
         trial = not by_invoice and payer["product"] != "enterprise" and self.rng.random() < 0.35
         declined = ordinary and not by_invoice and not trial and self.rng.random() < 0.06
-        start = self.day.noon
-        months = catalogue.MONTHS[interval]
-        end = start + TRIAL if trial else period_end(start, start, months)
-        at = self.stamp()
-        subscription = make_subscription(
-            self.rng,
+        id_ = self.start(
             customer,
-            self._choose_plans(payer, interval, customer["currency"]),
-            start,
-            end,
-            status="trialing" if trial else "incomplete" if declined else "active",
+            self._choose_prices(payer, interval, customer["currency"]),
+            trial=TRIAL if trial else None,
+            declined=declined,
+            coupons=payer["coupons"],
             days_until_due=30 if by_invoice else None,
-            at=at,
         )
-        id_ = subscription["id"]
-        payer["subscriptions"].append(id_)
-        self.remember("_payer", payer)
-        self.remember("_pending", {"id": id_, "invoice_items": []})
-        self.create("subscription", subscription, at)
-        items = subscription["items"]["data"]
-        if not trial and not declined:
-            self.note_change(id_)
-        self.bill(id_, items, "subscription_create", declined=declined)
         if declined:
             self.later("expire", id_, 1)
             self.later("subscribe", customer_id, self.rng.randrange(2, 6))
             return
-        self.later("renew", id_, (end - start).days)
+        self.later("renew", id_, self._days_left(id_))
         self.later("change", id_, self._days_to_next_change(payer))
         if payer["habit"] == "churns":
             self.later("leave", id_, self.rng.randrange(100, 170))
         elif trial and ordinary and self.rng.random() < 0.2:
             self.later("leave", id_, 9)
 
-    def _choose_plans(self, payer: Body, interval: str, currency: str) -> list[tuple[Body, int]]:
+    def _choose_prices(self, payer: Body, interval: str, currency: str) -> list[tuple[Body, int]]:
         seats = 1 if payer["product"] == "enterprise" else payer["seats"]
-        plans = [(self._plan(payer["product"], interval, currency), seats)]
+        chosen = [(self._price(payer["product"], interval, currency), seats)]
         if payer["product"] == "business" and self.rng.random() < 0.3:
-            plans.append((self._plan("status-pages", interval, currency), seats))
-        return plans
+            chosen.append((self._price("status-pages", interval, currency), seats))
+        return chosen
 
     def _expire(self, id_: str) -> None:
         """Expire a subscription whose first payment failed."""
@@ -309,31 +308,23 @@ class _World(Billing):
         """End a period, or the trial."""
         subscription = self.get("subscription", id_)
         # A change of the interval has replaced some periods.
-        if subscription["current_period_end"] != self.noon or subscription["status"] not in RUNNING:
+        ends = period_of(subscription)["end"]
+        if ends != self.noon or subscription["status"] not in RUNNING:
             return
         if subscription["cancel_at_period_end"]:
             self.end(id_, bill_pending=True)
             return
         was_trial = subscription["status"] == "trialing"
-        self._start_period(id_, **({"status": "active"} if was_trial else {}))
-        if was_trial:
-            self.note_change(id_)
-        items = subscription["items"]["data"]
+        changes: dict[str, Any] = {"status": "active"} if was_trial else {}
+        days = self.start_period(id_, **changes)
+        self.later("renew", id_, days)
+        items = self.get("subscription", id_)["items"]["data"]
         self.bill(id_, items, "subscription_cycle", may_wait=True)
-        leaves = 0.015 if items[0]["plan"]["interval"] == "month" else 0.1
+        self._regret(id_)
+        leaves = 0.015 if _interval(items[0]) == "month" else 0.1
         habit = self.get("_payer", subscription["customer"])["habit"]
         if habit == "ordinary" and self.rng.random() < leaves:
             self.later("leave", id_, self.rng.randrange(1, 25))
-
-    def _start_period(self, id_: str, **changes: Any) -> None:
-        """Start a period today, and schedule its end."""
-        subscription = self.get("subscription", id_) | changes
-        interval = subscription["items"]["data"][0]["plan"]["interval"]
-        anchor = datetime.fromtimestamp(subscription["billing_cycle_anchor"], UTC)
-        end = period_end(anchor, self.day.noon, catalogue.MONTHS[interval])
-        changes |= {"current_period_start": self.noon, "current_period_end": epoch(end)}
-        self.change("subscription", id_, **changes)
-        self.later("renew", id_, (end - self.day.noon).days)
 
     def _leave(self, id_: str) -> None:
         """Cancel at the end of the period."""
@@ -343,9 +334,21 @@ class _World(Billing):
                 "subscription",
                 id_,
                 cancel_at_period_end=True,
-                cancel_at=subscription["current_period_end"],
+                cancel_at=period_of(subscription)["end"],
                 canceled_at=self.noon,
             )
+
+    def _regret(self, id_: str) -> None:
+        """Now and then, credit a part of the last invoice, or dispute its payment."""
+        chance, invoice_id = self.rng.random(), self.get("subscription", id_)["latest_invoice"]
+        charge_id = self.get("invoice", invoice_id).get("_charge")
+        if chance < 0.01:
+            self.later("credit", invoice_id, 3)
+        elif chance < 0.013 and charge_id and self.get("charge", charge_id)["paid"]:
+            self.later("dispute", charge_id, 8)
+
+    def _days_left(self, id_: str) -> int:
+        return int(period_of(self.get("subscription", id_))["end"] - self.noon) // 86_400
 
     # --- Changes within a period
 
@@ -362,9 +365,10 @@ class _World(Billing):
         payer = self.get("_payer", subscription["customer"])
         self.later("change", id_, self._days_to_next_change(payer))
         # Customers with debts change nothing; nobody does on the day of a renewal.
-        starts_today = subscription["current_period_start"] == self.noon
-        ends_today = subscription["current_period_end"] == self.noon
-        if subscription["status"] not in ("active", "trialing") or starts_today or ends_today:
+        if (
+            subscription["status"] not in ("active", "trialing")
+            or self.noon in period_of(subscription).values()
+        ):
             return
         items = subscription["items"]["data"]
         chance = self.rng.random()
@@ -377,10 +381,12 @@ class _World(Billing):
         else:
             return
         if new != items:
-            self._prorate(subscription, new)
+            days = self.prorate(subscription, new)
+            if days:
+                self.later("renew", id_, days)
 
     def _with_other_seats(self, item: Body) -> Body:
-        if item["plan"]["product"] == catalogue.product_id("enterprise"):
+        if item["price"]["product"] == catalogue.product_id("enterprise"):
             return item
         few = max(item["quantity"] // 6, 1)
         change = self.rng.randint(1, few) * (1 if self.rng.random() < 0.65 else -1)
@@ -390,67 +396,20 @@ class _World(Billing):
         other = {
             catalogue.product_id("team"): "business",
             catalogue.product_id("business"): "team",
-        }.get(item["plan"]["product"])
+        }.get(item["price"]["product"])
         if other is None:
             return item
-        return self._with_plan(item, other, item["plan"]["interval"])
+        return self._with_price(item, other, _interval(item))
 
     def _for_a_year(self, item: Body) -> Body:
-        return self._with_plan(item, catalogue.product_of(item["plan"]), "year")
+        return self._with_price(item, catalogue.product_of(item["price"]), "year")
 
-    def _with_plan(self, item: Body, product: str, interval: str) -> Body:
-        plan = self._plan(product, interval, item["plan"]["currency"])
-        return {**item, "plan": plan, "price": price_of(plan)}
+    def _with_price(self, item: Body, product: str, interval: str) -> Body:
+        return {**item, **priced(self._price(product, interval, item["price"]["currency"]))}
 
-    def _prorate(self, subscription: Body, items: list[Body]) -> None:
-        """Change the items, credit unused time, and charge the remaining time.
 
-        In a monthly subscription both wait for the next invoice, in a yearly one they are billed
-        at once. A month that becomes a year starts a new period. A trial costs nothing either way.
-        """
-        id_ = subscription["id"]
-        old_items = subscription["items"]["data"]
-        held = with_items(subscription, items)
-        new = {key: held[key] for key in ("items", "plan", "quantity")}
-        if subscription["status"] == "trialing":
-            self.change("subscription", id_, **new)
-            return
-        interval = items[0]["plan"]["interval"]
-        other_interval = interval != old_items[0]["plan"]["interval"]
-        for old, item in zip(old_items, items, strict=True):
-            if old != item:
-                self._add_pending(subscription, old, "Unused time on", -1)
-                if not other_interval:
-                    self._add_pending(subscription, item, "Remaining time on", 1)
-        if other_interval:
-            self._start_period(id_, billing_cycle_anchor=self.noon, **new)
-        else:
-            self.change("subscription", id_, **new)
-        self.note_change(id_)
-        if interval == "year":
-            self.bill(id_, items if other_interval else [], "subscription_update")
-
-    def _add_pending(self, subscription: Body, item: Body, text: str, sign: int) -> None:
-        start, end = subscription["current_period_start"], subscription["current_period_end"]
-        share = Fraction(end - self.noon, end - start)
-        amount = sign * round(item["plan"]["amount"] * item["quantity"] * share)
-        name = item["plan"]["nickname"]
-        on = f"{self.day.date:%d %b %Y}"
-        times = "\N{MULTIPLICATION SIGN}"
-        at = self.stamp()
-        invoice_item = make_invoice_item(
-            self.rng,
-            self.get("customer", subscription["customer"]),
-            amount,
-            f"{text} {item['quantity']} {times} {name} after {on}",
-            {"start": self.noon, "end": end},
-            at,
-            item=item,
-        )
-        self.create("invoiceitem", invoice_item, at)
-        pending = self.get("_pending", subscription["id"])
-        pending["invoice_items"].append(invoice_item["id"])
-        self.remember("_pending", pending)
+def _interval(item: Body) -> str:
+    return str(item["price"]["recurring"]["interval"])
 
 
 def _habit(account: Account) -> str:
@@ -460,13 +419,3 @@ def _habit(account: Account) -> str:
     if account.churns:
         return "churns"
     return "busy" if account.number % 10 == 6 else "ordinary"
-
-
-def period_end(anchor: datetime, start: datetime, months: int) -> datetime:
-    """Return the end of a new period: on the anchor's day of the month, or the month's last day."""
-    passed = (start.year - anchor.year) * 12 + start.month - anchor.month
-    year, month = divmod(anchor.year * 12 + anchor.month - 1 + passed + months, 12)
-    first = anchor.replace(year=year, month=month + 1, day=1)
-    next_month = (first + timedelta(days=31)).replace(day=1)
-    last = (next_month - timedelta(days=1)).day
-    return first.replace(day=min(anchor.day, last))

@@ -1,19 +1,7 @@
 with source as (
 
     select *
-    from {{ source('stripe', 'plans') }}
-    where _sdc_deleted_at is null
-
-),
-
-extracted as (
-
-    select
-        *,
-        coalesce(
-            safe_cast(amount_decimal as numeric), cast(amount as numeric)
-        ) as minor_unit_amount
-    from source
+    from {{ ref('int_stripe__prices') }}
 
 ),
 
@@ -26,28 +14,36 @@ renamed as (
 
         ---------- text
         nickname as name,
+        type,
         billing_scheme,
+        tiers_mode,
+        to_json_string(tiers) as tiers,
+        tax_behavior,
         upper(currency) as currency,
-        `interval` as billing_interval,
+        billing_interval,
+        package_rounding,
 
         ---------- numbers
         interval_count,
+        package_size,
         {{ from_minor_units('minor_unit_amount', 'currency') }} as unit_amount,
         {{
             annual_amount(
-                from_minor_units('minor_unit_amount', 'currency'), '`interval`', 'interval_count'
+                from_minor_units('minor_unit_amount', 'currency'),
+                'billing_interval', 'interval_count'
             )
         }} as annual_unit_amount,
 
         ---------- booleans
-        active and coalesce(updated_by_event_type, '') != 'plan.deleted' as is_active,
-        coalesce(updated_by_event_type, '') = 'plan.deleted' as is_deleted,
+        coalesce(usage_type, '') = 'metered' as is_metered,
+        active and not is_deleted as is_active,
+        is_deleted,
 
         ---------- timestamps
         created as created_at,
         updated as updated_at
 
-    from extracted
+    from source
 
 )
 

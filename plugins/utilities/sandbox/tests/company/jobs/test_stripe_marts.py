@@ -1,0 +1,158 @@
+"""Revenue of a company that charges in every way: to the cent, however Stripe was read."""
+
+import json
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from sandbox.saas.documents import Documents
+from sandbox.saas.stripe import every_way
+from sandbox.saas.stripe.ledger import monthly_revenue, monthly_usage, set_version
+
+from ..conftest import running_stack
+from ..stack import Row, Stack
+from ..world import ZERO_DECIMAL, months
+from .test_stripe import EXTRACT_LOAD, STATE, messages_of_tap_stripe
+
+# Each way of charging twice.
+CUSTOMERS = 2 * len(every_way.WAYS)
+DAYS_BY_EVENTS = 6
+BUILD = ("dbt-bigquery:make-missing-models", "dbt-stripe:build")
+Amounts = dict[tuple[str, str, date], int]
+
+
+@dataclass
+class Billing:
+    """That company, on a sandbox of its own."""
+
+    stack: Stack
+    documents: Documents
+    day: date
+
+    def show(self) -> None:
+        with self.stack.postgres() as connection:
+            every_way.replace_all(connection, self.documents)
+
+    def pass_days(self, count: int) -> None:
+        for _ in range(count):
+            self.day += timedelta(days=1)
+            every_way.pass_day(self.documents, self.day, now=datetime.now(UTC))
+
+    def run(self, *options: str) -> None:
+        self.stack.meltano("run", *options, *EXTRACT_LOAD)
+        self.stack.meltano("run", *BUILD)
+
+    def forget(self) -> None:
+        """Drop what was loaded."""
+        self.stack.query("drop schema if exists stripe cascade")
+        self.stack.meltano("state", "clear", "--force", STATE)
+
+    def staging(self) -> dict[str, list[str]]:
+        """The rows of all staging models."""
+        tables = self.stack.warehouse.list_tables("dbt")
+        return {
+            table.table_id: sorted(
+                json.dumps(row, default=str, sort_keys=True)
+                for row in self.stack.query(f"select * from dbt.{table.table_id}")
+            )
+            for table in tables
+            if table.table_id.startswith("stg_stripe__")
+        }
+
+    def months(self) -> list[Row]:
+        return self.stack.query(
+            "select customer_id, currency, month, mrr, gross_mrr, metered_amount "
+            "from dbt.fct_subscription_mrr"
+        )
+
+    def check(self) -> None:
+        """Revenue and usage are what the company's own books say."""
+        rows = self.months()
+        payers = {
+            payer["id"]: payer["organisation_id"] or payer["id"]
+            for payer in self.documents.of("_payer")
+        }
+        first = min(row["month"] for row in rows)
+        every_month = list(months(first, self.day.replace(day=1)))
+        revenue = {
+            key: rounded(amount)
+            for key, amount in monthly_revenue(self.documents, every_month).items()
+        }
+        assert added_up(rows, "mrr", payers) == {k: v for k, v in revenue.items() if v}
+        usage = {k: v for k, v in monthly_usage(self.documents).items() if v}
+        assert added_up(rows, "metered_amount", payers) == usage
+
+
+def added_up(rows: list[Row], column: str, payers: dict[str, str]) -> Amounts:
+    """What there is by subscriber, currency and month, in the currency's smallest unit."""
+    found: Amounts = defaultdict(int)
+    for row in rows:
+        currency = row["currency"]
+        units = 1 if currency in ZERO_DECIMAL else 1000 if currency == "KWD" else 100
+        key = (payers[row["customer_id"]], currency.lower(), row["month"])
+        found[key] += int(row[column] * units)
+    return {key: amount for key, amount in found.items() if amount}
+
+
+def rounded(amount: Fraction) -> int:
+    """Half a unit counts as one."""
+    return int(amount + Fraction(1, 2))
+
+
+@pytest.fixture(scope="module")
+def billing(tmp_path_factory: pytest.TempPathFactory, secrets: frozenset[str]) -> Iterator[Billing]:
+    """No organisation of it is known to the product, so each customer is a subscriber."""
+    with running_stack(tmp_path_factory.mktemp("billing"), secrets) as stack:
+        day = datetime.now(UTC).date() - timedelta(days=2 * DAYS_BY_EVENTS)
+        yield Billing(stack, every_way.build(CUSTOMERS, today=day), day)
+
+
+# Everything here happens to one company, in this order.
+
+
+def test_rows_of_the_tap_before_say_what_the_books_say(billing: Billing) -> None:
+    billing.show()
+    messages = [message for _, found in messages_of_tap_stripe(billing.stack) for message in found]
+    subprocess.run(
+        [billing.stack.root / ".venv/bin/meltano", "invoke", "target-bigquery"],
+        cwd=billing.stack.root,
+        env={**billing.stack.environment, "TARGET_BIGQUERY_DATASET": "stripe"},
+        input="\n".join(json.dumps(message) for message in messages),
+        text=True,
+        check=True,
+        capture_output=True,
+    )
+    billing.stack.meltano("run", *BUILD)
+    billing.check()
+
+
+def test_the_newest_version_over_these_rows_says_the_same(billing: Billing) -> None:
+    before = sorted(map(str, billing.months()))
+    billing.run()
+    assert sorted(map(str, billing.months())) == before
+    over_old_rows = billing.staging()
+    billing.forget()
+    billing.run()
+    assert billing.staging() == over_old_rows
+    billing.check()
+
+
+@pytest.mark.parametrize("version", ["2022-11-15", "2026-10-28.endive"])
+def test_events_of_every_version_say_what_lists_say(billing: Billing, version: str) -> None:
+    billing.pass_days(DAYS_BY_EVENTS)
+    billing.show()
+    with billing.stack.postgres() as connection:
+        set_version(connection, version)
+    billing.run()
+    by_events: dict[str, Any] = billing.staging()
+    billing.check()
+
+    billing.forget()
+    billing.run()
+    assert billing.staging() == by_events
+    billing.check()
