@@ -19,8 +19,8 @@ from ..stack import Row, Stack
 from ..world import ZERO_DECIMAL, months
 from .test_stripe import EXTRACT_LOAD, STATE, messages_of_tap_stripe
 
-# Each way of charging twice.
-CUSTOMERS = 2 * len(every_way.WAYS)
+CUSTOMERS = len(every_way.WAYS)
+"""One for each way of charging."""
 DAYS_BY_EVENTS = 6
 BUILD = ("dbt-bigquery:make-missing-models", "dbt-stripe:build")
 Amounts = dict[tuple[str, str, date], int]
@@ -70,8 +70,8 @@ class Billing:
             "from dbt.fct_subscription_mrr"
         )
 
-    def check(self) -> None:
-        """Revenue and usage are what the company's own books say."""
+    def check(self, within: int = 0) -> None:
+        """Revenue and usage are what the company's own books say, within so many cents."""
         rows = self.months()
         payers = {
             payer["id"]: payer["organisation_id"] or payer["id"]
@@ -83,7 +83,12 @@ class Billing:
             key: rounded(amount)
             for key, amount in monthly_revenue(self.documents, every_month).items()
         }
-        assert added_up(rows, "mrr", payers) == {k: v for k, v in revenue.items() if v}
+        found = added_up(rows, "mrr", payers)
+        assert {
+            key: (found.get(key), revenue.get(key))
+            for key in found.keys() | revenue.keys()
+            if abs(found.get(key, 0) - revenue.get(key, 0)) > within
+        } == {}
         usage = {k: v for k, v in monthly_usage(self.documents).items() if v}
         assert added_up(rows, "metered_amount", payers) == usage
 
@@ -128,13 +133,12 @@ def test_rows_of_the_tap_before_say_what_the_books_say(billing: Billing) -> None
         capture_output=True,
     )
     billing.stack.meltano("run", *BUILD)
-    billing.check()
+    # That tap read no tiers. A change of such a price is estimated from what was charged for it.
+    billing.check(within=5)
 
 
-def test_the_newest_version_over_these_rows_says_the_same(billing: Billing) -> None:
-    before = sorted(map(str, billing.months()))
+def test_the_newest_version_over_these_rows_says_what_it_says_alone(billing: Billing) -> None:
     billing.run()
-    assert sorted(map(str, billing.months())) == before
     over_old_rows = billing.staging()
     billing.forget()
     billing.run()
