@@ -164,14 +164,16 @@ def test_a_day_later_only_what_changed_is_asked_for(
     assert changed
     assert changed <= conversations(second)
     assert len(conversations(second)) < len(conversations(first)) / 2
-    # Stripe: what was made since the last run, and events of the last week at most.
-    since = [
+    # Stripe: events since the hour before the last run, and objects that they name.
+    of_stripe = [request for request in second if request["tool"] == "stripe"]
+    since = {
         int(dict(request["query"])["created[gte]"])
-        for request in second
-        if request["tool"] == "stripe" and "created[gte]" in dict(request["query"])
-    ]
-    assert since
-    assert min(since) > bookmark - 8 * 86_400
+        for request in of_stripe
+        if request["path"] == "/v1/events"
+    }
+    assert min(since) > bookmark - 2 * 3600
+    lists = {request["path"] for request in of_stripe if request["path"].count("/") == 2}
+    assert lists <= {"/v1/events", "/v1/balance_transactions", "/v1/invoiceitems"}
 
 
 def conversations(requests: list[dict[str, Any]]) -> set[str]:

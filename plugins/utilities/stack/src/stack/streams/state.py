@@ -16,8 +16,8 @@ State = dict[str, Any]
 def owner(bookmark: str, streams: Collection[str]) -> str | None:
     """Return the stream that a bookmark belongs to.
 
-    Some taps keep a second one: tap-stripe's `charges_events` is where the changes of `charges`
-    were read to. Of several streams that fit, the longest name wins: `invoice_line_items_events`
+    Some taps keep a second one, such as `charges_events`: where the changes of `charges` were read
+    to. Of several streams that fit, the longest name wins: `invoice_line_items_events`
     isn't one of `invoice`.
     """
     if bookmark in streams:
