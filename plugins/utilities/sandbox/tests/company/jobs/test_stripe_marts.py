@@ -17,7 +17,7 @@ from sandbox.saas.stripe.ledger import monthly_revenue, monthly_usage, set_versi
 from ..conftest import running_stack
 from ..stack import Row, Stack
 from ..world import ZERO_DECIMAL, months
-from .test_stripe import EXTRACT_LOAD, STATE, messages_of_tap_stripe
+from .test_stripe import EXTRACT_LOAD, messages_of_tap_stripe
 
 CUSTOMERS = len(every_way.WAYS)
 """One for each way of charging."""
@@ -47,10 +47,10 @@ class Billing:
         self.stack.meltano("run", *options, *EXTRACT_LOAD)
         self.stack.meltano("run", *BUILD)
 
-    def forget(self) -> None:
-        """Drop what was loaded."""
+    def run_from_scratch(self) -> None:
+        """Read everything by lists, into a new dataset."""
         self.stack.query("drop schema if exists stripe cascade")
-        self.stack.meltano("state", "clear", "--force", STATE)
+        self.run("--full-refresh")
 
     def staging(self) -> dict[str, list[str]]:
         """The rows of all staging models."""
@@ -132,7 +132,9 @@ def test_rows_of_the_tap_before_say_what_the_books_say(billing: Billing) -> None
         check=True,
         capture_output=True,
     )
-    billing.stack.meltano("run", *BUILD)
+    billing.stack.meltano("run", BUILD[0])
+    # Plans aren't among these rows, so tests of `plan_id` would fail.
+    billing.stack.meltano("invoke", "dbt-bigquery", "run", "--select", "source:stripe+")
     # That tap read no tiers. A change of such a price is estimated from what was charged for it.
     billing.check(within=5)
 
@@ -140,8 +142,7 @@ def test_rows_of_the_tap_before_say_what_the_books_say(billing: Billing) -> None
 def test_the_newest_version_over_these_rows_says_what_it_says_alone(billing: Billing) -> None:
     billing.run()
     over_old_rows = billing.staging()
-    billing.forget()
-    billing.run()
+    billing.run_from_scratch()
     assert billing.staging() == over_old_rows
     billing.check()
 
@@ -156,7 +157,6 @@ def test_events_of_every_version_say_what_lists_say(billing: Billing, version: s
     by_events: dict[str, Any] = billing.staging()
     billing.check()
 
-    billing.forget()
-    billing.run()
+    billing.run_from_scratch()
     assert billing.staging() == by_events
     billing.check()
