@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from sandbox.saas.documents import Documents
@@ -34,14 +33,14 @@ class Billing:
     documents: Documents
     day: date
 
-    def show(self) -> None:
-        with self.stack.postgres() as connection:
-            every_way.replace_all(connection, self.documents)
-
-    def pass_days(self, count: int) -> None:
+    def pass_days(self, count: int, version: str) -> None:
+        """Let days pass, whose events are in a version of the API."""
         for _ in range(count):
             self.day += timedelta(days=1)
             every_way.pass_day(self.documents, self.day, now=datetime.now(UTC))
+        with self.stack.postgres() as connection:
+            self.documents.save(connection)
+            set_version(connection, version)
 
     def run(self, *options: str) -> None:
         self.stack.meltano("run", *options, *EXTRACT_LOAD)
@@ -93,6 +92,12 @@ class Billing:
         assert added_up(rows, "metered_amount", payers) == usage
 
 
+def different(one: dict[str, list[str]], other: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The rows that only one of them has."""
+    assert one.keys() == other.keys()
+    return {name: sorted({*one[name]} ^ {*other[name]}) for name in one if one[name] != other[name]}
+
+
 def added_up(rows: list[Row], column: str, payers: dict[str, str]) -> Amounts:
     """What there is by subscriber, currency and month, in the currency's smallest unit."""
     found: Amounts = defaultdict(int)
@@ -114,14 +119,16 @@ def billing(tmp_path_factory: pytest.TempPathFactory, secrets: frozenset[str]) -
     """No organisation of it is known to the product, so each customer is a subscriber."""
     with running_stack(tmp_path_factory.mktemp("billing"), secrets) as stack:
         day = datetime.now(UTC).date() - timedelta(days=2 * DAYS_BY_EVENTS)
-        yield Billing(stack, every_way.build(CUSTOMERS, today=day), day)
+        documents = every_way.build(CUSTOMERS, today=day)
+        with stack.postgres() as connection:
+            every_way.replace_all(connection, documents)
+        yield Billing(stack, documents, day)
 
 
 # Everything here happens to one company, in this order.
 
 
 def test_rows_of_the_tap_before_say_what_the_books_say(billing: Billing) -> None:
-    billing.show()
     messages = [message for _, found in messages_of_tap_stripe(billing.stack) for message in found]
     subprocess.run(
         [billing.stack.root / ".venv/bin/meltano", "invoke", "target-bigquery"],
@@ -143,20 +150,17 @@ def test_the_newest_version_over_these_rows_says_what_it_says_alone(billing: Bil
     billing.run()
     over_old_rows = billing.staging()
     billing.run_from_scratch()
-    assert billing.staging() == over_old_rows
+    assert different(billing.staging(), over_old_rows) == {}
     billing.check()
 
 
 @pytest.mark.parametrize("version", ["2022-11-15", "2026-10-28.endive"])
 def test_events_of_every_version_say_what_lists_say(billing: Billing, version: str) -> None:
-    billing.pass_days(DAYS_BY_EVENTS)
-    billing.show()
-    with billing.stack.postgres() as connection:
-        set_version(connection, version)
+    billing.pass_days(DAYS_BY_EVENTS, version)
     billing.run()
-    by_events: dict[str, Any] = billing.staging()
+    by_events = billing.staging()
     billing.check()
 
     billing.run_from_scratch()
-    assert billing.staging() == by_events
+    assert different(billing.staging(), by_events) == {}
     billing.check()
