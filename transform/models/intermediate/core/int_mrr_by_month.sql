@@ -1,4 +1,7 @@
 {% set unit = '(' ~ from_minor_units('1', 'months.currency') ~ ')' %}
+{%- set last_second -%}
+    timestamp_sub(greatest(lines.period_ends_at, timestamp({{ first_day() }})), interval 1 second)
+{%- endset -%}
 {% set this_month = 'date_trunc(' ~ today() ~ ', month)' %}
 
 with prices as (
@@ -34,9 +37,7 @@ metered as (
         subscriptions.customer_id,
         subscriptions.subscriber_id,
         lines.currency,
-        date_trunc(
-            {{ bounded_day('date(timestamp_sub(lines.period_ends_at, interval 1 second))') }}, month
-        ) as month,
+        date_trunc({{ bounded_day('date(' ~ last_second ~ ')') }}, month) as month,
         lines.net_amount
     from {{ ref('stg_stripe__invoice_line_items') }} as lines
     inner join subscriptions on lines.subscription_id = subscriptions.id

@@ -21,13 +21,13 @@ invoices as (
                     coalesce(
                         write_off_reason = 'subscription_paused',
                         not is_attempted
-                        and written_off_at < timestamp_add(finalised_at, interval 1 day)
+                        and timestamp_diff(written_off_at, finalised_at, hour) < 24
                     )
-            else finalised_at > timestamp_add(created_at, interval 3 day)
+            else timestamp_diff(finalised_at, created_at, hour) > 72
         end as is_held_back,
         if(
             status in ('open', 'paid'),
-            if(finalised_at > timestamp_add(created_at, interval 3 day), finalised_at, null),
+            if(timestamp_diff(finalised_at, created_at, hour) > 72, finalised_at, null),
             null
         ) as released_at
     from {{ ref('stg_stripe__invoices') }}
@@ -204,7 +204,7 @@ suspensions as (
         ends_at as started_at,
         next_started_at as ended_at
     from sequence
-    where next_started_at > timestamp_add(ends_at, interval 1 day)
+    where timestamp_diff(next_started_at, ends_at, hour) > 24
 
     union all
 

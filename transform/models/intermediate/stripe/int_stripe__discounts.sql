@@ -18,7 +18,7 @@ with loaded as (
 
 ),
 
--- In the rows of tap-stripe, what has a discount holds it.
+-- In the rows of tap-stripe, what has a discount holds it. A customer still does.
 held as (
 
     select
@@ -32,6 +32,7 @@ held as (
         discount,
         cast(null as string) as invoice
     from {{ source('stripe', 'subscriptions') }}
+    where api_version is null
 
     union all
 
@@ -39,6 +40,7 @@ held as (
         discount,
         id as invoice
     from {{ source('stripe', 'invoices') }}
+    where api_version is null
 
 ),
 

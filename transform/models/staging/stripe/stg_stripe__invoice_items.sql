@@ -11,6 +11,23 @@ with source as (
 
 ),
 
+priced as (
+
+    select
+        *,
+        -- If nobody knows the tiers of a price, it is estimated.
+        coalesce(
+            minor_period_amount,
+            if(
+                is_tiered and is_proration,
+                {{ whole_period_amount('amount', 'period', 'billing_interval', 'interval_count') }},
+                null
+            )
+        ) as minor_price
+    from source
+
+),
+
 renamed as (
 
     select
@@ -33,7 +50,7 @@ renamed as (
         {{
             annual_amount(
                 from_minor_units(
-                    "case when is_credit then numeric '0' when not is_metered then minor_period_amount end",
+                    "case when is_credit then numeric '0' when not is_metered then minor_price end",
                     'currency'
                 ),
                 'billing_interval', 'interval_count'
@@ -52,7 +69,7 @@ renamed as (
         date as created_at,
         if(api_version is null, updated, null) as updated_at
 
-    from source
+    from priced
 
 )
 

@@ -30,11 +30,19 @@ priced as (
             {{ without_tax('amount') }}
         ) as minor_amount_without_tax,
         -- The charge for the rest of a period isn't the whole price, which is that of the
-        -- quantity. If each tier has a line, it is that of the lines.
-        if(
-            is_tiered and charge_count > 1,
-            safe_multiply(stated_unit_amount, quantity),
-            minor_period_amount
+        -- quantity. If each tier has a line, it is that of the lines. If nobody knows the tiers, it
+        -- is estimated.
+        coalesce(
+            if(
+                is_tiered and charge_count > 1,
+                safe_multiply(stated_unit_amount, quantity),
+                minor_period_amount
+            ),
+            if(
+                is_tiered and is_proration,
+                {{ whole_period_amount('amount', 'period', 'billing_interval', 'interval_count') }},
+                null
+            )
         ) as minor_price
     from extracted
 

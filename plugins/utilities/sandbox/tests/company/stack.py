@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -121,14 +122,25 @@ class Stack:
         }
 
     def tables(self, dataset: str = "dbt") -> dict[str, dict[str, str]]:
-        """Return the types that YAML files declare: of raw tables' and models' columns."""
+        """Return the types that YAML files declare: of raw tables' and models' columns.
+
+        Without the columns that a raw table lacks, such as those that an older tap filled.
+        """
         found = self.manifest(dataset)
         project = self.status["bigquery"]["project"]
         raw = [(one["source_name"], one["name"], one) for one in found["sources"].values()]
         models = [(dataset, one["alias"], one) for one in self.models(dataset).values()]
+        present: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for folder in {folder for folder, _, _ in raw}:
+            for row in self.query(
+                f"select table_name, column_name from {folder}.INFORMATION_SCHEMA.COLUMNS"
+            ):
+                present[folder, row["table_name"]].add(row["column_name"])
         return {
             f"{project}.{folder}.{name}": {
-                column: rule["data_type"] for column, rule in node["columns"].items()
+                column: rule["data_type"]
+                for column, rule in node["columns"].items()
+                if column in present.get((folder, name), node["columns"])
             }
             for folder, name, node in [*raw, *models]
         }

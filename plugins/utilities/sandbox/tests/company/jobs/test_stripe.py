@@ -307,7 +307,10 @@ def messages_of_tap_stripe(stack: Stack) -> Iterator[tuple[str, list[dict[str, A
 def bodies(stack: Stack, stream: str) -> Iterator[Body]:
     if stream == "subscription_items":
         for body in listed(stack, "subscriptions", status="all"):
-            yield from body["items"]["data"]
+            items = body["items"]["data"]
+            if body["items"]["has_more"]:
+                items = listed(stack, "subscription_items", subscription=body["id"])
+            yield from items
     elif stream == "invoice_line_items":
         for body in listed(stack, "invoices"):
             lines = body["lines"]["data"]
