@@ -27,7 +27,9 @@ current_lines as (
     select
         source.*,
         invoices.created as invoiced_at,
-        coalesce(
+        -- The other one is null, and a null of JSON is a value.
+        if(
+            json_type(json_query(source.parent, '$.subscription_item_details')) = 'object',
             json_query(source.parent, '$.subscription_item_details'),
             json_query(source.parent, '$.invoice_item_details')
         ) as parent_details

@@ -9,7 +9,11 @@ with loaded as (
         promotion_code,
         start as started_at,
         `end` as ends_at,
-        coalesce(json_query(source, '$.coupon'), coupon) as coupon,
+        -- A null of JSON is a value.
+        if(
+            json_type(json_query(source, '$.coupon')) = 'null', coupon,
+            coalesce(json_query(source, '$.coupon'), coupon)
+        ) as coupon,
         coalesce(
             json_value(source, '$.coupon.id'), json_value(source, '$.coupon'),
             json_value(coupon, '$.id'), json_value(coupon, '$')

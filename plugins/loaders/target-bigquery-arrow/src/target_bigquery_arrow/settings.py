@@ -176,7 +176,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
     th.Property(
         "source",
         th.StringType,
-        description="The extractor's name, for the ledger.",
+        description="The extractor's name, for the ledger. Without it, what Meltano says.",
     ),
     additional_properties=False,
 ).to_dict()

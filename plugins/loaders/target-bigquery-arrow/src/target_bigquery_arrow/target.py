@@ -136,7 +136,7 @@ class TargetBigQueryArrow(Target):
             self._ledger = Ledger(
                 self._warehouse_of(ledger),
                 run=self._options.run,
-                source=self.config.get("source"),
+                source=self.config.get("source") or os.environ.get("MELTANO_EXTRACTOR_NAME"),
                 dataset=self._warehouse.dataset.rpartition(".")[2],
             )
 
