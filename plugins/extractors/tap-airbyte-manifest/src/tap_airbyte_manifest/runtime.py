@@ -51,7 +51,7 @@ TIMEOUT = (30, 300)
 # A page that was there before, so many times in a row: rows that move while they are read may
 # bring one back, and a last page may be alike.
 REPEATED_PAGES = 5
-EMPTY_PAGES = 10_000
+BARREN_PAGES = 10_000
 # What an API answers with instead of records, under status 200.
 ERROR_MEMBERS = {"error", "errors", "error_code", "error_message", "fault", "exception"}
 WHAT_TO_DO: Mapping[int, str] = {
@@ -192,8 +192,10 @@ class Requests(HttpClient):
         if current_stream() in notes.given_up:
             raise AirbyteTracedException(message="It was given up.")
         response = super()._send(request, *args, **options)
+        is_stream = bool(args and args[0].get("stream"))
+        _thread.answer = None if response is None or is_stream else hash(response.content)
         content_type = response.headers.get("Content-Type", "") if response is not None else ""
-        if content_type.startswith("text/html") and (args and args[0].get("stream")):
+        if content_type.startswith("text/html") and is_stream:
             # What is decoded while it comes is not looked at before: HTML makes rows of CSV.
             raise AirbyteTracedException(
                 message=_explained(request, response, "the answer is HTML, not data"),
@@ -461,7 +463,8 @@ class GuardedTracker(PaginationTracker):
         """Take what the CDK gives."""
         super().__init__(*args, **options)
         self._seen: set[int] = set()
-        self._repeated = self._empty = self._on_page = 0
+        self._answers: set[int] = set()
+        self._repeated = self._barren = self._on_page = 0
         self._last: Record | None = None
         self._latest: Any = None
         self._is_ordered = True
@@ -489,15 +492,15 @@ class GuardedTracker(PaginationTracker):
     def has_reached_limit(self) -> bool:
         if current_stream() in notes.given_up:
             raise AirbyteTracedException(message="It was given up.")
-        if self._last is None:
-            self._empty += 1
-        else:
-            page = hash((self._on_page, repr(self._last.data)))
-            self._repeated = self._repeated + 1 if page in self._seen else 0
-            self._seen.add(page)
-            self._empty = 0
+        # Different answers may hold the same records: a discount of each of many invoices, say.
+        page = hash((self._on_page, repr(self._last.data))) if self._last else 0
+        answer = getattr(_thread, "answer", None) or page
+        self._repeated = self._repeated + 1 if page and answer in self._answers else 0
+        self._barren = self._barren + 1 if not page or page in self._seen else 0
+        self._answers.add(answer)
+        self._seen.add(page)
         self._on_page, self._last = 0, None
-        if self._repeated >= REPEATED_PAGES or self._empty >= EMPTY_PAGES:
+        if self._repeated >= REPEATED_PAGES or self._barren >= BARREN_PAGES:
             raise AirbyteTracedException(
                 message=(
                     "The API answers with the same page again and again, so its end can't be "

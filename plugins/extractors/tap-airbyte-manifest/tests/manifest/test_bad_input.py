@@ -224,6 +224,25 @@ def test_one_stream_of_five_fails(api: Api, tap: MakeTap, fault: str) -> None:
     assert run.bookmarks["dated"]["airbyte_state"] == {"updated_at": api.items[60]["updated_at"]}
 
 
+def test_pages_that_differ_in_nothing_that_is_read_are_read_to_the_end(
+    api: Api, tap: MakeTap
+) -> None:
+    """Such as the one discount that each of many pages of invoices has."""
+
+    def same_item(request: Request) -> Answer:
+        found = api.serve_offset(request).body["data"]
+        return Answer({"data": [record | {"of": api.items[1]} for record in found]})
+
+    api.faults["/offset"] = same_item
+    extractor = {"type": "DpathExtractor", "field_path": ["data", "*", "of"]}
+    items = stream(paginator=manifests.OFFSETS)
+    items["retriever"]["record_selector"]["extractor"] = extractor
+    items["retriever"]["paginator"]["pagination_strategy"]["page_size"] = 5
+    run = tap(source(items)).sync()
+    assert not run.error
+    assert len(run.records()) == len(api.items) > 5 * 10
+
+
 def test_a_full_read_that_fails_marks_nothing(api: Api, tap: MakeTap) -> None:
     pages = itertools.count()
     api.faults["/offset"] = lambda request: (

@@ -183,7 +183,8 @@ def test_a_run_in_dev_changes_nothing_of_productions(
     load(stack, "dev", company | STRAY)
     assert "Bytes billed: " in build(stack, company | STRAY, "--target=prod")
     assert fingerprint(stack, "product", "dbt") == before
-    assert datasets(stack) - already == {"lawrence_jones_product", "dbt_lawrence_jones"}
+    theirs = {"lawrence_jones_product", "lawrence_jones_ops", "dbt_lawrence_jones"}
+    assert datasets(stack) - already == theirs
     assert "/token" in google.asked, "application default credentials were used"
 
     # What came of it: a load of their own, and models of production's raw data.
