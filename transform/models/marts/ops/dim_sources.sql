@@ -25,7 +25,7 @@ last_runs as (
         source_id,
         max(if(failed_streams = 0, ended_at, null)) as last_success_at,
         max(ended_at) as last_load_at,
-        max_by(failed_streams, ended_at) as failed_streams
+        array_agg(failed_streams order by ended_at desc limit 1)[offset(0)] as failed_streams
     from runs
     group by source_id
 

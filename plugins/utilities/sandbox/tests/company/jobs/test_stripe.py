@@ -12,6 +12,7 @@ import pytest
 import requests
 from sandbox.saas.documents import Body, Documents
 
+from ..conftest import running_stack
 from ..stack import Stack
 
 EXTRACT_LOAD = ("tap-stripe", "target-bigquery")
@@ -140,6 +141,13 @@ TAP_STRIPE = {
         "yes_no": "discountable livemode proration",
     },
 }
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, secrets: frozenset[str]) -> Iterator[Stack]:
+    """A sandbox of its own: days pass, and datasets are dropped."""
+    with running_stack(tmp_path_factory.mktemp("stripe"), secrets) as stack:
+        yield stack
 
 
 @pytest.fixture
