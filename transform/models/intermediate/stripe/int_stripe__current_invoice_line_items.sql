@@ -19,9 +19,6 @@ invoices as (
 
 ),
 
--- Stripe doesn't report a line that was removed from a draft. An invoice is read together with its
--- lines, so one that wasn't read with it was removed. In the rows of tap-stripe, an invoice lists
--- its first ten lines.
 current_lines as (
 
     select
@@ -35,13 +32,7 @@ current_lines as (
         ) as parent_details
     from source
     inner join invoices on source.invoice = invoices.id
-    where
-        if(
-            invoices.api_version is not null,
-            coalesce(source.as_of >= invoices.as_of, false),
-            coalesce(array_length(invoices.line_ids), 0) not between 1 and 9
-            or source.id in unnest(invoices.line_ids)
-        )
+    where {{ is_current_part('source', 'invoices', 'invoices.line_ids') }}
 
 ),
 

@@ -18,9 +18,6 @@ subscriptions as (
 
 ),
 
--- Stripe doesn't report a removed item. A subscription is read together with its items, so one
--- that wasn't read with it was removed. In the rows of tap-stripe, a subscription lists its first
--- ten items.
 current_items as (
 
     select
@@ -29,13 +26,7 @@ current_items as (
         cast(null as numeric) as stated_unit_amount
     from source
     left join subscriptions on source.subscription = subscriptions.id
-    where
-        if(
-            subscriptions.api_version is not null,
-            coalesce(source.as_of >= subscriptions.as_of, false),
-            coalesce(array_length(subscriptions.items), 0) not between 1 and 9
-            or source.id in unnest(subscriptions.items)
-        )
+    where {{ is_current_part('source', 'subscriptions', 'subscriptions.items') }}
 
 )
 

@@ -11,8 +11,8 @@ with loaded as (
         `end` as ends_at,
         -- A null of JSON is a value.
         if(
-            json_type(json_query(source, '$.coupon')) = 'null', coupon,
-            coalesce(json_query(source, '$.coupon'), coupon)
+            coalesce(json_type(json_query(source, '$.coupon')), 'null') = 'null', coupon,
+            json_query(source, '$.coupon')
         ) as coupon,
         coalesce(
             json_value(source, '$.coupon.id'), json_value(source, '$.coupon'),

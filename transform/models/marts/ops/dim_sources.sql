@@ -63,9 +63,8 @@ joined as (
         coalesce(last_month.loads_last_30_days, 0) as loads_last_30_days,
         coalesce(last_month.rows_changed_last_30_days, 0) as rows_changed_last_30_days,
         coalesce(last_month.bytes_billed_last_30_days, 0) as bytes_billed_last_30_days,
-        -- BigQuery's price on demand in the US: 6.25 USD a TiB.
         round(
-            coalesce(last_month.bytes_billed_last_30_days, 0) / pow(2, 40) * 6.25, 2
+            {{ on_demand_usd('coalesce(last_month.bytes_billed_last_30_days, 0)') }}, 2
         ) as usd_last_30_days,
         last_runs.failed_streams > 0 as is_failing,
         last_runs.last_success_at,

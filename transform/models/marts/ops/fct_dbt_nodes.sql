@@ -19,8 +19,7 @@ priced as (
         duration_seconds,
         rows_affected,
         bytes_billed,
-        -- BigQuery's price on demand in the US: 6.25 USD a TiB.
-        coalesce(bytes_billed, 0) / pow(2, 40) * 6.25 as usd,
+        {{ on_demand_usd('coalesce(bytes_billed, 0)') }} as usd,
         failed_rows,
         has_failed,
         row_number() over (partition by node_id order by ended_at desc, id desc) = 1 as is_latest,

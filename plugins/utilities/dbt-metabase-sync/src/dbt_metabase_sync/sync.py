@@ -69,9 +69,9 @@ def sync(url: str, models: Filter | None) -> None:
     )
     database = os.environ["DBT_METABASE_DATABASE"]
     timeout = int(os.environ["DBT_METABASE_SYNC_TIMEOUT"])
-    keep_hidden(client, database)
     # dbt-metabase takes an empty list to mean all models.
     if models is None or models.include:
+        keep_hidden(client, database)
         client.export_models(
             metabase_database=database,
             model_filter=models,

@@ -38,7 +38,6 @@ BROKEN = ("WARN ", "FAIL ")
 """How lines begin in which the dbt project shows the rows that break a test; rows are indented."""
 FAILURE_LINES = 200
 PATIENCE_SECONDS = 0.1
-LONGEST = 300
 
 
 def handler() -> logging.Handler:
@@ -97,7 +96,7 @@ class Step:
         self.plugins[plugin] = kind
         if line:
             self.lines.append(line)
-        if found := LOADED.fullmatch(line.partition(" deleted")[0] + " deleted"):
+        if found := LOADED.match(line):
             self.tables += 1
             self.received += int(found["received"])
             self.deleted += int(found["deleted"])
@@ -134,7 +133,6 @@ class RunOutput(logging.Handler):
         self._log = log
         self._file = logging.FileHandler(log, encoding="utf-8", errors="backslashreplace")
         self._file.setFormatter(console_log_formatter(colors=False))
-        self._traceback = console_log_formatter(colors=False)
         self._is_terminal = screen.isatty()
         self._has_colors = self._is_terminal and "NO_COLOR" not in os.environ
         self._step = Step()
@@ -153,7 +151,7 @@ class RunOutput(logging.Handler):
             elif event.get("event") == "Run completed":
                 self._end_run(event)
             elif record.levelno >= logging.WARNING:
-                text = self._traceback.format(record) if record.exc_info else f"! {line}"
+                text = self._file.format(record) if record.exc_info else f"! {line}"
                 self._print(text, fg="red" if record.levelno >= logging.ERROR else "yellow")
         except Exception:
             self.handleError(record)

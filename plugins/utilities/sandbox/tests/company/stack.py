@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -119,6 +120,14 @@ class Stack:
             key: node
             for key, node in self.manifest(dataset)["nodes"].items()
             if node["resource_type"] == "model" and node["config"]["materialized"] != "ephemeral"
+        }
+
+    def column_types(self, dataset: str, tables: Iterable[str]) -> dict[tuple[str, str], str]:
+        """Return the mode and type of each column of some tables, by table and column."""
+        return {
+            (table, field.name): f"{field.mode} {field.field_type}"
+            for table in tables
+            for field in self.warehouse.get_table(f"{dataset}.{table}").schema
         }
 
     def tables(self, dataset: str = "dbt") -> dict[str, dict[str, str]]:

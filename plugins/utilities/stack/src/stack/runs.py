@@ -1,15 +1,13 @@
 """`stack runs`: what the last runs of each source have loaded, from the loader's ledger."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import click
 from target_bigquery_arrow.names import dataset_name
 
 from stack.project import Project, Source
-from stack.terminal import StackError, plain, style, table
+from stack.terminal import StackError, json_text, plain, style, table
 from stack.warehouse import Warehouse
 
 NUMBERS = ("tables", "received", "new", "changed", "deleted", "seconds")
@@ -26,7 +24,7 @@ def runs(source: str | None, *, limit: int, as_json: bool) -> None:
     chosen = project.source(source) if source else None
     found = last_runs(project, chosen, limit)
     if as_json:
-        click.echo(json.dumps(found, default=_plain, indent=2))
+        click.echo(json_text(found))
     elif found:
         click.echo("\n".join(lines(found, by_dataset(project))))
     else:
@@ -83,7 +81,3 @@ def _row(run: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[str]:
         f"{(run['ended_at'] - run['started_at']).total_seconds():.0f}",
         style(f"{failed} failed", fg="red") if failed else style("ok", fg="green"),
     )
-
-
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,9 +1,11 @@
 """What `stack` prints: text of others is shown as text, whatever it holds."""
 
 import contextlib
+import json
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -46,6 +48,15 @@ def style(text: str, **looks: Any) -> str:
 def secho(text: str, *, nl: bool = True, **looks: Any) -> None:
     """Print a text, made plain, with colours and the like (see `click.style`)."""
     click.echo(style(text, **looks), nl=nl)
+
+
+def json_text(found: object) -> str:
+    """Return what a program reads; a time is in ISO 8601."""
+    return json.dumps(found, default=_written, indent=2)
+
+
+def _written(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def table(

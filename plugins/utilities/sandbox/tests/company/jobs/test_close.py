@@ -151,12 +151,12 @@ def test_a_dataset_of_tap_closeio_goes_on_being_right(
         capture_output=True,
     )
     assert len(ids(stack, "leads")) == len(world.of("lead"))
-    columns = columns_of(stack)
+    columns = stack.column_types("close", KINDS)
 
     output = stack.meltano("run", *EXTRACT_LOAD)
     assert "is in the table and" not in output
     assert "JSON in the table" not in output
-    after = columns_of(stack)
+    after = stack.column_types("close", KINDS)
     assert {name: after[name] for name in columns} == columns
     for table, kind in KINDS.items():
         loaded = stack.query(f"select id from close.{table}")
@@ -164,14 +164,6 @@ def test_a_dataset_of_tap_closeio_goes_on_being_right(
         assert {body["id"] for body in world.of(kind)} <= {row["id"] for row in loaded}, table
     stack.meltano("invoke", "dbt-bigquery", "build", "--select", "source:close+")
     check(stack, contacts)
-
-
-def columns_of(stack: Stack) -> dict[tuple[str, str], str]:
-    return {
-        (table, field.name): f"{field.mode} {field.field_type}"
-        for table in KINDS
-        for field in stack.warehouse.get_table(f"close.{table}").schema
-    }
 
 
 def messages_of_tap_closeio(world: Documents) -> Iterable[dict[str, Any]]:

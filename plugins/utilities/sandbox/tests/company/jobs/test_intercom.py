@@ -159,7 +159,8 @@ def test_a_dataset_of_tap_intercom_goes_on_being_right(
         *("--vars", "intercom_dataset: intercom_before"),
     )
     stack.meltano(*build, **stack.elsewhere("dbt_before"))
-    before, columns = staged(stack, "dbt_before"), columns_of(stack)
+    before = staged(stack, "dbt_before")
+    columns = stack.column_types("intercom_before", TAP_INTERCOM)
     assert len(before["stg_intercom__contacts"]) == len(world.of("contact"))
     assert any(row["first_replied_at"] for row in before["stg_intercom__conversations"])
     assert any(row["is_priority"] for row in before["stg_intercom__conversations"])
@@ -168,19 +169,11 @@ def test_a_dataset_of_tap_intercom_goes_on_being_right(
     output = stack.meltano("run", "--state-id-suffix", "before", *EXTRACT_LOAD, **dataset)
     assert "is in the table and" not in output
     assert "JSON in the table" not in output
-    after = columns_of(stack)
+    after = stack.column_types("intercom_before", TAP_INTERCOM)
     assert {name: after[name] for name in columns} == columns
     stack.meltano(*build, **stack.elsewhere("dbt_before"))
     for table, rows in staged(stack, "dbt_before").items():
         assert rows == before[table], table
-
-
-def columns_of(stack: Stack) -> dict[tuple[str, str], str]:
-    return {
-        (table, field.name): f"{field.mode} {field.field_type}"
-        for table in TAP_INTERCOM
-        for field in stack.warehouse.get_table(f"intercom_before.{table}").schema
-    }
 
 
 def messages_of_tap_intercom(world: Documents) -> Iterable[dict[str, Any]]:

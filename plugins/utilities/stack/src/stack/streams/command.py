@@ -1,7 +1,6 @@
 """`stack streams`, `stack resync` and `stack backfill`."""
 
 import dataclasses
-import json
 import os
 from datetime import datetime
 
@@ -12,7 +11,7 @@ from stack.project import Project
 from stack.streams.catalog import discover
 from stack.streams.listing import lines, listing
 from stack.streams.reread import Beginning, Reread, beginning, parse, variable
-from stack.terminal import StackError
+from stack.terminal import StackError, json_text
 
 YES = click.option("--yes", is_flag=True, help="Run in `prod` from any checkout, without asking.")
 
@@ -47,13 +46,9 @@ def streams(
     found = listing(project, chosen, orphans=source is None)
     found = dataclasses.replace(found, notes=[*failures, *found.notes])
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(found), default=_plain, indent=2))
+        click.echo(json_text(dataclasses.asdict(found)))
     else:
         click.echo("\n".join(lines(found)))
-
-
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 @click.command()
