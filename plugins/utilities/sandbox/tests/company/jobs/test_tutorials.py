@@ -1,0 +1,61 @@
+"""The tutorials in docs/ are followed word by word: each edit is made, each command is run."""
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..stack import ROOT, Stack
+
+BLOCK = re.compile(r"^```(?P<kind>diff|console)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+FAILS = re.compile(r"\s+# fails$")
+
+
+@pytest.fixture
+def project(stack: Stack, every_source: object) -> Iterator[Stack]:  # noqa: ARG001
+    """The stack, whose dbt project is as it was afterwards."""
+    models = stack.root / "transform/models"
+    files = {path: path.read_bytes() for path in models.rglob("*") if path.is_file()}
+    yield stack
+    for path, text in files.items():
+        if path.read_bytes() != text:
+            path.write_bytes(text)
+    stack.meltano("invoke", "dbt-bigquery", "run", "--select", "stg_product__users", "dim_users")
+
+
+def test_intro_to_dbt(project: Stack) -> None:
+    page = (ROOT / "docs/intro-to-dbt.md").read_text()
+    blocks = [(found["kind"], found["text"]) for found in BLOCK.finditer(page)]
+    assert {kind for kind, _ in blocks} == {"diff", "console"}
+    for kind, text in blocks:
+        (edit if kind == "diff" else follow)(project, text)
+
+
+def edit(project: Stack, diff: str) -> None:
+    subprocess.run(["git", "apply", "-"], cwd=project.root, input=diff, text=True, check=True)
+
+
+def follow(project: Stack, block: str) -> None:
+    """Run the command of a block; what it prints has the block's lines, in their order.
+
+    A line that is … stands for any lines, and … in a line for any text.
+    """
+    command, *expected = block.splitlines()
+    fails = bool(FAILS.search(command))
+    program, *arguments = shlex.split(FAILS.sub("", command).removeprefix("$ "))
+    assert program == "meltano"
+    output = project.meltano(*arguments, fails=fails)
+    lines = iter(output.splitlines())
+    for line in expected:
+        local = line.replace("http://127.0.0.1:13000", project.status["metabase"]["url"])
+        pattern = ".*".join(map(re.escape, local.strip().split("…")))
+        assert line == "…" or any(re.search(pattern, each) for each in lines), (line, output)
+
+
+def test_nothing_else_is_in_the_pages_than_what_is_followed() -> None:
+    for page in Path(ROOT / "docs").glob("intro-*.md"):
+        fences = re.findall(r"^```(\w+)", page.read_text(), re.MULTILINE)
+        assert set(fences) <= {"diff", "console", "sql"}
