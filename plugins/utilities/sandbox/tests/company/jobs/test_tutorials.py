@@ -4,13 +4,16 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from ..stack import ROOT, Stack
 
 BLOCK = re.compile(r"^```(?P<kind>diff|console)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+QUESTION = re.compile(
+    r"^### (?P<title>.*?)$.*?^(?P<header>\| .* \|)$.*?^```sql\n(?P<sql>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
 FAILS = re.compile(r"\s+# fails$")
 
 
@@ -55,7 +58,12 @@ def follow(project: Stack, block: str) -> None:
         assert line == "…" or any(re.search(pattern, each) for each in lines), (line, output)
 
 
-def test_nothing_else_is_in_the_pages_than_what_is_followed() -> None:
-    for page in Path(ROOT / "docs").glob("intro-*.md"):
-        fences = re.findall(r"^```(\w+)", page.read_text(), re.MULTILINE)
-        assert set(fences) <= {"diff", "console", "sql"}
+def test_intro_to_data(stack: Stack, every_source: object) -> None:  # noqa: ARG001
+    """Each question has an answer, with the columns that the page shows."""
+    page = (ROOT / "docs/intro-to-data.md").read_text()
+    questions = [found.groupdict() for found in QUESTION.finditer(page)]
+    assert [each["title"].partition(".")[0] for each in questions] == [str(n) for n in range(1, 11)]
+    for question in questions:
+        rows = stack.query(question["sql"])
+        assert rows, question["title"]
+        assert list(rows[0]) == question["header"].strip("| ").split(" | "), question["title"]
