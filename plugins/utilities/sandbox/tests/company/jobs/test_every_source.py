@@ -38,7 +38,7 @@ def check_sales(stack: Stack) -> None:
     organisations = stack.query("select id, lead_id, lead_status from dbt.dim_organisations")
     leads = world.chosen_leads()
     assert keyed(organisations, 1) == {
-        id_: leads.get(id_, (None, None)) for id_ in world.organisations
+        (id_,): leads.get(id_, (None, None)) for id_ in world.organisations
     }
 
 
@@ -95,7 +95,7 @@ def check_billing(stack: Stack) -> None:
     paying = {id_ for id_, status in world.subscriptions() if status in ("active", "past_due")}
     now = {key[0]: amount for key, amount in expected.items() if key[2] == today.replace(day=1)}
     assert keyed(organisations, 1) == {
-        id_: (id_ in paying, id_ in due, due.get(id_, 0), now.get(id_, 0))
+        (id_,): (id_ in paying, id_ in due, due.get(id_, 0), now.get(id_, 0))
         for id_ in world.organisations
     }
 
