@@ -42,11 +42,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, **variables: str) -> None:
-    """Run a Meltano command, showing what it says.
-
-    Raises:
-        StackError: it failed; its own message has been shown.
-    """
+    """Run a Meltano command, showing what it says."""
     done = subprocess.run(  # noqa: S603
         command(*arguments),
         cwd=root(),
@@ -55,16 +51,11 @@ def run(*arguments: str, **variables: str) -> None:
         stderr=subprocess.STDOUT,
     )
     if done.returncode:
-        message = f"`meltano {' '.join(arguments)}` failed: see above."
-        raise StackError(message)
+        raise StackError(f"`meltano {' '.join(arguments)}` failed: see above.")
 
 
 def output(*arguments: str, **variables: str) -> str:
-    """Return a Meltano command's standard output.
-
-    Raises:
-        StackError: it failed, with the last lines that it printed.
-    """
+    """Return a Meltano command's standard output."""
     done = subprocess.run(  # noqa: S603
         command("--log-level=warning", *arguments),
         cwd=root(),
@@ -74,8 +65,7 @@ def output(*arguments: str, **variables: str) -> str:
     )
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-5:])
-        message = f"`meltano {' '.join(arguments)}` failed:\n{last}"
-        raise StackError(message)
+        raise StackError(f"`meltano {' '.join(arguments)}` failed:\n{last}")
     return done.stdout
 
 
@@ -111,15 +101,7 @@ class Session:
             self._process.kill()
 
     def ask(self, request: Mapping[str, Any], *, failing: str) -> dict[str, Any]:
-        """Return the answer to a request.
-
-        Args:
-            request: `operation`, one of the bridge's, and what that takes.
-            failing: what can't be done if it fails, for the error.
-
-        Raises:
-            StackError: it failed, with the last line that it printed.
-        """
+        """Return the answer to a request."""
         line = json.dumps({"environment": environment(), **request})
         answer = ""
         if self._process.stdin and self._process.stdout:
@@ -130,8 +112,7 @@ class Session:
             self._process.wait()
             self._log.seek(0)
             last = " ".join(self._log.read().strip().splitlines()[-1:])
-            message = f"{failing}: {last}"
-            raise StackError(message)
+            raise StackError(f"{failing}: {last}")
         found: dict[str, Any] = json.loads(answer)
         return found
 

@@ -64,13 +64,7 @@ def connect(loader: Plugin) -> bigquery.Client:
 
 
 def explain(error: BaseException, what: str, loader: Plugin) -> tuple[str, str]:
-    """Return what an error of BigQuery, of credentials or of the network means, and its fix.
-
-    Args:
-        error: one of `ERRORS`.
-        what: what was asked for.
-        loader: whose settings were used.
-    """
+    """Return what an error of BigQuery, of credentials or of the network means, and its fix."""
     error = getattr(error, "cause", None) or error
     if isinstance(error, UNREACHABLE):
         while error.__context__:
@@ -198,17 +192,12 @@ class Warehouse:
         project = loader.settings["project"]
         if not project.value:
             missing = f": {project.variable} isn't set" if project.variable else ""
-            message = f"The loader has no `project`{missing}."
-            raise UnreachableError(message)
+            raise UnreachableError(f"The loader has no `project`{missing}.")
         self.project = str(project.value)
         self._client = self._asking(lambda: connect(loader))
 
     def tables(self, dataset: str, *, rows: bool = True) -> dict[str, RawTable]:
         """Return the tables of a dataset by name, the loader's staging tables left out.
-
-        Args:
-            dataset: its name; it needn't be there.
-            rows: whether to count rows too.
 
         Raises:
             UnreachableError: BigQuery doesn't answer, or refuses.
@@ -289,11 +278,6 @@ class Warehouse:
 
     def loads(self, ledger: str, dataset: str | None, limit: int) -> list[dict[str, Any]]:
         """Return the last runs of the loader, the newest first; see `LOADS`.
-
-        Args:
-            ledger: the loader's `ledger_dataset` in this environment.
-            dataset: what they loaded into; None for all.
-            limit: how many.
 
         Raises:
             UnreachableError: BigQuery doesn't answer, or refuses.

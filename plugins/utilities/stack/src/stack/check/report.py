@@ -172,13 +172,7 @@ PLACEHOLDER = re.compile(
 def settings(
     context: Context, plugins: Sequence[Plugin], besides: Sequence[Plugin] = ()
 ) -> Iterator[Result]:
-    """Yield a line for each variable that isn't right, or one for all.
-
-    Args:
-        context: the project.
-        plugins: whose settings.
-        besides: plugins whose variables are looked at elsewhere.
-    """
+    """Yield a line for each variable that isn't right, or one for all."""
     seen = {
         name
         for plugin in besides

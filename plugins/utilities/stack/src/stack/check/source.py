@@ -23,16 +23,11 @@ UNAPPLIED = "Meltano can't apply `schema`, `select` and `metadata`"
 
 
 def streams_of(context: Context, extractor: Plugin, catalog: Mapping[str, Any]) -> list[Stream]:
-    """Return the streams of an extractor's catalog, as Meltano selects them.
-
-    Raises:
-        StackError: Meltano can't apply the extractor's `schema`, `select` and `metadata`.
-    """
+    """Return the streams of an extractor's catalog, as Meltano selects them."""
     request = {"operation": "streams", "extractor": extractor.name, "catalog": catalog}
     found = context.project.ask(request, failing=UNAPPLIED)
     if "error" in found:
-        message = f"{UNAPPLIED}: {found['error']}"
-        raise StackError(message)
+        raise StackError(f"{UNAPPLIED}: {found['error']}")
     return [Stream(**facts) for facts in found["streams"]]
 
 

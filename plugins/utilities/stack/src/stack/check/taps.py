@@ -55,13 +55,7 @@ class TapError(Exception):
 
 
 class Tap:
-    """A source's tap, with its settings in a file that only we can read.
-
-    Args:
-        context: the project.
-        source: whose tap.
-        folder: for files; the caller removes it.
-    """
+    """A source's tap, with its settings in a file that only we can read."""
 
     def __init__(self, context: Context, source: Source, folder: Path) -> None:
         """Write the settings."""
@@ -124,10 +118,6 @@ class Tap:
 
     def _call(self, what: str, *arguments: str) -> str:
         """Run the tap until it ends, sends data, or has had its time.
-
-        Args:
-            what: what it is asked for, in words.
-            arguments: its command line's, beside its settings.
 
         Returns:
             What it printed.

@@ -56,11 +56,7 @@ class Catalog:
     tables: tuple[Table, ...]
 
     def named(self, stream: str) -> list[Table]:
-        """Return the tables of a stream, named as the tap does or as its raw table is.
-
-        Raises:
-            StackError: it isn't in the catalog, or isn't loaded.
-        """
+        """Return the tables of a stream, named as the tap does or as its raw table is."""
         found = [table for table in self.tables if stream in (table.stream, table.name)]
         if found:
             return found
@@ -79,11 +75,7 @@ class Catalog:
 
 
 def discover(source: Source) -> dict[str, Any]:
-    """Return the catalog that a source's tap gives now, with `select` and `metadata` applied.
-
-    Raises:
-        StackError: the tap failed, or its answer is no catalog.
-    """
+    """Return the catalog that a source's tap gives now, with `select` and `metadata` applied."""
     name = source.extractor.name
     # The catalog of an earlier run would hide what has changed since.
     variable = f"{name.upper().replace('-', '_')}__USE_CACHED_CATALOG"
@@ -101,11 +93,10 @@ def discover(source: Source) -> dict[str, Any]:
         reason = "it is nested too deeply, or a number is too long."
     else:
         return found
-    message = (
+    raise StackError(
         f"{name} gave no catalog: {reason}\n"
         f"`meltano invoke stack check {source.name}` looks at what it needs."
     )
-    raise StackError(message)
 
 
 def _last_said(log: str) -> str:
@@ -118,11 +109,7 @@ def _last_said(log: str) -> str:
 
 
 def read(source: str, catalog: Mapping[str, Any], loader: Mapping[str, Any]) -> Catalog:
-    """Return the raw tables that a catalog and the loader's settings come to.
-
-    Raises:
-        StackError: the loader would refuse a stream.
-    """
+    """Return the raw tables that a catalog and the loader's settings come to."""
     entries = catalog.get("streams") or []
     try:
         tables = [table for entry in entries for table in _tables(entry, loader)]

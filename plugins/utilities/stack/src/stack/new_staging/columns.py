@@ -206,12 +206,6 @@ def resolve(
     """Return the column of each property: every name once.
 
     What the source calls so already goes first, so that a new column never renames an old one.
-
-    Args:
-        found: the properties.
-        one: what a row is, such as `order_line`.
-        key: which of them identifies a row.
-        fixed: names that are taken.
     """
     taken = Names(fixed)
     columns: dict[int, Column] = {}

@@ -72,9 +72,6 @@ def stage(source: Source, catalog: Catalog, streams: Sequence[str], folder: Fold
         catalog: what its tap sends.
         streams: as the tap or the raw dataset calls them; all that are selected if there are none.
         folder: its staging folder.
-
-    Raises:
-        StackError: a stream is missing, isn't loaded or has no key; or none is selected.
     """
     asked = _asked(catalog, streams)
     there, tables = folder.models(), folder.tables()
@@ -102,11 +99,10 @@ def stage(source: Source, catalog: Catalog, streams: Sequence[str], folder: Fold
 
 def _asked(catalog: Catalog, streams: Sequence[str]) -> list[Table]:
     if not catalog.tables:
-        message = (
+        raise StackError(
             f"No stream of {catalog.source} is selected. Add some to `select` in extract/"
             f"{catalog.source}.meltano.yml. There are: {', '.join(catalog.streams) or 'none'}."
         )
-        raise StackError(message)
     if not streams:
         return list(catalog.tables)
     return [table for stream in streams for table in catalog.named(stream)]

@@ -98,16 +98,7 @@ class Folder:
     def changes(
         self, files: Mapping[str, File], *, write: bool, overwrite: Collection[str]
     ) -> list[Change]:
-        """Return the changes to the files of the folder, those that are only shown included.
-
-        Args:
-            files: every file as it would be written now.
-            write: whether files that git has as they are may be renewed.
-            overwrite: the names of files that may be renewed in any case.
-
-        Raises:
-            StackError: new streams can't be added to a file that was edited.
-        """
+        """Return the changes to the files of the folder, those that are only shown included."""
         renewable = {*overwrite, *(self._committed() if write else ())}
         found = []
         for name, file in files.items():
@@ -161,19 +152,15 @@ def insert(text: str, steps: Steps, blocks: Mapping[str, str], file: str) -> str
         steps: where the list is.
         blocks: the text of each item by its name; items that exist already are left alone.
         file: the file, for the error.
-
-    Raises:
-        StackError: the list is missing, or is written in brackets.
     """
     if not blocks:
         return text
     found = _list(text, steps, file)
     if found is None or found.flow_style or not found.value:
         where = ".".join(map(str, steps))
-        message = (
+        raise StackError(
             f"{file} has no list `{where}` to add {', '.join(blocks)} to. Add one, one item a line."
         )
-        raise StackError(message)
     names = {_name(item) for item in found.value}
     indent = " " * found.start_mark.column
     new = [
@@ -200,8 +187,7 @@ def _list(text: str, steps: Steps, file: str) -> yaml.SequenceNode | None:
     try:
         node = yaml.compose(text)
     except yaml.YAMLError as error:
-        message = f"{file} is not YAML: {error}"
-        raise StackError(message) from error
+        raise StackError(f"{file} is not YAML: {error}") from error
     for step in steps:
         node = _step(node, step)
     return node if isinstance(node, yaml.SequenceNode) else None

@@ -89,9 +89,6 @@ def build(source: str, tables: Sequence[Table]) -> list[Model]:
     """Return the models of a source's tables, each followed by its children.
 
     `linked` adds what they say of each other.
-
-    Raises:
-        StackError: tables have no key.
     """
     check_keys(source, tables)
     names = Names()
@@ -108,16 +105,12 @@ def build(source: str, tables: Sequence[Table]) -> list[Model]:
 
 
 def check_keys(source: str, tables: Sequence[Table]) -> None:
-    """Make sure that every row of a model can be identified.
-
-    Raises:
-        StackError: tables have no key.
-    """
+    """Make sure that every row of a model can be identified."""
     keyless = [table for table in tables if not table.layout.keys]
     if not keyless:
         return
     example = keyless[0]
-    message = (
+    raise StackError(
         f"No key is known of {', '.join(f"'{table.stream}'" for table in keyless)}, so rows can't "
         f"be told apart, and nothing has been written. Say in extract/{source}.meltano.yml what "
         f"identifies a row, under the extractor:\n"
@@ -125,7 +118,6 @@ def check_keys(source: str, tables: Sequence[Table]) -> None:
         f"      {example.stream}: {{table-key-properties: "
         f"[{example.layout.columns[0].property}]}}"
     )
-    raise StackError(message)
 
 
 def model_name(source: str, thing: str) -> str:
@@ -191,13 +183,7 @@ def _surrogate(keys: Sequence[Property], found: Sequence[Property], one: str) ->
 
 
 def child_of(parent: Model, name: str, nested: Nested) -> Model:
-    """Return the model of a list in a table.
-
-    Args:
-        parent: the table's model.
-        name: what the child is to be called.
-        nested: the list.
-    """
+    """Return the model of a list in a table."""
     table = parent.table
     item = free_name("item", "list_item", taken=(column.name for column in table.layout.columns))
     one = naming.singular(nested.name)

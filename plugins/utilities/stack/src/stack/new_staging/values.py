@@ -185,13 +185,7 @@ DATE_PATTERN = r"\d{4}-\d{2}-\d{2}"
 
 
 def moment(name: str, value: Value, schema: JSONSchema) -> Value:
-    """Return a number or a text as the time that it is, or as it was.
-
-    Args:
-        name: its name in snake case.
-        value: how it is read.
-        schema: what the catalog says of it.
-    """
+    """Return a number or a text as the time that it is, or as it was."""
     said = str(schema.get("description") or "")
     base = UNIT.sub("", name)
     if value.kind in NUMBERS:

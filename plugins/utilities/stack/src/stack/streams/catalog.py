@@ -109,11 +109,7 @@ def keys_of(entry: Mapping[str, Any]) -> list[str]:
 
 
 def discover(source: Source) -> None:
-    """Ask the source for its catalog; if it doesn't answer, the last one stays.
-
-    Raises:
-        StackError: it can't be had, with what Meltano says.
-    """
+    """Ask the source for its catalog; if it doesn't answer, the last one stays."""
     folder = meltano.root() / ".meltano" / "run" / source.extractor.name
     before = {path: path.read_bytes() for path in folder.glob("tap.properties.*")}
     try:
@@ -133,14 +129,7 @@ def table_of(stream: str, loader: Mapping[str, Any]) -> str:
 def mapped(
     stream: str, schema: Mapping[str, Any], keys: Sequence[str], loader: Mapping[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any], Sequence[str]]]:
-    """Yield what `stream_maps` and flattening make of a stream: names, schemas and keys.
-
-    Args:
-        stream: the stream's name.
-        schema: its JSON Schema.
-        keys: its key.
-        loader: the loader's settings.
-    """
+    """Yield what `stream_maps` and flattening make of a stream: names, schemas and keys."""
     # Here, since it is slow to import, and most sources do without.
     import copy
     import logging
@@ -196,14 +185,7 @@ def destinations(
 
 
 def changes(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> list[str]:
-    """Return what the next load would change, and what in the table no load fills any more.
-
-    Args:
-        stream: the stream, as its catalog has it now.
-        loader: its loader.
-        table: the raw table.
-        columns: the table's columns.
-    """
+    """Return what the next load would change, and what in the table no load fills any more."""
     return [*_to_come(stream, loader, table, columns), *_left(stream, loader, table, columns)]
 
 

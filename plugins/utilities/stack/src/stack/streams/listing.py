@@ -108,13 +108,7 @@ class Listing:
 
 
 def listing(project: Project, sources: Sequence[Source], *, orphans: bool) -> Listing:
-    """Return all that is known of some sources' streams.
-
-    Args:
-        project: the project, with states.
-        sources: those to look at.
-        orphans: whether to look for datasets and states of no source too.
-    """
+    """Return all that is known of some sources' streams."""
     history = RunHistory(sources)
     notes: list[str] = []
     tables: Mapping[str, Tables] | None = None
