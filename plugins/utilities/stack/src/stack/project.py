@@ -70,6 +70,11 @@ class Plugin:
         return found
 
     @property
+    def program(self) -> str:
+        """The name of its executable: our own taps are known by it."""
+        return Path(self.executable).name
+
+    @property
     def installed(self) -> str:
         """Its executable's path, once it is installed."""
         if not Path(self.executable).exists():

@@ -96,11 +96,6 @@ class Context:
         return self.project.environment
 
     @property
-    def metabase(self) -> Plugin:
-        """The plugin that tells Metabase of the tables."""
-        return self.project.plugins["dbt-metabase"]
-
-    @property
     def dbt(self) -> Plugin:
         """The plugin that each source's own dbt commands inherit from."""
         return self.project.plugins["dbt-bigquery"]
@@ -123,7 +118,7 @@ class Context:
         """The plugins that the sources need, each once."""
         needed = [source.extractor for source in self.sources]
         needed += [source.loader for source in self.sources]
-        needed += [self.dbt, self.metabase, self.project.plugins["stack"]]
+        needed += [self.project.plugins[name] for name in ("dbt-bigquery", "dbt-metabase", "stack")]
         return list({plugin.name: plugin for plugin in needed}.values())
 
     @cached_property
@@ -147,14 +142,11 @@ class Context:
 def _forms(secret: str) -> tuple[str, ...]:
     """Return a secret as it may turn up: plain, in an address, in an Authorization header."""
     header = base64.b64encode(f"{secret}:".encode()).decode()
-    return secret, quote(secret, safe=""), header, *_password(secret)
-
-
-def _password(address: str) -> tuple[str, ...]:
-    """Return the password of a secret that is a URL, as written and as meant."""
-    user, _, host = address.partition("://")[2].rpartition("@")
+    forms = secret, quote(secret, safe=""), header
+    # The password of a URL.
+    user, _, host = secret.partition("://")[2].rpartition("@")
     password = user.partition(":")[2]
-    return (password, unquote(password)) if host and password else ()
+    return (*forms, password, unquote(password)) if host and password else forms
 
 
 # Set by Meltano itself, some of them only while it runs a job.

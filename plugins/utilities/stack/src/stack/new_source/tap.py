@@ -181,7 +181,7 @@ def _uv(command: Sequence[str], package: str) -> None:
 
 
 def _facts(environment: Path, package: str) -> Any:
-    command = [environment / "bin" / "python", "-c", FACTS, package]
+    command = [str(environment / "bin" / "python"), "-c", FACTS, package]
     return json.loads(subprocess.check_output(command))  # noqa: S603
 
 
