@@ -36,33 +36,27 @@ def python() -> Path:
     return root() / ".venv" / "bin" / "python"
 
 
-def command(*arguments: str) -> list[str]:
-    """Return the command line of a Meltano command in the active environment."""
-    return [str(python().with_name("meltano")), f"--environment={environment()}", *arguments]
+def _call(
+    *arguments: str, variables: Mapping[str, str], **how: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a Meltano command in the active environment."""
+    command = [str(python().with_name("meltano")), f"--environment={environment()}", *arguments]
+    return subprocess.run(  # noqa: S603
+        command, cwd=root(), env={**os.environ, **variables}, text=True, **how
+    )
 
 
 def run(*arguments: str, **variables: str) -> None:
     """Run a Meltano command, showing what it says."""
-    done = subprocess.run(  # noqa: S603
-        command(*arguments),
-        cwd=root(),
-        env={**os.environ, **variables},
-        # `meltano invoke` would make log lines of log lines.
-        stderr=subprocess.STDOUT,
-    )
+    # `meltano invoke` would make log lines of log lines.
+    done = _call(*arguments, variables=variables, stderr=subprocess.STDOUT)
     if done.returncode:
         raise StackError(f"`meltano {' '.join(arguments)}` failed: see above.")
 
 
 def output(*arguments: str, **variables: str) -> str:
     """Return a Meltano command's standard output."""
-    done = subprocess.run(  # noqa: S603
-        command("--log-level=warning", *arguments),
-        cwd=root(),
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-    )
+    done = _call("--log-level=warning", *arguments, variables=variables, capture_output=True)
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-5:])
         raise StackError(f"`meltano {' '.join(arguments)}` failed:\n{last}")

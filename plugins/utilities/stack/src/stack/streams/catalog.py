@@ -1,7 +1,7 @@
 """Streams: their catalogs and last runs, the tables they go into, and their bookmarks in words."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -165,13 +165,7 @@ class Destination:
 def destinations(
     stream: Stream, loader: Plugin, *, selected_only: bool = True
 ) -> list[Destination]:
-    """Return where a stream goes: one table, or what `stream_maps` make of it.
-
-    Args:
-        stream: the stream.
-        loader: its loader.
-        selected_only: only what is selected; else all that the catalog has.
-    """
+    """Return where what is selected of a stream goes, or all: a table, or what maps make of it."""
     names = stream.selected if selected_only else stream.properties
     properties = {name: stream.properties[name] for name in names}
     config = loader.config()
@@ -186,7 +180,10 @@ def destinations(
 
 def changes(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> list[str]:
     """Return what the next load would change, and what in the table no load fills any more."""
-    return [*_to_come(stream, loader, table, columns), *_left(stream, loader, table, columns)]
+    known: set[str] = set()
+    for found in destinations(stream, loader, selected_only=False):
+        known |= {valid_name(name).lower() for name in found.properties if found.table == table}
+    return [*_to_come(stream, loader, table, columns), *_left(known, columns)]
 
 
 def _to_come(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> Iterator[str]:
@@ -203,14 +200,8 @@ def _to_come(stream: Stream, loader: Plugin, table: str, columns: TableTypes) ->
             yield f"the next load fails: {error}"
 
 
-def _left(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> Iterator[str]:
+def _left(known: Collection[str], columns: TableTypes) -> Iterator[str]:
     """Name the columns of the table that no property of the catalog fills."""
-    known = {
-        valid_name(name).lower()
-        for found in destinations(stream, loader, selected_only=False)
-        if found.table == table
-        for name in found.properties
-    }
     for name in columns:
         if name in METADATA or name.lower() in known:
             continue
@@ -232,9 +223,7 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
 def readable(stream: str, bookmarks: Mapping[str, Any]) -> str | None:
     """Return a stream's bookmarks in a few words; None where it has none.
 
-    Args:
-        stream: the stream's name.
-        bookmarks: its bookmarks by name: one of that name, and for some taps a second one.
+    One has the stream's name; some taps keep a second one.
     """
     parts = []
     for name, bookmark in bookmarks.items():
