@@ -65,17 +65,14 @@ class Setting:
 
 @dataclass
 class Filled:
-    """The settings with their values.
-
-    Attributes:
-        values: as the tap gets them.
-        written: as the file has them.
-        missing: those that must have a value and have none.
-    """
+    """The settings with their values."""
 
     values: dict[str, Any] = field(default_factory=dict)
+    """As the tap gets them."""
     written: dict[str, Any] = field(default_factory=dict)
+    """As the file has them."""
     missing: list[Setting] = field(default_factory=list)
+    """Those that must have a value and have none."""
 
     def put(self, setting: Setting, written: Any, value: Any = None) -> None:
         """Keep a setting, and its value if it has one."""

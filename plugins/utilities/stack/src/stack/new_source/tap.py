@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,6 @@ TEXTS = ("string", "array", "object", None)
 """Types that may hold a secret."""
 OLD_SETUPTOOLS = "setuptools<81"
 """The last ones with pkg_resources, which many taps need and no longer get by themselves."""
-FACTS = """
-import json, sys
-from importlib.metadata import distribution, version, PackageNotFoundError
-found = distribution(sys.argv[1])
-try:
-    setuptools = version("setuptools")
-except PackageNotFoundError:
-    setuptools = None
-scripts = [e.name for e in found.entry_points if e.group == "console_scripts"]
-print(json.dumps({"name": found.metadata["Name"], "version": found.version, "scripts": scripts,
-                  "summary": found.metadata["Summary"], "setuptools": setuptools}))
-"""
 
 
 def _declared(setting: Setting) -> dict[str, Any]:
@@ -119,7 +108,11 @@ def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -
         found = _draft(name, tap)
         filled = fill(found, tap.settings, given, source_file.known(project.root / ".env"))
         found.config = filled.written
-        _note_optional(found, tap)
+        secrets = [setting.name for setting in tap.settings if setting.is_secret]
+        if left := [name for name in secrets if isinstance(found.config[name], CommentedOut)]:
+            found.notes.append(
+                f"It also takes {', '.join(left)}: take the mark away in `config` and fill in .env."
+            )
         _fill_select(found, tap, filled)
     return found
 
@@ -133,23 +126,24 @@ def _install(package: str, folder: Path) -> Tap:
     _uv([*uv, "venv", "--quiet", "--python", str(meltano.python()), str(environment)], package)
     install = [*uv, "pip", "install", "--quiet", "--python", str(environment / "bin" / "python")]
     _uv([*install, package], package)
-    facts = _facts(environment, match[1])
-    scripts = [name for name in facts["scripts"] if re.match(r"tap[-_]", name)]
+    found = _installed(environment, match[1])
+    name, programs = found.metadata["Name"], found.entry_points.select(group="console_scripts")
+    scripts = [script for script in programs.names if re.match(r"tap[-_]", script)]
     if not scripts:
-        has = ", ".join(facts["scripts"]) or "none"
+        has = ", ".join(programs.names) or "none"
         raise StackError(
-            f"{facts['name']} {facts['version']} is no Singer tap: none of its programs is called "
+            f"{name} {found.version} is no Singer tap: none of its programs is called "
             f"`tap-…` (it has: {has}). Look for one on https://hub.meltano.com/extractors."
         )
     tap = Tap(
         folder=environment,
-        name=facts["name"] + (match[2] or ""),
-        version=facts["version"],
+        name=name + (match[2] or ""),
+        version=found.version,
         executable=min(scripts, key=lambda script: (not match[1].endswith(script), script)),
     )
     if "No module named 'pkg_resources'" in tap.run("--help").stderr:
         _uv([*install, OLD_SETUPTOOLS], package)
-        tap.pins = (f"setuptools=={_facts(environment, match[1])['setuptools']}",)
+        tap.pins = (f"setuptools=={_installed(environment, 'setuptools').version}",)
     started = tap.run("--help")
     if started.returncode and "Traceback" in started.stderr:
         raise StackError(
@@ -180,9 +174,10 @@ def _uv(command: Sequence[str], package: str) -> None:
     raise StackError(message)
 
 
-def _facts(environment: Path, package: str) -> Any:
-    command = [str(environment / "bin" / "python"), "-c", FACTS, package]
-    return json.loads(subprocess.check_output(command))  # noqa: S603
+def _installed(environment: Path, package: str) -> Distribution:
+    """Return what a virtual environment has of a package."""
+    folders = map(str, environment.glob("lib/python*/site-packages"))
+    return next(iter(distributions(name=package, path=list(folders))))
 
 
 def _describe(tap: Tap) -> None:
@@ -256,15 +251,6 @@ def _draft(name: str, tap: Tap) -> Draft:
             "names them: add them to `settings` and `config`."
         )
     return found
-
-
-def _note_optional(found: Draft, tap: Tap) -> None:
-    """Say which secrets the tap would take, too."""
-    secrets = [setting.name for setting in tap.settings if setting.is_secret]
-    if optional := [name for name in secrets if isinstance(found.config[name], CommentedOut)]:
-        found.notes.append(
-            f"It also takes {', '.join(optional)}: take the mark away in `config` and fill in .env."
-        )
 
 
 def _fill_select(found: Draft, tap: Tap, filled: Filled) -> None:
