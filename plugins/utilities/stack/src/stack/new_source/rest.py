@@ -307,7 +307,9 @@ class Pager:
             page = self.first.asked({param: less}) if less and not found else None
             if page and len(page.records) == less:
                 found = Pager(page, self.key, self.first.params.get(param))._look()
-        signs = [p for p, v in self.first.values() if p and not v and _says_more(p[-1])]
+        more = (NEXT_URL, CURSOR, MORE)
+        empty = [path for path, value in self.first.values() if path and not value]
+        signs = [path for path in empty if any(one.fullmatch(path[-1]) for one in more)]
         if signs and not found:
             raise StackError(
                 f"`{'.'.join(signs[0])}` is empty here: the API pages, and how can't be tried with "
@@ -384,10 +386,6 @@ class Pager:
 
 def _component(kind: str, **fields: Any) -> Component:
     return {"type": kind, **fields}
-
-
-def _says_more(name: str) -> bool:
-    return any(pattern.fullmatch(name) for pattern in (NEXT_URL, CURSOR, MORE))
 
 
 def _paginator(option: Component, strategy: Component) -> Component:

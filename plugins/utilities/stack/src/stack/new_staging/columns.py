@@ -244,5 +244,7 @@ def untyped_times(found: Sequence[Property], columns: Sequence[Column]) -> tuple
     return tuple(
         ".".join(item.origin)
         for item, column in zip(found, columns, strict=True)
-        if item.form == "scalar" and values.sounds_like_a_time(column.name, item.value.kind)
+        if item.form == "scalar"
+        and item.value.kind is Kind.STRING
+        and values.TEXT_NAME.search(column.name)
     )
