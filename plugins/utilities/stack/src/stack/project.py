@@ -4,6 +4,7 @@ A source is one file, extract/<source>.meltano.yml, with one extractor, and othe
 inherit from it. Its name is the file's.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
+from dotenv import dotenv_values
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import dataset_name
 
@@ -118,6 +120,12 @@ class Project:
         request = {"operation": "project", "states": self._states}
         failing = f"Meltano can't read {self.root / 'meltano.yml'}"
         return self.ask(request | {"environment": self.environment}, failing=failing)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that plugins see: the shell's, above those in .env."""
+        found = {**dotenv_values(self.root / ".env"), **os.environ}
+        return {name: value for name, value in found.items() if value is not None}
 
     @cached_property
     def plugins(self) -> Mapping[str, Plugin]:

@@ -122,6 +122,19 @@ def test_what_the_loader_s_stream_maps_do_shows_in_the_models() -> None:
         found.named("pets")
 
 
+def test_what_the_loader_flattens_has_its_names_and_types() -> None:
+    inside = of("object", properties={"n": of("integer"), "list": of("array", items=of("object"))})
+    either = of("object", "string", properties={"n": of("integer")})
+    stream = entry("a", {"id": ID, "inside": inside, "either": either})
+    (table,) = catalog(stream, flattening_enabled=True, flattening_max_depth=1).tables
+    assert {column.name: str(column.type) for column in table.layout.columns} == {
+        "id": "STRING",
+        "inside__n": "INT64",
+        "inside__list": "JSON",
+        "either": "JSON",
+    }
+
+
 def test_names_become_snake_case_and_stay_apart() -> None:
     names = [
         "userID",

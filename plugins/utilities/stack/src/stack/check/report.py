@@ -12,8 +12,6 @@ from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import quote, unquote
 
-from dotenv import dotenv_values
-
 from stack.project import Plugin, Project, Setting, Source, references
 from stack.terminal import plain
 
@@ -102,11 +100,8 @@ class Context:
 
     @cached_property
     def variables(self) -> Mapping[str, str]:
-        """The variables that plugins see: the shell's, above those in .env."""
-        written = dotenv_values(self.root / ".env")
-        return {name: value for name, value in written.items() if value is not None} | dict(
-            os.environ
-        )
+        """The variables that plugins see."""
+        return self.project.variables
 
     @property
     def inherited(self) -> Mapping[str, str]:

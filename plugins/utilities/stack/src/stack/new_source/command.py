@@ -4,16 +4,14 @@ import contextlib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from stack.new_source import source_file
+from stack.new_source.source_file import Draft
 from stack.project import SUFFIX, Project
 from stack.terminal import StackError, echo, secho
-
-if TYPE_CHECKING:
-    from stack.new_source.source_file import Draft
-
 
 FIRST_HOUR = 4
 
@@ -57,8 +55,6 @@ def new_source(name: str, origins: Sequence[str], *, only_print: bool, **options
     refers to them. In a header or after --set, `${VARIABLE}` stands for what .env has already.
     Nothing is overwritten.
     """  # noqa: D301 - click's mark for lines that stay as they are
-    from stack.new_source import source_file
-
     project = Project()
     check_name(name, project)
     # What is found out on the way doesn't get into the file that is printed.
@@ -74,7 +70,7 @@ def new_source(name: str, origins: Sequence[str], *, only_print: bool, **options
 
 def _draft(
     name: str, origins: Sequence[str], project: Project, options: Mapping[str, Any]
-) -> "Draft":
+) -> Draft:
     settings = _pairs(options["settings"], "--set", "=")
     if all(origin.lower().startswith(("http://", "https://")) for origin in origins):
         from stack.new_source import manifest, rest
@@ -82,7 +78,7 @@ def _draft(
         asked = ("records", "key", "replication_key", "one_page")
         headers = _pairs(options["headers"], "--header", ":")
         said = rest.Options(headers, **{option: options[option] for option in asked})
-        text, found = rest.propose(origins, said, _known(project))
+        text, found = rest.propose(origins, said, source_file.known(project))
         return manifest.draft(name, text, project, found | settings, is_own=True)
     if len(origins) > 1:
         message = "Several FROM are the URLs of one REST API: anything else is one source each."
@@ -119,9 +115,8 @@ def _interval(project: Project) -> str:
     return next((time for time in times if time not in taken), "0 6 * * *")
 
 
-def _tell(draft: "Draft", kept: Sequence[str], project: Project) -> None:
-    name = draft.name
-    known = _known(project)
+def _tell(draft: Draft, kept: Sequence[str], project: Project) -> None:
+    name, known = draft.name, source_file.known(project)
     echo()
     secho(f"✓ extract/{name}.meltano.yml", fg="green")
     if there := [v.name for v in draft.variables if v.name in known]:
@@ -139,12 +134,6 @@ def _tell(draft: "Draft", kept: Sequence[str], project: Project) -> None:
         (f"meltano invoke stack new-staging {name}", "write its staging models"),
     ):
         echo(f"  {command:<44}{what}")
-
-
-def _known(project: Project) -> Mapping[str, str]:
-    from stack.new_source import source_file
-
-    return source_file.known(project.root / ".env")
 
 
 MAXIMUM = 40

@@ -64,7 +64,7 @@ def draft(
 
         settings = list(of_spec(run("--spec"), given))
         refuse_unknown(given, [setting.name for setting in settings], "The manifest")
-        known = source_file.known(project.root / ".env")
+        known = source_file.known(project)
         filled = fill(found, settings, given, known, describe=True)
         if filled.missing:
             raise StackError(_missing(name, filled.missing))

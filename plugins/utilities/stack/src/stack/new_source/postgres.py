@@ -104,7 +104,7 @@ def draft(
         given: other settings of the tap; a value may be `${VARIABLE}` too.
     """
     tap = project.plugins[TAP]
-    known = source_file.known(project.root / ".env")
+    known = source_file.known(project)
     way = _way(name, url, given or {}, tap, known)
     parameters = _parameters(way.config["url"])
     with _connected(name, way, parameters, tap, known) as (connection, at):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from dotenv import dotenv_values
 
 from stack import meltano, scratch
 from stack.project import REFERENCE, SUFFIX, Project
@@ -29,11 +28,9 @@ class Variable:
     value: str | None = None
 
 
-def known(path: Path) -> dict[str, str]:
-    """Return the variables that have a value, in a .env file or in this process' environment."""
-    written = dotenv_values(path) if path.exists() else {}
-    found = {**written, **os.environ}
-    return {name: value for name, value in found.items() if value}
+def known(project: Project) -> dict[str, str]:
+    """Return the variables that have a value, in .env or in this process' environment."""
+    return {name: value for name, value in project.variables.items() if value}
 
 
 def expanded(value: str, known: Mapping[str, str]) -> str:
@@ -409,7 +406,7 @@ def put(project: Project, draft: Draft, text: str) -> list[str]:
     """Write a source's file and its variables; return the variables that were there before."""
     environment = project.root / ".env"
     after = environment_text(project, draft)
-    there = known(environment)
+    there = known(project)
     given = {one.name: one.value for one in draft.variables if one.value is not None}
     kept = [name for name, value in given.items() if there.get(name, value) != value]
     check(project, draft.name, text, after)

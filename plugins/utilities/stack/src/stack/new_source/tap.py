@@ -106,7 +106,7 @@ def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -
             _setting(name, is_secret=bool(CREDENTIAL.search(name))) for name in unknown
         ]
         found = _draft(name, tap)
-        filled = fill(found, tap.settings, given, source_file.known(project.root / ".env"))
+        filled = fill(found, tap.settings, given, source_file.known(project))
         found.config = filled.written
         secrets = [setting.name for setting in tap.settings if setting.is_secret]
         if left := [name for name in secrets if isinstance(found.config[name], CommentedOut)]:

@@ -1,5 +1,8 @@
 """Streams: their catalogs and last runs, the tables they go into, and their bookmarks in words."""
 
+import copy
+import json
+import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,24 +131,21 @@ def table_of(stream: str, loader: Mapping[str, Any]) -> str:
 
 def mapped(
     stream: str, schema: Mapping[str, Any], keys: Sequence[str], loader: Mapping[str, Any]
-) -> Iterator[tuple[str, dict[str, Any], Sequence[str]]]:
-    """Yield what `stream_maps` and flattening make of a stream: names, schemas and keys."""
+) -> Iterator[tuple[str, Mapping[str, Any], Sequence[str]]]:
+    """Yield the streams that the loader makes of one, by `stream_maps` and flattening."""
     # Here, since it is slow to import, and most sources do without.
-    import copy
-    import logging
-
-    from singer_sdk.mapper import PluginMapper, RemoveRecordTransform
+    from msgspec import Raw
+    from singer_sdk.mapper import PluginMapper
+    from target_bigquery_arrow.messages import Schema
+    from target_bigquery_arrow.stream_maps import record_maps, without_flattening
 
     # The mapper takes `__else__` out of what it is given.
     mapper = PluginMapper(copy.deepcopy(dict(loader)), logging.getLogger(__name__))
-    mapper.register_raw_stream_schema(stream, dict(schema), list(keys))
-    for found in mapper.stream_maps[stream]:
-        if not isinstance(found, RemoveRecordTransform):
-            yield (
-                found.stream_alias,
-                found.transformed_schema,
-                found.transformed_key_properties or (),
-            )
+    flattening = mapper.flattening_options
+    mapper.flattening_options = without_flattening(flattening)
+    message = Schema(stream, Raw(json.dumps(schema)), list(keys))
+    for found in record_maps(mapper, message, flattening):
+        yield found.stream, found.schema, found.keys
 
 
 VARIANT = re.compile(rf"(.+)__({'|'.join([*(kind.lower() for kind in Kind), 'array'])})")
