@@ -336,7 +336,8 @@ def words() -> list[Model]:
     words = sorted(naming.RESERVED | naming.KEYWORDS | {"name", "type", "value"})
     odd = ["source", "item", "camelCase", "a.b", 'say "x"', "it's", "{{ x }}", "n" * 120]
     # Read as columns, and as the names that values inside JSON get.
-    nested = of("array", items=of("object", properties=dict.fromkeys([*words, *odd], of("number"))))
+    named = dict.fromkeys(words, ID) | dict.fromkeys(odd, of("number"))
+    nested = of("array", items=of("object", properties=named))
     inside = of("object", properties=dict.fromkeys(odd, of("boolean")))
     properties = dict.fromkeys(["id", *words, *odd], ID)
     stream = entry(
