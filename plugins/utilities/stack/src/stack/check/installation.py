@@ -34,9 +34,11 @@ PIP.add_argument("-r", "--requirement", dest="extra", action="append", default=[
 
 def check(context: Context) -> Iterator[Result]:
     """Yield a line for each fault, or one for all plugins."""
+    needed = [plugin for one in context.sources for plugin in (one.extractor, one.loader)]
+    needed += [context.project.plugins[one] for one in ("dbt-bigquery", "dbt-metabase", "stack")]
     # Plugins that inherit share what is installed with their parent.
     shared: dict[str, Plugin] = {}
-    for plugin in context.plugins:
+    for plugin in needed:
         shared.setdefault(plugin.executable, plugin)
     plugins = shared.values()
     faults = [fault for plugin in plugins for fault in of_plugin(context, plugin)]

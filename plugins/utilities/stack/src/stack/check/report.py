@@ -109,14 +109,6 @@ class Context:
         return {k: v for k, v in self.variables.items() if k != "PYTHONPATH"}
 
     @cached_property
-    def plugins(self) -> Sequence[Plugin]:
-        """The plugins that the sources need, each once."""
-        needed = [source.extractor for source in self.sources]
-        needed += [source.loader for source in self.sources]
-        needed += [self.project.plugins[name] for name in ("dbt-bigquery", "dbt-metabase", "stack")]
-        return list({plugin.name: plugin for plugin in needed}.values())
-
-    @cached_property
     def _secrets(self) -> Sequence[str]:
         values = {
             str(setting.value)
