@@ -18,14 +18,9 @@ INJECTED = "__injected_declarative_manifest"
 CONFIG = re.compile(r"config(?:\[['\"]|\.(?:get\(['\"])?)(\w+)")
 
 
-def is_manifest(plugin: "Plugin") -> bool:
-    """Return whether an extractor is our tap for manifests."""
-    return plugin.executable.endswith(f"/{TAP}")
-
-
 def of(plugin: "Plugin", root: Path) -> dict[str, Any]:
     """Return an extractor's manifest; an empty one where it has none that can be read."""
-    return load(plugin.config().get("manifest"), root) if is_manifest(plugin) else {}
+    return load(plugin.config().get("manifest"), root) if plugin.program == TAP else {}
 
 
 def with_secrets(plugin: "Plugin", root: Path) -> "Plugin":

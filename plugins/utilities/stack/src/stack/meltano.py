@@ -36,46 +36,30 @@ def python() -> Path:
     return root() / ".venv" / "bin" / "python"
 
 
-def command(*arguments: str) -> list[str]:
-    """Return the command line of a Meltano command in the active environment."""
-    return [str(python().with_name("meltano")), f"--environment={environment()}", *arguments]
+def _call(
+    *arguments: str, variables: Mapping[str, str], **how: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a Meltano command in the active environment."""
+    command = [str(python().with_name("meltano")), f"--environment={environment()}", *arguments]
+    return subprocess.run(  # noqa: S603
+        command, cwd=root(), env={**os.environ, **variables}, text=True, **how
+    )
 
 
 def run(*arguments: str, **variables: str) -> None:
-    """Run a Meltano command, showing what it says.
-
-    Raises:
-        StackError: it failed; its own message has been shown.
-    """
-    done = subprocess.run(  # noqa: S603
-        command(*arguments),
-        cwd=root(),
-        env={**os.environ, **variables},
-        # `meltano invoke` would make log lines of log lines.
-        stderr=subprocess.STDOUT,
-    )
+    """Run a Meltano command, showing what it says."""
+    # `meltano invoke` would make log lines of log lines.
+    done = _call(*arguments, variables=variables, stderr=subprocess.STDOUT)
     if done.returncode:
-        message = f"`meltano {' '.join(arguments)}` failed: see above."
-        raise StackError(message)
+        raise StackError(f"`meltano {' '.join(arguments)}` failed: see above.")
 
 
 def output(*arguments: str, **variables: str) -> str:
-    """Return a Meltano command's standard output.
-
-    Raises:
-        StackError: it failed, with the last lines that it printed.
-    """
-    done = subprocess.run(  # noqa: S603
-        command("--log-level=warning", *arguments),
-        cwd=root(),
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-    )
+    """Return a Meltano command's standard output."""
+    done = _call("--log-level=warning", *arguments, variables=variables, capture_output=True)
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-5:])
-        message = f"`meltano {' '.join(arguments)}` failed:\n{last}"
-        raise StackError(message)
+        raise StackError(f"`meltano {' '.join(arguments)}` failed:\n{last}")
     return done.stdout
 
 
@@ -111,15 +95,7 @@ class Session:
             self._process.kill()
 
     def ask(self, request: Mapping[str, Any], *, failing: str) -> dict[str, Any]:
-        """Return the answer to a request.
-
-        Args:
-            request: `operation`, one of the bridge's, and what that takes.
-            failing: what can't be done if it fails, for the error.
-
-        Raises:
-            StackError: it failed, with the last line that it printed.
-        """
+        """Return the answer to a request."""
         line = json.dumps({"environment": environment(), **request})
         answer = ""
         if self._process.stdin and self._process.stdout:
@@ -130,8 +106,7 @@ class Session:
             self._process.wait()
             self._log.seek(0)
             last = " ".join(self._log.read().strip().splitlines()[-1:])
-            message = f"{failing}: {last}"
-            raise StackError(message)
+            raise StackError(f"{failing}: {last}")
         found: dict[str, Any] = json.loads(answer)
         return found
 

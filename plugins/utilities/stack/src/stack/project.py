@@ -4,6 +4,7 @@ A source is one file, extract/<source>.meltano.yml, with one extractor, and othe
 inherit from it. Its name is the file's.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
+from dotenv import dotenv_values
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import dataset_name
 
@@ -69,6 +71,18 @@ class Plugin:
                 _nest(found, setting.name, setting.value)
         return found
 
+    @property
+    def program(self) -> str:
+        """The name of its executable: our own taps are known by it."""
+        return Path(self.executable).name
+
+    @property
+    def installed(self) -> str:
+        """Its executable's path, once it is installed."""
+        if not Path(self.executable).exists():
+            raise StackError(f"{self.name} isn't installed. Run `make setup`.")
+        return self.executable
+
     def where(self, name: str) -> str:
         """Return where the value of a setting is to be corrected, in words."""
         setting = self.settings.get(name)
@@ -102,14 +116,16 @@ class Project:
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
-        """What `stack.bridge` has found.
-
-        Raises:
-            StackError: Meltano can't read the project.
-        """
+        """What `stack.bridge` has found."""
         request = {"operation": "project", "states": self._states}
         failing = f"Meltano can't read {self.root / 'meltano.yml'}"
         return self.ask(request | {"environment": self.environment}, failing=failing)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that plugins see: the shell's, above those in .env."""
+        found = {**dotenv_values(self.root / ".env"), **os.environ}
+        return {name: value for name, value in found.items() if value is not None}
 
     @cached_property
     def plugins(self) -> Mapping[str, Plugin]:
@@ -128,11 +144,7 @@ class Project:
         return {source.name: source for source in self._find_sources()}
 
     def source(self, name: str) -> Source:
-        """Return one source.
-
-        Raises:
-            StackError: there is none of that name.
-        """
+        """Return one source."""
         if name not in self.sources:
             there = ", ".join(sorted(self.sources))
             message = f"No source '{name}': there is no extract/{name}{SUFFIX}. There are: {there}."
@@ -191,11 +203,7 @@ def references(written: Any) -> Iterator[str]:
 
 
 def raw_dataset(extractor: Plugin, loader: Plugin) -> str:
-    """Return the dataset that a loader puts an extractor's streams into.
-
-    Raises:
-        StackError: the loader can't make a dataset's name of its settings.
-    """
+    """Return the dataset that a loader puts an extractor's streams into."""
     config = loader.config()
     try:
         return dataset_name(
@@ -203,8 +211,7 @@ def raw_dataset(extractor: Plugin, loader: Plugin) -> str:
             config.get("developer"),
         )
     except LoadError as error:
-        message = f"Loader '{loader.name}': {error}"
-        raise StackError(message) from error
+        raise StackError(f"Loader '{loader.name}': {error}") from error
 
 
 def _nest(config: dict[str, Any], name: str, value: Any) -> None:

@@ -14,12 +14,7 @@ HOUR = 60 * 60
 
 @contextmanager
 def folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
-    """Make a folder that only we can open, and remove it at the end.
-
-    Args:
-        purpose: the beginning of its name, such as `new-source`.
-        parent: the folder that it is made in; that for temporary files unless given.
-    """
+    """Make a folder that only we can open, and remove it at the end."""
     parent = parent or Path(tempfile.gettempdir())
     sweep(parent, purpose)
     with tempfile.TemporaryDirectory(dir=parent, prefix=_prefix(purpose)) as name:

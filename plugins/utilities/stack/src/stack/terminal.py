@@ -52,38 +52,26 @@ def secho(text: str, *, nl: bool = True, **looks: Any) -> None:
 
 def json_text(found: object) -> str:
     """Return what a program reads; a time is in ISO 8601."""
-    return json.dumps(found, default=_written, indent=2)
 
+    def written(value: object) -> str:
+        return value.isoformat() if isinstance(value, datetime) else str(value)
 
-def _written(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    return json.dumps(found, default=written, indent=2)
 
 
 def table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str]
 ) -> Iterator[str]:
-    """Return the lines of a table; the columns named in `numbers` end on one line.
-
-    Args:
-        headings: the names of the columns.
-        rows: the cells of each row, made plain; they may have colours.
-        numbers: the columns that are aligned at the right.
-    """
+    """Return the lines of a table, whose cells are plain but for colours; numbers end on a line."""
     rows = list(rows)
     columns = zip(headings, *rows, strict=True)
     widths = [max(len(click.unstyle(cell)) for cell in column) for column in columns]
     for row in (headings, *rows):
-        cells = [
-            _aligned(cell, width, right=name in numbers)
-            for name, cell, width in zip(headings, row, widths, strict=True)
-        ]
-        line = f"  {'  '.join(cells)}".rstrip()
-        yield style(line, dim=True) if row is headings else line
-
-
-def _aligned(cell: str, width: int, *, right: bool) -> str:
-    space = " " * (width - len(click.unstyle(cell)))
-    return space + cell if right else cell + space
+        line = ""
+        for name, cell, width in zip(headings, row, widths, strict=True):
+            space = " " * (width - len(click.unstyle(cell)))
+            line += "  " + (space + cell if name in numbers else cell + space)
+        yield style(line.rstrip(), dim=True) if row is headings else line.rstrip()
 
 
 def ask(question: str, *, hidden: bool = False, options: Sequence[str] = ()) -> str:
@@ -101,7 +89,11 @@ def ask(question: str, *, hidden: bool = False, options: Sequence[str] = ()) -> 
 
 
 class StackError(click.ClickException):
-    """Names the thing, the place and the fix; ends the command with exit code 1."""
+    """Names the thing, the place and the fix; ends the command with exit code 1.
+
+    Whatever asks Meltano, a tap, BigQuery or the user may raise it: only other errors are listed
+    under `Raises`.
+    """
 
     def __init__(self, message: str) -> None:
         """Keep the message, made plain: it may quote what others have said."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from google.api_core.client_options import ClientOptions
@@ -64,13 +65,7 @@ def connect(loader: Plugin) -> bigquery.Client:
 
 
 def explain(error: BaseException, what: str, loader: Plugin) -> tuple[str, str]:
-    """Return what an error of BigQuery, of credentials or of the network means, and its fix.
-
-    Args:
-        error: one of `ERRORS`.
-        what: what was asked for.
-        loader: whose settings were used.
-    """
+    """Return what an error of BigQuery, of credentials or of the network means, and its fix."""
     error = getattr(error, "cause", None) or error
     if isinstance(error, UNREACHABLE):
         while error.__context__:
@@ -113,28 +108,7 @@ select table_name, column_name, data_type
 from `{dataset}`.INFORMATION_SCHEMA.COLUMNS
 order by table_name, ordinal_position
 """
-LOADS = """
-select
-    load_id,
-    any_value(dataset) as dataset,
-    any_value(source) as extractor,
-    min(started_at) as started_at,
-    max(ended_at) as ended_at,
-    count(*) as streams,
-    sum(rows_received) as received,
-    sum(rows_inserted) as inserted,
-    sum(rows_updated) as updated,
-    sum(rows_deleted) as deleted,
-    sum(bytes_billed) as bytes_billed,
-    array_agg(
-        if(error is null, null, struct(stream, error)) ignore nulls order by stream
-    ) as failures
-from `{ledger}.loads`
-where @dataset is null or dataset = @dataset
-group by load_id
-order by ended_at desc
-limit @limit
-"""
+LOADS = Path(__file__).with_name("loads.sql").read_text()
 ROWS = f"""
 select
     '{{name}}' as name,
@@ -153,21 +127,16 @@ class UnreachableError(StackError):
 
 @dataclass(frozen=True)
 class RawTable:
-    """A table in a raw dataset.
-
-    Attributes:
-        columns: the types by name; None for a type that the loader never writes.
-        live: how many rows there are, without those that are marked as deleted.
-        deleted: how many rows are marked as deleted.
-        newest: when the newest row was extracted.
-        read_since: how many rows were extracted since the moment that was asked for.
-    """
+    """A table in a raw dataset, with its columns' types: None for one that no loader writes."""
 
     columns: Mapping[str, ColumnType | None]
     live: int | None = None
+    """How many rows there are, without those that are marked as deleted."""
     deleted: int | None = None
     newest: datetime | None = None
+    """When the newest row was extracted."""
     read_since: int | None = None
+    """How many rows were extracted since the moment that was asked for."""
 
     @property
     def is_loaded(self) -> bool:
@@ -186,33 +155,25 @@ class Orphan:
 
 
 class Warehouse:
-    """BigQuery, as the loader that all sources' loaders inherit from says it."""
+    """BigQuery, as the loader that all sources' loaders inherit from says it.
+
+    Raises:
+        UnreachableError: each of its functions, where BigQuery doesn't answer or refuses; also at
+            once, where a variable isn't set or there are no credentials.
+    """
 
     def __init__(self, loader: Plugin) -> None:
-        """Prepare a client. Nothing is sent yet.
-
-        Raises:
-            UnreachableError: a variable isn't set, or there are no credentials.
-        """
+        """Prepare a client. Nothing is sent yet."""
         self._loader = loader
         project = loader.settings["project"]
         if not project.value:
             missing = f": {project.variable} isn't set" if project.variable else ""
-            message = f"The loader has no `project`{missing}."
-            raise UnreachableError(message)
+            raise UnreachableError(f"The loader has no `project`{missing}.")
         self.project = str(project.value)
         self._client = self._asking(lambda: connect(loader))
 
     def tables(self, dataset: str, *, rows: bool = True) -> dict[str, RawTable]:
-        """Return the tables of a dataset by name, the loader's staging tables left out.
-
-        Args:
-            dataset: its name; it needn't be there.
-            rows: whether to count rows too.
-
-        Raises:
-            UnreachableError: BigQuery doesn't answer, or refuses.
-        """
+        """Return the tables of a dataset by name, the loader's staging tables left out."""
         columns: dict[str, dict[str, ColumnType | None]] = {}
         try:
             for row in self._query(COLUMNS.format(dataset=f"{self.project}.{dataset}")):
@@ -233,16 +194,7 @@ class Warehouse:
         return tables
 
     def counts(self, dataset: str, table: str, since: datetime) -> RawTable | None:
-        """Count the rows of a table; None where there is no such table.
-
-        Args:
-            dataset: its dataset.
-            table: its name.
-            since: from when on rows count as `read_since`.
-
-        Raises:
-            UnreachableError: BigQuery doesn't answer, or refuses.
-        """
+        """Count a table's rows, and those read since a moment; None where there is no table."""
         try:
             (row,) = self._rows(dataset, [table], since)
         except NotFound:
@@ -263,16 +215,11 @@ class Warehouse:
         """Return the tables of several datasets, asked for at once."""
         names = list(dict.fromkeys(datasets))
         with ThreadPoolExecutor(PARALLEL_QUERIES) as pool:
-            return dict(
-                zip(names, pool.map(lambda name: self.tables(name, rows=rows), names), strict=True)
-            )
+            found = pool.map(lambda name: self.tables(name, rows=rows), names)
+            return dict(zip(names, found, strict=True))
 
     def orphans(self, project: Project) -> list[Orphan]:
-        """Return the raw datasets of this environment that no source's file names.
-
-        Raises:
-            UnreachableError: BigQuery doesn't answer, or refuses.
-        """
+        """Return the raw datasets of this environment that no source's file names."""
         config = self._loader.config()
         named = {source.dataset for source in project.sources.values()}
         datasets = self._asking(
@@ -288,16 +235,7 @@ class Warehouse:
         ]
 
     def loads(self, ledger: str, dataset: str | None, limit: int) -> list[dict[str, Any]]:
-        """Return the last runs of the loader, the newest first; see `LOADS`.
-
-        Args:
-            ledger: the loader's `ledger_dataset` in this environment.
-            dataset: what they loaded into; None for all.
-            limit: how many.
-
-        Raises:
-            UnreachableError: BigQuery doesn't answer, or refuses.
-        """
+        """Return the last runs of the loader, the newest first: into a dataset, or into all."""
         parameters = [
             bigquery.ScalarQueryParameter("dataset", "STRING", dataset),
             bigquery.ScalarQueryParameter("limit", "INT64", limit),
@@ -325,7 +263,6 @@ class Warehouse:
 
         Raises:
             NotFound: there is no such dataset or table.
-            UnreachableError: it doesn't answer, or refuses.
         """
         try:
             return ask()

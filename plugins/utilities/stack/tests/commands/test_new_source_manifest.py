@@ -4,7 +4,7 @@ import os
 import pty
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,23 @@ def project_of_the_module() -> Iterator[Project]:
         patch.setenv("MELTANO_PROJECT_ROOT", str(ROOT))
         patch.setenv("MELTANO_ENVIRONMENT", "local")
         yield Project()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def each_spec_is_asked_for_once() -> Iterator[None]:
+    """The tap takes more than a second to start."""
+    ask, answers = manifest.ask_tap, {}
+
+    def remembered(executable: str, *options: str, config: Mapping[str, Any]) -> Any:
+        if options != ("--spec",):
+            return ask(executable, *options, config=config)
+        text = Path(config["manifest"]).read_text()
+        answers[text] = answers.get(text) or ask(executable, *options, config=config)
+        return answers[text]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest, "ask_tap", remembered)
+        yield
 
 
 def written(api: Api, **changed: Any) -> str:

@@ -122,6 +122,19 @@ def test_what_the_loader_s_stream_maps_do_shows_in_the_models() -> None:
         found.named("pets")
 
 
+def test_what_the_loader_flattens_has_its_names_and_types() -> None:
+    inside = of("object", properties={"n": of("integer"), "list": of("array", items=of("object"))})
+    either = of("object", "string", properties={"n": of("integer")})
+    stream = entry("a", {"id": ID, "inside": inside, "either": either})
+    (table,) = catalog(stream, flattening_enabled=True, flattening_max_depth=1).tables
+    assert {column.name: str(column.type) for column in table.layout.columns} == {
+        "id": "STRING",
+        "inside__n": "INT64",
+        "inside__list": "JSON",
+        "either": "JSON",
+    }
+
+
 def test_names_become_snake_case_and_stay_apart() -> None:
     names = [
         "userID",
@@ -323,7 +336,8 @@ def words() -> list[Model]:
     words = sorted(naming.RESERVED | naming.KEYWORDS | {"name", "type", "value"})
     odd = ["source", "item", "camelCase", "a.b", 'say "x"', "it's", "{{ x }}", "n" * 120]
     # Read as columns, and as the names that values inside JSON get.
-    nested = of("array", items=of("object", properties=dict.fromkeys([*words, *odd], of("number"))))
+    named = dict.fromkeys(words, ID) | dict.fromkeys(odd, of("number"))
+    nested = of("array", items=of("object", properties=named))
     inside = of("object", properties=dict.fromkeys(odd, of("boolean")))
     properties = dict.fromkeys(["id", *words, *odd], ID)
     stream = entry(

@@ -65,7 +65,10 @@ def check(context: Context) -> Iterator[Result]:
         return
     # A source without a `load_schema` is named among the project's files.
     sources = [source for source in context.sources if source.extractor.extras.get("load_schema")]
-    written = list(dict.fromkeys([*(source.dataset for source in sources), built(context)]))
+    written = [source.dataset for source in sources]
+    with contextlib.suppress(LoadError):  # its name is wrong, which is said of dbt
+        written.append(dbt.dataset(context))
+    written = list(dict.fromkeys(written))
     # In `dev`, dbt reads what production has loaded.
     read = [name for name in map(load_schema, sources) if name not in written]
     with ThreadPoolExecutor(4) as pool:
@@ -81,14 +84,6 @@ def check(context: Context) -> Iterator[Result]:
 def load_schema(source: Source) -> str:
     """Return a source's raw dataset in production, which is also what dbt reads in `dev`."""
     return str(source.extractor.extras.get("load_schema"))
-
-
-def built(context: Context) -> str:
-    """Return dbt's dataset; none where its name is wrong, which is said of dbt."""
-    try:
-        return dbt.dataset(context)
-    except LoadError:
-        return dbt.PRODUCTION
 
 
 def _limit(context: Context, plugins: Sequence[Plugin]) -> Iterator[Result]:

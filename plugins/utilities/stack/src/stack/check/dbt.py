@@ -11,6 +11,7 @@ from target_bigquery_arrow.names import developer_name
 from stack.check import report
 from stack.check.report import Context, Result, failed, nearest, passed, skipped
 from stack.meltano import sandbox_or
+from stack.project import Plugin
 
 PRODUCTION = "dbt"
 
@@ -55,7 +56,7 @@ REFUSED = (401, 403)
 
 def metabase(context: Context) -> Iterator[Result]:
     """Yield what Metabase says; in an environment that has none, that."""
-    plugin = context.metabase
+    plugin = context.project.plugins["dbt-metabase"]
     if not plugin.settings["url"].written:
         yield skipped("Metabase", f"`{context.environment}` has none: its `url` isn't set")
         return
@@ -65,7 +66,7 @@ def metabase(context: Context) -> Iterator[Result]:
         yield skipped("connection", "not asked: settings are missing")
         return
     try:
-        yield from _ask(context)
+        yield from _ask(context, plugin)
     except NOT_METABASE:
         detail = f"{plugin.config()['url']} answers, and not as Metabase does"
         yield failed("connection", detail, f"Correct {plugin.where('url')}.")
@@ -75,9 +76,8 @@ def metabase(context: Context) -> Iterator[Result]:
         yield failed("connection", f"{plugin.config()['url']} doesn't answer: {said}", fix)
 
 
-def _ask(context: Context) -> Iterator[Result]:
-    config = context.metabase.config()
-    key = context.metabase.where("api_key")
+def _ask(context: Context, plugin: Plugin) -> Iterator[Result]:
+    config, key = plugin.config(), plugin.where("api_key")
     user = _get(config, "user/current")
     if user.status_code in REFUSED:
         detail = f"{config['url']} refuses the key ({user.status_code})"

@@ -6,14 +6,14 @@ Every plugin is to be pinned, and installed in the versions that its lock has.
 import argparse
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from stack.check.report import Context, Result, failed, noted, passed
 from stack.project import Plugin
@@ -34,9 +34,11 @@ PIP.add_argument("-r", "--requirement", dest="extra", action="append", default=[
 
 def check(context: Context) -> Iterator[Result]:
     """Yield a line for each fault, or one for all plugins."""
+    needed = [plugin for one in context.sources for plugin in (one.extractor, one.loader)]
+    needed += [context.project.plugins[one] for one in ("dbt-bigquery", "dbt-metabase", "stack")]
     # Plugins that inherit share what is installed with their parent.
     shared: dict[str, Plugin] = {}
-    for plugin in context.plugins:
+    for plugin in needed:
         shared.setdefault(plugin.executable, plugin)
     plugins = shared.values()
     faults = [fault for plugin in plugins for fault in of_plugin(context, plugin)]
@@ -71,8 +73,9 @@ def of_plugin(context: Context, plugin: Plugin) -> Iterator[Result]:
     installed = installed_versions(Path(plugin.executable).parent.parent)
     for lock, versions in locks.items():
         if wrong := differences(versions, installed):
-            fix = f"Install it again: {install}"
-            yield failed(plugin.name, f"not as {lock} says: {_few(wrong)}", fix)
+            yield failed(
+                plugin.name, f"not as {lock} says: {wrong}", f"Install it again: {install}"
+            )
     # `meltano install` takes no account of the environment, although it accepts one.
     again = f"`meltano --environment={context.environment} invoke --only-install {plugin.name}`"
     if lacks_redirect(context, plugin):
@@ -97,11 +100,6 @@ def lacks_redirect(context: Context, plugin: Plugin) -> bool:
     return REDIRECT not in installed_versions(Path(plugin.executable).parent.parent)
 
 
-def _few(texts: Sequence[str]) -> str:
-    more = f", and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
-    return "; ".join(texts[:SHOWN]) + more
-
-
 def is_pinned(requirement: str, *locks: Mapping[str, str]) -> bool:
     """Return whether a requirement leaves one version, or one commit; a lock may say which."""
     try:
@@ -122,7 +120,7 @@ def _meltano(context: Context) -> Iterator[Result]:
     installed = installed_versions(context.root / ".venv")
     wrong = differences(locked, installed, only_locked=True)
     if wrong:
-        detail = f"not as requirements.txt says: {_few(wrong)}"
+        detail = f"not as requirements.txt says: {wrong}"
         yield failed("Meltano", detail, "Install it again: `make setup`.")
     else:
         yield passed("Meltano", f"{installed.get('meltano')}, as requirements.txt says")
@@ -156,13 +154,13 @@ def installed_versions(venv: Path) -> dict[str, str]:
 
 def differences(
     locked: Mapping[str, str], installed: Mapping[str, str], *, only_locked: bool = False
-) -> list[str]:
-    """Return in what an environment isn't as its lock says, a phrase each."""
+) -> str:
+    """Return in what an environment isn't as its lock says, three phrases at most."""
     found = []
     for name, version in locked.items():
         if name not in installed:
             found.append(f"{name} {version} is missing")
-        elif installed[name] != OWN and not _same(version, installed[name]):
+        elif installed[name] != OWN and Version(installed[name]) != Version(version):
             found.append(f"{name} is {installed[name]}, not {version}")
     if not only_locked:
         others = installed.keys() - locked.keys()
@@ -171,14 +169,8 @@ def differences(
             for name in sorted(others)
             if installed[name] != OWN
         ]
-    return found
-
-
-def _same(one: str, other: str) -> bool:
-    try:
-        return Version(one) == Version(other)
-    except InvalidVersion:
-        return one == other
+    more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return "; ".join(found[:SHOWN]) + more
 
 
 DATABASE = "systemdb"
@@ -194,25 +186,21 @@ def state(context: Context) -> Iterator[Result]:
     """Yield where the state is, and whether it is safe there."""
     backend = str(context.project.facts.get("state_backend") or DATABASE)
     scheme = urlsplit(backend).scheme
+    written = yaml.safe_load((context.root / "meltano.yml").read_text())
+    database = context.variables.get("MELTANO_DATABASE_URI") or written.get("database_uri")
     needed, extra = LIBRARIES.get(scheme, (None, ""))
     if needed and needed not in installed_versions(context.root / ".venv"):
         fix = f"Write `meltano[{extra}]` for `meltano` in pyproject.toml, then `make lock setup`."
         yield failed("state", f"{backend} needs {needed}, which isn't installed", fix)
     elif backend != DATABASE and scheme != "file":
         yield passed("state", f"in {backend}")
-    elif backend == DATABASE and _database_is_shared(context):
+    elif backend == DATABASE and database and not str(database).startswith("sqlite"):
         yield passed("state", "in Meltano's database, on a server")
     elif context.environment == "prod":
         detail = "on this machine's disk: without it, the next run reads every source in full"
         yield failed("state", detail, STATE_FIX)
     else:
         yield passed("state", "on this machine, as is right here")
-
-
-def _database_is_shared(context: Context) -> bool:
-    written = yaml.safe_load((context.root / "meltano.yml").read_text())
-    address = context.variables.get("MELTANO_DATABASE_URI") or written.get("database_uri") or ""
-    return bool(address) and not str(address).startswith("sqlite")
 
 
 PRIVATE = {".env": 0o600, ".meltano": 0o700}
@@ -222,15 +210,11 @@ OTHERS = 0o077
 
 def machine(context: Context) -> Iterator[Result]:
     """Yield whether others can read passwords."""
-    opened = [name for name in PRIVATE if is_open(context.root / name)]
+    there = [name for name in PRIVATE if (context.root / name).exists()]
+    opened = [name for name in there if (context.root / name).stat().st_mode & OTHERS]
     if opened:
         detail = f"other users of this machine can open {' and '.join(opened)}: passwords are there"
         fix = " && ".join(f"chmod {PRIVATE[name]:o} {name}" for name in opened)
         yield failed("private files", detail, f"In {context.root}: {fix}")
     else:
         yield passed("private files", f"{' and '.join(PRIVATE)} are closed to other users")
-
-
-def is_open(path: Path) -> bool:
-    """Return whether others than its owner have any right to a file or folder."""
-    return path.exists() and bool(path.stat().st_mode & OTHERS)

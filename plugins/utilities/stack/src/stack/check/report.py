@@ -12,8 +12,6 @@ from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import quote, unquote
 
-from dotenv import dotenv_values
-
 from stack.project import Plugin, Project, Setting, Source, references
 from stack.terminal import plain
 
@@ -96,35 +94,19 @@ class Context:
         return self.project.environment
 
     @property
-    def metabase(self) -> Plugin:
-        """The plugin that tells Metabase of the tables."""
-        return self.project.plugins["dbt-metabase"]
-
-    @property
     def dbt(self) -> Plugin:
         """The plugin that each source's own dbt commands inherit from."""
         return self.project.plugins["dbt-bigquery"]
 
     @cached_property
     def variables(self) -> Mapping[str, str]:
-        """The variables that plugins see: the shell's, above those in .env."""
-        written = dotenv_values(self.root / ".env")
-        return {name: value for name, value in written.items() if value is not None} | dict(
-            os.environ
-        )
+        """The variables that plugins see."""
+        return self.project.variables
 
     @property
     def inherited(self) -> Mapping[str, str]:
         """The variables that a plugin of another Python environment is started with."""
         return {k: v for k, v in self.variables.items() if k != "PYTHONPATH"}
-
-    @cached_property
-    def plugins(self) -> Sequence[Plugin]:
-        """The plugins that the sources need, each once."""
-        needed = [source.extractor for source in self.sources]
-        needed += [source.loader for source in self.sources]
-        needed += [self.dbt, self.metabase, self.project.plugins["stack"]]
-        return list({plugin.name: plugin for plugin in needed}.values())
 
     @cached_property
     def _secrets(self) -> Sequence[str]:
@@ -147,14 +129,11 @@ class Context:
 def _forms(secret: str) -> tuple[str, ...]:
     """Return a secret as it may turn up: plain, in an address, in an Authorization header."""
     header = base64.b64encode(f"{secret}:".encode()).decode()
-    return secret, quote(secret, safe=""), header, *_password(secret)
-
-
-def _password(address: str) -> tuple[str, ...]:
-    """Return the password of a secret that is a URL, as written and as meant."""
-    user, _, host = address.partition("://")[2].rpartition("@")
+    forms = secret, quote(secret, safe=""), header
+    # The password of a URL.
+    user, _, host = secret.partition("://")[2].rpartition("@")
     password = user.partition(":")[2]
-    return (password, unquote(password)) if host and password else ()
+    return (*forms, password, unquote(password)) if host and password else forms
 
 
 # Set by Meltano itself, some of them only while it runs a job.
@@ -172,13 +151,7 @@ PLACEHOLDER = re.compile(
 def settings(
     context: Context, plugins: Sequence[Plugin], besides: Sequence[Plugin] = ()
 ) -> Iterator[Result]:
-    """Yield a line for each variable that isn't right, or one for all.
-
-    Args:
-        context: the project.
-        plugins: whose settings.
-        besides: plugins whose variables are looked at elsewhere.
-    """
+    """Yield a line for each variable that isn't right, or one for all."""
     seen = {
         name
         for plugin in besides

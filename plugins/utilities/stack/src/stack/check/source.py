@@ -18,21 +18,15 @@ from stack.streams.catalog import Stream
 from stack.terminal import StackError
 
 DOT = re.compile(r"(?<!\\)\.")
-EVERYTHING = ("*.*",)
 UNAPPLIED = "Meltano can't apply `schema`, `select` and `metadata`"
 
 
 def streams_of(context: Context, extractor: Plugin, catalog: Mapping[str, Any]) -> list[Stream]:
-    """Return the streams of an extractor's catalog, as Meltano selects them.
-
-    Raises:
-        StackError: Meltano can't apply the extractor's `schema`, `select` and `metadata`.
-    """
+    """Return the streams of an extractor's catalog, as Meltano selects them."""
     request = {"operation": "streams", "extractor": extractor.name, "catalog": catalog}
     found = context.project.ask(request, failing=UNAPPLIED)
     if "error" in found:
-        message = f"{UNAPPLIED}: {found['error']}"
-        raise StackError(message)
+        raise StackError(f"{UNAPPLIED}: {found['error']}")
     return [Stream(**facts) for facts in found["streams"]]
 
 
@@ -61,11 +55,6 @@ def unescaped(pattern: str) -> str:
 
 SCHEMAS = Path(__file__).with_name("schemas.sql").read_text()
 UNREADABLE = Path(__file__).with_name("unreadable.sql").read_text()
-
-
-def is_postgres(plugin: Plugin) -> bool:
-    """Return whether an extractor is our tap for Postgres."""
-    return plugin.executable.endswith(f"/{TAP}")
 
 
 @contextmanager
@@ -119,20 +108,15 @@ def privileges(
             names = ", ".join(columns)
             detail = f"{user} may not read {names} of {relation}"
             granted, left_out = f" ({names})", f"!{stream}.{columns[0]}"
+        # Without a line that takes something in, all is.
+        has_lines = bool(source.extractor.extras.get("select"))
+        how = f"add `'{left_out}'` to `select`" if has_lines else f"`select: ['*.*', '{left_out}']`"
         fix = (
-            f"As its owner: grant select{granted} on {relation} to {user}; or leave it out: "
-            f"{_left_out(source, left_out)}."
+            f"As its owner: grant select{granted} on {relation} to {user}; or leave it out: {how}."
         )
         yield failed("privileges", detail, fix)
     if not wrong:
         yield passed("privileges", f"{user} may read all of them")
-
-
-def _left_out(source: Source, pattern: str) -> str:
-    """Return how to leave something out: without a line that takes something in, all is."""
-    if source.extractor.extras.get("select"):
-        return f"add `'{pattern}'` to `select`"
-    return f"`select: ['*.*', '{pattern}']`"
 
 
 def _placed(extractor: Plugin, fix: str) -> str:
@@ -142,9 +126,6 @@ def _placed(extractor: Plugin, fix: str) -> str:
         return extractor.where(named[1]) if named[1] in extractor.settings else named[0]
 
     return re.sub(r"`(\w+)`", place, fix)
-
-
-XMIN = "xmin"
 
 
 def check(context: Context, source: Source) -> Iterator[Result]:
@@ -158,12 +139,12 @@ def check(context: Context, source: Source) -> Iterator[Result]:
         yield skipped("streams", "not asked: settings are missing")
     elif installation.lacks_redirect(context, extractor):
         yield skipped("streams", "not asked: requests would go to the vendor")
-    elif manifests.is_manifest(extractor) and not manifests.of(extractor, context.root):
+    elif extractor.program == manifests.TAP and not manifests.of(extractor, context.root):
         yield skipped("streams", "not asked: its manifest can't be read")
     else:
         with scratch.folder("stack-check") as folder:
             tap = Tap(context, source, folder)
-            if not is_postgres(extractor):
+            if extractor.program != TAP:
                 yield from _read(context, source, tap)
                 return
             try:
@@ -195,17 +176,20 @@ def _read(
         return
     selected = [stream for stream in streams if stream.is_selected]
     yield from selection(source, streams, selected)
-    yield from keys(source, selected)
     if not selected:
         return
+    wrong = [fault for one in selected for fault in keys(one, f"extract/{source.file.name}")]
+    yield from wrong or [passed("keys", "each has a key, and each replication key is there")]
     if connection:
         yield from privileges(source, selected, connection)
-    elif manifests.is_manifest(source.extractor):
+    elif source.extractor.program == manifests.TAP:
         yield from _reads(tap.check, "the manifest's own check")
     else:
-        # One of one stream: a tap that is ended in the middle of another may leave something open
-        # at the vendor, such as a scroll that nobody else may begin then.
-        stream = easiest(selected).name
+        # Of the stream that asks least of the source: read whole, and narrow. And of that alone: a
+        # tap that is ended in the middle of another may leave something open at the vendor, such as
+        # a scroll that nobody else may begin then.
+        least = min(selected, key=lambda one: (one.method != "FULL_TABLE", len(one.properties)))
+        stream = least.name
         yield from _reads(partial(tap.read, catalog, stream), stream)
 
 
@@ -214,7 +198,7 @@ def selection(
 ) -> Iterator[Result]:
     """Yield whether each line of `select` and `metadata` fits something."""
     file = source.file.name
-    patterns = source.extractor.extras.get("select") or EVERYTHING
+    patterns = source.extractor.extras.get("select") or ["*.*"]
     unknown = list(unmatched(patterns, streams))
     for pattern, near in unknown:
         detail = f"`{pattern}` is nothing that the source has"
@@ -240,18 +224,10 @@ def selection(
         yield passed("streams", f"{count} selected: {_some(selected)}")
 
 
-def keys(source: Source, selected: Sequence[Stream]) -> Iterator[Result]:
-    """Yield whether each stream's rows have a key, and its replication key is a column."""
-    file = f"extract/{source.file.name}"
-    found = [result for stream in selected for result in _keys(stream, file)]
-    yield from found
-    if selected and not found:
-        yield passed("keys", "each has a key, and each replication key is there")
-
-
-def _keys(stream: Stream, file: str) -> Iterator[Result]:
+def keys(stream: Stream, file: str) -> Iterator[Result]:
+    """Yield what is wrong with a stream's key, or with its replication key."""
     known = {"its key": ("table-key-properties", stream.keys, list(stream.properties))}
-    if stream.replication_key and stream.replication_key != XMIN:
+    if stream.replication_key and stream.replication_key != "xmin":
         there = [*stream.properties, *stream.valid_replication_keys]
         known["its replication key"] = ("replication-key", [stream.replication_key], there)
     for said, (setting, keys, there) in known.items():
@@ -276,11 +252,6 @@ def _reads(read: Callable[[], None], what: str) -> Iterator[Result]:
         yield failed("reading", f"{what}: {error.reason}", error.fix)
     else:
         yield passed("reading", f"{what} answers")
-
-
-def easiest(streams: Sequence[Stream]) -> Stream:
-    """Return the stream that asks least of the source: read whole, and narrow."""
-    return min(streams, key=lambda one: (one.method != "FULL_TABLE", len(one.properties)))
 
 
 def _some(streams: Sequence[Stream]) -> str:

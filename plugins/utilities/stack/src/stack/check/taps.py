@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stack.check.report import Context
-from stack.manifests import is_manifest
+from stack.manifests import TAP as MANIFEST_TAP
 from stack.meltano import sandbox_or
 from stack.project import Source
 
@@ -35,6 +35,8 @@ FORBIDDEN = re.compile(r"\b403\b|forbidden|permission|not allowed|scope", re.I)
 UNREACHABLE = re.compile(
     r"connection|max retries|getaddrinfo|name or service|resolve|timed? ?out|unreachable", re.I
 )
+NO_CATALOG = "its discovery printed no catalog"
+UNREACHED = "Check the network, the firewall, and the address in the settings."
 MISSING = re.compile(r"missing required keys: \[(?P<keys>[^\]]*)\]|'(?P<key>\w+)' is a required")
 # How our tap for manifests names a setting that the `spec` rejects, or lacks.
 MANIFEST_SETTING = re.compile(r"`(config\.[\w.]+)`")
@@ -44,33 +46,26 @@ RUNNING: set["subprocess.Popen[str]"] = set()
 
 
 class TapError(Exception):
-    """The tap did not do what it was asked."""
+    """The tap did not do what it was asked: the reason, without secrets, and how to fix it."""
 
     def __init__(self, reason: str, fix: str, output: str = "") -> None:
-        """Keep what it said, without secrets, how to fix it, and what it printed before."""
         super().__init__(reason)
         self.reason = reason
         self.fix = fix
         self.output = output
+        """What it printed before."""
 
 
 class Tap:
-    """A source's tap, with its settings in a file that only we can read.
-
-    Args:
-        context: the project.
-        source: whose tap.
-        folder: for files; the caller removes it.
-    """
+    """A source's tap, with its settings in a file that only we can read."""
 
     def __init__(self, context: Context, source: Source, folder: Path) -> None:
-        """Write the settings."""
         self._context = context
         self._source = source
         self._folder = folder
         self._seconds: float = SECONDS
         # One start for both: our tap for manifests takes more than a second of CPU time for it.
-        self._checks = ["--check"] if is_manifest(source.extractor) else []
+        self._checks = ["--check"] if source.extractor.program == MANIFEST_TAP else []
         self._refusal: TapError | None = None
         self._config = self._write("config", source.extractor.config())
 
@@ -94,8 +89,7 @@ class Tap:
         if not isinstance(catalog, dict) or not isinstance(catalog.get("streams"), list):
             if self._refusal:
                 raise self._refusal
-            message = "its discovery printed no catalog"
-            raise TapError(message, self._look())
+            raise TapError(NO_CATALOG, f"Look at what it says: {self._command()}.")
         return catalog
 
     def read(self, catalog: Mapping[str, Any], stream: str) -> None:
@@ -123,22 +117,17 @@ class Tap:
         return path
 
     def _call(self, what: str, *arguments: str) -> str:
-        """Run the tap until it ends, sends data, or has had its time.
-
-        Args:
-            what: what it is asked for, in words.
-            arguments: its command line's, beside its settings.
-
-        Returns:
-            What it printed.
+        """Run the tap until it ends, sends data, or has had its time; return what it printed.
 
         Raises:
             TapError: it was too late, or failed.
         """
         output, has_data = "", False
         is_late = threading.Event()
-        with self._context.processes, tempfile.TemporaryFile("w+") as log:
-            process = subprocess.Popen(  # noqa: S603
+        with (
+            self._context.processes,
+            tempfile.TemporaryFile("w+") as log,
+            subprocess.Popen(  # noqa: S603
                 [self._source.extractor.executable, "--config", str(self._config), *arguments],
                 cwd=self._context.root,
                 env=self._environment(),
@@ -147,7 +136,8 @@ class Tap:
                 stderr=log,
                 text=True,
                 start_new_session=True,
-            )
+            ) as process,
+        ):
             RUNNING.add(process)
 
             def end_late() -> None:
@@ -170,15 +160,12 @@ class Tap:
                 _end(process)
                 RUNNING.discard(process)
             code = process.wait()
-            if process.stdout:
-                process.stdout.close()
             log.seek(0)
             said = log.read()
         if is_late.is_set() and not has_data:
             message = f"did not answer within {SECONDS} s when asked for {what}"
-            raise TapError(
-                message, f"{self._reach()} If it is only slow: {self._command()}.", output
-            )
+            fix = f"{sandbox_or(UNREACHED)} If it is only slow: {self._command()}."
+            raise TapError(message, fix, output)
         if code and not has_data:
             reason = self._context.masked(last_words(said) or f"exit code {code}")
             raise TapError(reason, self._fix(reason), output)
@@ -193,34 +180,25 @@ class Tap:
 
     def _fix(self, reason: str) -> str:
         extractor = self._source.extractor
+        file = self._source.file.relative_to(self._context.root)
         secrets = [name for name, setting in extractor.settings.items() if setting.sensitive]
         keys = " or ".join(dict.fromkeys(map(extractor.where, secrets))) or "its key"
         if named := MANIFEST_SETTING.search(reason):
-            return f"Correct {extractor.where(named[1])} ({self._file})."
+            return f"Correct {extractor.where(named[1])} ({file})."
         if missing := MISSING.search(reason):
             names = (missing["keys"] or missing["key"]).replace("'", "")
-            return f"Set `{names}` under `config` of {extractor.name} in {self._file}."
+            return f"Set `{names}` under `config` of {extractor.name} in {file}."
         if KEY_REFUSED.search(reason):
             return f"The key is wrong, or was revoked: correct {keys}."
         if FORBIDDEN.search(reason):
             return f"Let the key read this ({keys}), or leave the stream out with `select`."
         if UNREACHABLE.search(reason):
-            return self._reach()
-        return self._look()
-
-    @property
-    def _file(self) -> Path:
-        return self._source.file.relative_to(self._context.root)
-
-    def _look(self) -> str:
+            return sandbox_or(UNREACHED)
         return f"Look at what it says: {self._command()}."
 
     def _command(self) -> str:
         environment, name = self._context.environment, self._source.extractor.name
         return f"`meltano --environment={environment} invoke {name} --discover`"
-
-    def _reach(self) -> str:
-        return sandbox_or("Check the network, the firewall, and the address in the settings.")
 
 
 def end() -> None:

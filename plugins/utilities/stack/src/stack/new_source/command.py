@@ -3,17 +3,15 @@
 import contextlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import click
 
+from stack.new_source import source_file
+from stack.new_source.source_file import Draft
 from stack.project import SUFFIX, Project
 from stack.terminal import StackError, echo, secho
-
-if TYPE_CHECKING:
-    from stack.new_source.source_file import Draft
-
 
 FIRST_HOUR = 4
 
@@ -57,8 +55,6 @@ def new_source(name: str, origins: Sequence[str], *, only_print: bool, **options
     refers to them. In a header or after --set, `${VARIABLE}` stands for what .env has already.
     Nothing is overwritten.
     """  # noqa: D301 - click's mark for lines that stay as they are
-    from stack.new_source import source_file
-
     project = Project()
     check_name(name, project)
     # What is found out on the way doesn't get into the file that is printed.
@@ -74,15 +70,15 @@ def new_source(name: str, origins: Sequence[str], *, only_print: bool, **options
 
 def _draft(
     name: str, origins: Sequence[str], project: Project, options: Mapping[str, Any]
-) -> "Draft":
+) -> Draft:
     settings = _pairs(options["settings"], "--set", "=")
-    if all(_is_url(origin, "http://", "https://") for origin in origins):
+    if all(origin.lower().startswith(("http://", "https://")) for origin in origins):
         from stack.new_source import manifest, rest
 
         asked = ("records", "key", "replication_key", "one_page")
         headers = _pairs(options["headers"], "--header", ":")
         said = rest.Options(headers, **{option: options[option] for option in asked})
-        text, found = rest.propose(origins, said, _known(project))
+        text, found = rest.propose(origins, said, source_file.known(project))
         return manifest.draft(name, text, project, found | settings, is_own=True)
     if len(origins) > 1:
         message = "Several FROM are the URLs of one REST API: anything else is one source each."
@@ -91,17 +87,13 @@ def _draft(
         from stack.new_source import manifest
 
         return manifest.draft(name, manifest.read(origins[0], project), project, settings)
-    if _is_url(origins[0], "postgresql://", "postgres://", "${"):
+    if origins[0].lower().startswith(("postgresql://", "postgres://", "${")):
         from stack.new_source import postgres
 
         return postgres.draft(name, origins[0], project, options["schemas"], settings)
     from stack.new_source import tap
 
     return tap.draft(name, origins[0], project, settings)
-
-
-def _is_url(origin: str, *schemes: str) -> bool:
-    return origin.lower().startswith(schemes)
 
 
 def _pairs(given: Sequence[str], option: str, sign: str) -> dict[str, str]:
@@ -111,8 +103,7 @@ def _pairs(given: Sequence[str], option: str, sign: str) -> dict[str, str]:
         if not found_sign or not name.strip():
             example = "'Authorization: Bearer …'" if sign == ":" else "start_date=2024-01-01"
             # What was given isn't repeated: it may be secret.
-            message = f"{option} goes `{option} {example}`."
-            raise StackError(message)
+            raise StackError(f"{option} goes `{option} {example}`.")
         found[name.strip()] = value.strip()
     return found
 
@@ -120,15 +111,12 @@ def _pairs(given: Sequence[str], option: str, sign: str) -> dict[str, str]:
 def _interval(project: Project) -> str:
     """Return a time of the day, as cron has it, at which no other job begins."""
     taken = {str(schedule["interval"]) for schedule in project.facts["schedules"].values()}
-    hours = [*range(FIRST_HOUR, 24), *range(FIRST_HOUR)]
-    return next(
-        (f"0 {hour} * * *" for hour in hours if f"0 {hour} * * *" not in taken), "0 6 * * *"
-    )
+    times = [f"0 {hour} * * *" for hour in [*range(FIRST_HOUR, 24), *range(FIRST_HOUR)]]
+    return next((time for time in times if time not in taken), "0 6 * * *")
 
 
-def _tell(draft: "Draft", kept: Sequence[str], project: Project) -> None:
-    name = draft.name
-    known = _known(project)
+def _tell(draft: Draft, kept: Sequence[str], project: Project) -> None:
+    name, known = draft.name, source_file.known(project)
     echo()
     secho(f"✓ extract/{name}.meltano.yml", fg="green")
     if there := [v.name for v in draft.variables if v.name in known]:
@@ -148,92 +136,66 @@ def _tell(draft: "Draft", kept: Sequence[str], project: Project) -> None:
         echo(f"  {command:<44}{what}")
 
 
-def _known(project: Project) -> Mapping[str, str]:
-    from stack.new_source import source_file
-
-    return source_file.known(project.root / ".env")
-
-
 MAXIMUM = 40
 RESERVED = ("dbt", "sandbox", "information_schema")
-KINDS = {"tap": "extractors", "target": "loaders", "dbt": "transformers"}
+KINDS = {"tap": "extractor", "target": "loader", "dbt": "transformer"}
 
 
 def check_name(name: str, project: Project) -> None:
-    """Make sure that a name can be a new source's.
-
-    Raises:
-        StackError: it can't, and why.
-    """
+    """Make sure that a name can be a new source's."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         suggested = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-        message = (
+        raise StackError(
             f"'{name}' can't be a source's name, which is that of its dataset too: lower case, "
             f"digits and underscores, a letter first. Perhaps '{suggested}'?"
         )
-        raise StackError(message)
     if len(name) > MAXIMUM:
         message = f"'{name}' has {len(name)} characters: a source's name has {MAXIMUM} at most."
         raise StackError(message)
     if name in RESERVED or name.startswith("dbt_"):
         other = re.sub("^(dbt_?)+", "", name) or "models"
-        message = (
+        raise StackError(
             f"'{name}' is reserved: dbt writes to `dbt` and `dbt_<developer>`, and a source of "
             f"that name would be mixed up with it. Choose another name, such as '{other}'."
             if name.startswith("dbt")
             else f"'{name}' is reserved. Choose another name, such as '{name}_data'."
         )
-        raise StackError(message)
     file = project.root / "extract" / f"{name}{SUFFIX}"
     if file.exists():
-        message = (
+        raise StackError(
             f"extract/{file.name} is there already, and is never overwritten. Choose another name, "
             "or remove the file first."
         )
-        raise StackError(message)
-    _check_plugins(name, project)
-    _check_datasets(name, project)
+    for conflict in _conflicts(name, project):
+        raise StackError(f"{conflict} Choose another name than '{name}'.")
 
 
-def _check_plugins(name: str, project: Project) -> None:
+def _conflicts(name: str, project: Project) -> Iterator[str]:
+    """Yield the plugins, jobs and datasets that a name would be mixed up with."""
     for prefix, kind in KINDS.items():
-        plugin = f"{prefix}-{name}"
-        if plugin in project.plugins:
-            message = (
-                f"There is a plugin '{plugin}' in the project already, and the source's "
-                f"{kind[:-1]} would be called so too. Choose another name than '{name}'."
+        if (plugin := f"{prefix}-{name}") in project.plugins:
+            yield (
+                f"There is a plugin '{plugin}' in the project already, and the source's {kind} "
+                f"would be called so too."
             )
-            raise StackError(message)
     for other in project.plugins.values():
         if other.namespace == name and other.type == "extractors":
-            message = (
-                f"The plugin '{other.name}' has the namespace '{name}' already. Choose another "
-                "name."
-            )
-            raise StackError(message)
+            yield f"The plugin '{other.name}' has the namespace '{name}' already."
     if f"{name}-daily" in project.facts["jobs"]:
-        message = f"There is a job '{name}-daily' already. Choose another name than '{name}'."
-        raise StackError(message)
-
-
-def _check_datasets(name: str, project: Project) -> None:
+        yield f"There is a job '{name}-daily' already."
     for source in project.sources.values():
         dataset = str(source.extractor.extras.get("load_schema") or source.name)
         place = f"the source {source.name} (extract/{source.file.name})"
         if name == dataset:
-            message = f"The dataset '{name}' is that of {place} already. Choose another name."
-            raise StackError(message)
+            yield f"The dataset '{name}' is that of {place} already."
         if name.endswith(f"_{dataset}"):
-            developer = name.removesuffix(f"_{dataset}")
-            message = (
-                f"'{name}' would be the dataset of a developer called '{developer}' for {place}: "
-                "in `dev`, loads go to `<user>_<source>`. Choose another name."
+            yield (
+                f"'{name}' would be the dataset of a developer called "
+                f"'{name.removesuffix(f'_{dataset}')}' for {place}: in `dev`, loads go to "
+                f"`<user>_<source>`."
             )
-            raise StackError(message)
         if dataset.endswith(f"_{name}"):
-            developer = dataset.removesuffix(f"_{name}")
-            message = (
-                f"A developer called '{developer}' would load '{name}' into '{dataset}' in `dev`, "
-                f"which is the dataset of {place}. Choose another name."
+            yield (
+                f"A developer called '{dataset.removesuffix(f'_{name}')}' would load '{name}' into "
+                f"'{dataset}' in `dev`, which is the dataset of {place}."
             )
-            raise StackError(message)

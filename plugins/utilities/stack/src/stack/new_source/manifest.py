@@ -2,18 +2,23 @@
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from stack import scratch
 from stack.check.taps import last_words
 from stack.manifests import TAP
 from stack.new_source import source_file
-from stack.new_source.settings import KINDS, Setting, fill, refuse_unknown
+from stack.new_source.settings import (
+    KINDS,
+    Setting,
+    ask_tap,
+    fill,
+    json_kind,
+    refuse_unknown,
+)
 from stack.new_source.source_file import Draft, add_streams, variable_name
 from stack.project import REFERENCE, Project
 from stack.terminal import StackError, ask, echo
@@ -25,18 +30,13 @@ LAST = 10**6
 
 
 def read(path: str, project: Project) -> str:
-    """Return the text of a manifest.
-
-    Raises:
-        StackError: there is none.
-    """
+    """Return the text of a manifest."""
     file = project.root / path
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it isn't text in UTF-8"
-        message = f"The manifest {file} can't be read: {reason}."
-        raise StackError(message) from None
+        raise StackError(f"The manifest {file} can't be read: {reason}.") from None
 
 
 def draft(
@@ -47,31 +47,29 @@ def draft(
     *,
     is_own: bool = False,
 ) -> Draft:
-    """Ask a manifest for its settings, try them, and propose a source.
-
-    Args:
-        name: the source's.
-        text: the manifest.
-        project: where variables and the tap are.
-        given: settings' values by name; `${VARIABLE}` in one stands for what .env has.
-        is_own: whether the manifest was written by `new-source`: it goes into the source's file.
-
-    Raises:
-        StackError: the manifest can't be run, settings are missing, or its check fails.
-    """
+    """Ask a manifest for its settings, try them, and propose a source."""
     origin, label = ("a REST API", "REST API") if is_own else ("by a manifest", "manifest")
     found = Draft(name, origin, label)
+    executable = project.plugins[TAP].installed
     with scratch.folder("new-source") as folder:
-        tap = Tap(project, folder, text)
-        schema = json.loads(tap.run("--spec"))
-        settings = list(of_spec(schema, given))
-        refuse_unknown(given, settings, "The manifest")
-        known = source_file.known(project.root / ".env")
+        manifest = folder / "manifest.yaml"
+        manifest.write_text(text)
+
+        def run(*options: str, **config: Any) -> Any:
+            settings = {"manifest": str(manifest), "config": config}
+            done = ask_tap(executable, *options, config=settings)
+            if done.returncode:
+                raise StackError(last_words(done.stderr).replace(str(manifest), "you gave"))
+            return json.loads(done.stdout)
+
+        settings = list(of_spec(run("--spec"), given))
+        refuse_unknown(given, [setting.name for setting in settings], "The manifest")
+        known = source_file.known(project)
         filled = fill(found, settings, given, known, describe=True)
         if filled.missing:
             raise StackError(_missing(name, filled.missing))
         echo("Running the manifest's check")
-        streams = json.loads(tap.run("--discover", "--check", config=filled.values))["streams"]
+        streams = run("--discover", "--check", **filled.values)["streams"]
     found.config = {"config": filled.written} if filled.written else {}
     # Meltano would replace `${…}` in the source's file.
     if is_own and len(text) < LONGEST_INLINE and not REFERENCE.search(text):
@@ -86,46 +84,6 @@ def draft(
     found.definition = {"inherit_from": TAP, **({"settings": declared} if declared else {})}
     add_streams(found, streams)
     return found
-
-
-class Tap:
-    """The tap, run on a manifest that the project doesn't have yet.
-
-    Args:
-        project: where the tap is installed.
-        folder: for its settings; the caller removes it.
-        manifest: its text.
-    """
-
-    def __init__(self, project: Project, folder: Path, manifest: str) -> None:
-        """Look for the tap, and write the manifest."""
-        self._executable = project.plugins[TAP].executable
-        self._folder = folder
-        if not Path(self._executable).exists():
-            message = f"{TAP} isn't installed: `meltano install extractor {TAP}`."
-            raise StackError(message)
-        (folder / "manifest.yaml").write_text(manifest)
-
-    def run(self, *options: str, config: Mapping[str, Any] | None = None) -> str:
-        """Return what the tap prints.
-
-        Raises:
-            StackError: it failed, with its last line.
-        """
-        # Only the owner can read it: secrets are in it. It goes with its folder.
-        settings = self._folder / "config.json"
-        settings.touch(mode=0o600)
-        manifest = str(self._folder / "manifest.yaml")
-        settings.write_text(json.dumps({"manifest": manifest, "config": config or {}}))
-        done = subprocess.run(  # noqa: S603
-            [self._executable, "--config", str(settings), *options],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
-        if done.returncode:
-            raise StackError(last_words(done.stderr).replace(manifest, "you gave"))
-        return done.stdout
 
 
 def of_spec(
@@ -160,14 +118,10 @@ def of_spec(
 
 
 def _setting(name: str, schema: Mapping[str, Any], *, is_required: bool) -> Setting:
-    kinds = schema.get("type") or "string"
-    kind = next(
-        (one for one in ([kinds] if isinstance(kinds, str) else kinds) if one != "null"), ""
-    )
     is_secret = bool(schema.get("airbyte_secret"))
     return Setting(
         name,
-        kind=KINDS.get(kind),
+        kind=KINDS.get(json_kind(schema) or ""),
         title=str(schema.get("title") or ""),
         is_secret=is_secret,
         is_variable=is_secret,
@@ -181,11 +135,7 @@ def _setting(name: str, schema: Mapping[str, Any], *, is_required: bool) -> Sett
 def _choose(
     setting: Setting, branches: Sequence[Mapping[str, Any]], given: Mapping[str, str]
 ) -> Mapping[str, Any] | None:
-    """Return the alternative that fits what is given; None for an optional one of which nothing is.
-
-    Raises:
-        StackError: several fit, or none.
-    """
+    """Return the alternative that fits what is given; None for an optional one left out."""
     prefix = f"{setting.name}."
     named = {
         name.removeprefix(prefix): value for name, value in given.items() if name.startswith(prefix)
@@ -200,8 +150,7 @@ def _choose(
     if len(fitting) == 1:
         return fitting[0]
     ways = "; or ".join(_way(branch, prefix) for branch in branches)
-    message = f"The manifest has alternatives for `{setting.name}`. Give {ways}."
-    raise StackError(message)
+    raise StackError(f"The manifest has alternatives for `{setting.name}`. Give {ways}.")
 
 
 def _fits(branch: Mapping[str, Any], named: Mapping[str, str]) -> bool:

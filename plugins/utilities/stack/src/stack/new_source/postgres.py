@@ -3,7 +3,6 @@
 import ipaddress
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,22 +12,23 @@ from typing import Any
 
 import psycopg
 from psycopg import conninfo, sql
+from target_bigquery_arrow.column_types import column_type
+from target_bigquery_arrow.names import valid_name
 
-from stack import scratch
 from stack.new_source import source_file
+from stack.new_source.settings import ask_tap, refuse_unknown
 from stack.new_source.source_file import (
     Draft,
     Select,
     Variable,
     WithComment,
     expanded,
-    metadata_pattern,
-    property_pattern,
+    loose_pattern,
     stream_pattern,
     variable_name,
 )
 from stack.postgres import TAP, Connection, RefusedError, connected
-from stack.project import REFERENCE, Project
+from stack.project import REFERENCE, Plugin, Project
 from stack.streams.catalog import table_of
 from stack.terminal import StackError, ask, echo
 
@@ -39,6 +39,16 @@ LOOK_SECONDS = 10
 NO_KEY_TYPES = {"FLOAT64", "JSON"}
 """Types that can't be a key in BigQuery."""
 
+IF_IT_CAN = "Encrypted if the server can. `require` insists on it."
+CHECKED = "Encrypted, and the server's certificate is checked."
+SSL_COMMENTS = {
+    "disable": "Not encrypted. `require` insists on it.",
+    "require": (
+        "Encrypted. `verify-full` also checks who answers; it needs `ssl_certificate_authority`."
+    ),
+    "verify-ca": CHECKED,
+    "verify-full": CHECKED,
+}
 RELATIONS = Path(__file__).with_name("relations.sql").read_text()
 
 
@@ -49,42 +59,25 @@ class Table:
     stream: str
     schema: str
     relation: str
-    is_view: bool
     may_read: bool
     may_enter: bool
-    row_count: int | None
-    byte_count: int
+    size: str
+    """Rows and bytes, roughly."""
     key: tuple[str, ...]
     columns: Mapping[str, Any]
     """JSON Schemas by name; none where the tap doesn't see the table."""
 
-    @property
-    def sql(self) -> sql.Identifier:
-        """Its name for SQL."""
-        return sql.Identifier(self.schema, self.relation)
-
-    @property
-    def size(self) -> str:
-        """Rows and bytes, roughly."""
-        if self.is_view:
-            return "a view"
-        rows = "" if self.row_count is None else f"~{self.row_count:,} rows, "
-        return rows + _bytes(self.byte_count)
-
 
 @dataclass(frozen=True)
 class Way:
-    """How a database is reached.
-
-    Attributes:
-        config: the tap's settings.
-        written: how they are written into the file, where that is something else.
-        variables: the variables that `written` refers to and that aren't set yet.
-    """
+    """How a database is reached."""
 
     config: dict[str, Any]
+    """The tap's settings."""
     written: dict[str, Any]
+    """How they are written into the file, where that is something else."""
     variables: list[Variable]
+    """The variables that `written` refers to and that aren't set yet."""
 
     def keep(self, source: str, setting: str, value: str, *words: str) -> None:
         """Keep a value in a variable; one that is a variable already is referred to."""
@@ -109,63 +102,49 @@ def draft(
         project: the tap's settings and place.
         schemas: the schemas to read; all but Postgres' own where there are none.
         given: other settings of the tap; a value may be `${VARIABLE}` too.
-
-    Raises:
-        StackError: it can't be reached or read, or holds nothing to read.
     """
-    known = source_file.known(project.root / ".env")
-    way = _way(name, url, given or {}, project, known)
+    tap = project.plugins[TAP]
+    known = source_file.known(project)
+    way = _way(name, url, given or {}, tap, known)
     parameters = _parameters(way.config["url"])
-    with _connected(name, way, parameters, project, known) as (connection, at):
+    with _connected(name, way, parameters, tap, known) as (connection, at):
         info = connection.info
         echo(f"Connected to {at}, as {info.user}.")
-        catalog = _discover(project, way.config, known, schemas)
+        catalog = _discover(tap, way.config, known, schemas)
+        rows = connection.execute(RELATIONS).fetchall()
         tables = [
-            table
-            for table in _tables(connection, catalog)
-            if not schemas or table.schema in schemas
+            _table(row, catalog.get(row["stream"], {}))
+            for row in rows
+            if not schemas or row["schema"] in schemas
         ]
         if not any(table.may_read for table in tables):
-            message = (
+            raise StackError(
                 f"There is no table that {info.user} may read in {info.dbname}"
                 + (f", schema {', '.join(schemas)}" if schemas else "")
                 + f'. Grant it: `grant usage on schema public to "{info.user}"; '
                 f'grant select on all tables in schema public to "{info.user}"`.'
             )
-            raise StackError(message)
-        found = Draft(
-            name,
-            origin="a Postgres database",
-            label="Postgres",
-            definition={"inherit_from": TAP},
-        )
+        found = Draft(name, "a Postgres database", "Postgres", {"inherit_from": TAP})
         _fill_select(found, tables, connection)
         _fill_in(name, way, parameters, info)
     found.variables = way.variables
     found.config = way.config | way.written
     if "ssl_mode" in found.config:
         mode = str(found.config["ssl_mode"])
-        found.config["ssl_mode"] = WithComment(mode, _ssl_comment(mode))
+        found.config["ssl_mode"] = WithComment(mode, SSL_COMMENTS.get(mode, IF_IT_CAN))
     found.config["filter_schemas"] = sorted({table.schema for table in tables if table.may_enter})
     return found
 
 
 def _way(
-    name: str, url: str, given: Mapping[str, str], project: Project, known: Mapping[str, str]
+    name: str, url: str, given: Mapping[str, str], tap: Plugin, known: Mapping[str, str]
 ) -> Way:
-    """Return the settings as the tap gets them and as the file has them.
-
-    Raises:
-        StackError: the tap has no such setting, or a variable isn't set.
-    """
+    """Return the settings as the tap gets them and as the file has them."""
     # Meltano declares only some of them; those that are secret are among these.
-    declared = project.plugins[TAP].settings
+    declared = tap.settings
     if given:
-        settings = _settings(project)
-        if unknown := given.keys() - settings:
-            there = ", ".join(settings)
-            message = f"{TAP} has no setting {', '.join(sorted(unknown))}. There are: {there}."
-            raise StackError(message)
+        about = json.loads(ask_tap(tap.installed, "--about", "--format=json").stdout)
+        refuse_unknown(given, list(about["settings"]["properties"]), TAP)
     way = Way({}, {}, [])
     for setting, value in {"url": url, **given}.items():
         if REFERENCE.fullmatch(value):
@@ -203,11 +182,7 @@ def _fill_in(
 
 
 def _parameters(url: str) -> dict[str, str]:
-    """Return what a URL says; nothing if it can't be understood, which the tap will say.
-
-    Raises:
-        StackError: it names no database.
-    """
+    """Return what a URL says; nothing if it can't be understood, which the tap will say."""
     try:
         found = {k: str(v) for k, v in conninfo.conninfo_to_dict(url).items() if v is not None}
     except psycopg.ProgrammingError:
@@ -223,42 +198,33 @@ def _connected(
     name: str,
     way: Way,
     parameters: Mapping[str, str],
-    project: Project,
+    tap: Plugin,
     known: Mapping[str, str],
 ) -> Iterator[tuple[Connection, str]]:
-    """Yield a connection, encrypted where nothing says otherwise, and where it leads.
-
-    Raises:
-        StackError: there is no way in.
-    """
+    """Yield a connection, encrypted where nothing says otherwise, and where it leads."""
     says_mode = "sslmode" in parameters or "ssl_mode" in way.config
     if not says_mode:
         way.config["ssl_mode"] = "require"
     for _ in range(3):
         try:
-            executable = _executable(project)
-            with connected(executable, way.config, {**known}, "stack new-source") as found:
+            with connected(tap.installed, way.config, {**known}, "stack new-source") as found:
                 yield found
                 return
         except RefusedError as error:
             if "no password supplied" in error.problem and sys.stdin.isatty():
                 way.keep(name, "password", ask("Password", hidden=True))
             elif "does not support SSL" not in error.problem or says_mode:
-                raise StackError(_why(error)) from None
+                hint = " PGPASSWORD keeps a password out of the shell's history."
+                said = f"{error}{hint if 'password' in error.problem else ''}"
+                raise StackError(said) from None
             elif _is_loopback(parameters.get("host", "")):
                 way.config["ssl_mode"] = "disable"
             else:
-                message = (
+                raise StackError(
                     f"Postgres on {parameters.get('host')} doesn't speak SSL: data would come "
                     "unencrypted. Turn SSL on there (`ssl = on`), or, where the way there is safe, "
                     "add `?sslmode=disable` to the URL."
-                )
-                raise StackError(message) from None
-
-
-def _why(error: RefusedError) -> str:
-    hint = " PGPASSWORD keeps a password out of the shell's history."
-    return str(error) + (hint if "password" in error.problem else "")
+                ) from None
 
 
 def _is_loopback(host: str) -> bool:
@@ -270,72 +236,27 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _ssl_comment(mode: str) -> str:
-    if mode in ("verify-ca", "verify-full"):
-        return "Encrypted, and the server's certificate is checked."
-    if mode == "require":
-        return (
-            "Encrypted. `verify-full` also checks who answers; it needs "
-            "`ssl_certificate_authority`."
-        )
-    if mode == "disable":
-        return "Not encrypted. `require` insists on it."
-    return "Encrypted if the server can. `require` insists on it."
-
-
-def _executable(project: Project) -> str:
-    executable = project.plugins[TAP].executable
-    if not Path(executable).exists():
-        message = f"{TAP} isn't installed. Run `make setup`."
-        raise StackError(message)
-    return executable
-
-
-def _settings(project: Project) -> list[str]:
-    """Return the names of all settings of the tap, as it lists them itself."""
-    done = subprocess.run(  # noqa: S603
-        [_executable(project), "--about", "--format=json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return list(json.loads(done.stdout)["settings"]["properties"])
-
-
 def _discover(
-    project: Project,
+    tap: Plugin,
     config: Mapping[str, Any],
     variables: Mapping[str, str],
     schemas: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
     """Return the tap's catalog, by stream."""
     settings = {k: int(v) if k in NUMBERS else v for k, v in config.items()}
-    # Only the owner can open the folder: the password is in it.
-    with scratch.folder("new-source") as folder, (folder / "config.json").open("w") as file:
-        json.dump({**settings, "filter_schemas": list(schemas)}, file)
-        file.flush()
-        done = subprocess.run(  # noqa: S603
-            [_executable(project), "--config", file.name, "--discover"],
-            capture_output=True,
-            text=True,
-            env=dict(variables),
-        )
+    settings["filter_schemas"] = list(schemas)
+    done = ask_tap(tap.installed, "--discover", config=settings, env=dict(variables))
     if done.returncode:
-        message = (
+        raise StackError(
             f"{TAP} can't read the database: {' '.join(done.stderr.strip().splitlines()[-1:])}"
         )
-        raise StackError(message)
     return {entry["tap_stream_id"]: entry for entry in json.loads(done.stdout)["streams"]}
 
 
-def _tables(connection: Connection, catalog: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
-    for row in connection.execute(RELATIONS):
-        entry = catalog.get(row["stream"], {})
-        yield Table(
-            **row,
-            key=tuple(entry.get("key_properties") or ()),
-            columns=entry.get("schema", {}).get("properties", {}),
-        )
+def _table(row: Mapping[str, Any], entry: Mapping[str, Any]) -> Table:
+    """Return a table by what the database and the tap's catalog say of it."""
+    columns = entry.get("schema", {}).get("properties", {})
+    return Table(**row, key=tuple(entry.get("key_properties") or ()), columns=columns)
 
 
 def _fill_select(found: Draft, tables: Sequence[Table], connection: Connection) -> None:
@@ -346,26 +267,21 @@ def _fill_select(found: Draft, tables: Sequence[Table], connection: Connection) 
     keyless: list[Select] = []
     for table in tables:
         pattern = f"{stream_pattern(table.stream)}.*"
-        if reason := _unreadable(table, user) or _unfit(table):
+        if reason := _unfit(table, user, taken):
             left.append(Select(pattern, reason, is_selected=False))
             continue
-        raw = table_of(table.stream, {})
-        if other := taken.get(raw):
-            reason = f"would share the raw table {raw} with {other}"
-            left.append(Select(pattern, reason, is_selected=False))
-            continue
-        taken[raw] = table.stream
+        taken[table_of(table.stream, {})] = table.stream
         key = table.key
         if not key and (key := _find_key(connection, table)):
-            found.metadata[metadata_pattern(table.stream)] = {"table-key-properties": list(key)}
+            found.metadata[loose_pattern(table.stream)] = {"table-key-properties": list(key)}
         said = f"key: {', '.join(key)}" if key else "no key"
-        (found.select if key else keyless).append(Select(pattern, f"{table.size}; {said}"))
-        (found.select if key else keyless).extend(
-            Select(f"!{stream_pattern(table.stream)}.{property_pattern(column)}", reason)
+        select = found.select if key else keyless
+        select.append(Select(pattern, f"{table.size}; {said}"))
+        select.extend(
+            Select(f"!{stream_pattern(table.stream)}.{loose_pattern(column)}", reason)
             for column, reason in _left_out(table, key)
         )
-        proposed = source_file.stream_maps(table.stream, table.columns, key)
-        if proposed:
+        if proposed := source_file.stream_maps(table.stream, table.columns, key):
             found.personal[table.stream] = proposed
     if keyless:
         keyless[0].above = (
@@ -391,19 +307,24 @@ def _fill_select(found: Draft, tables: Sequence[Table], connection: Connection) 
         )
 
 
-def _unreadable(table: Table, user: str) -> str | None:
+def _unfit(table: Table, user: str, taken: Mapping[str, str]) -> str | None:
+    """Return why a table isn't read; `taken` are the raw tables of others, with their streams."""
     if not table.may_enter:
         return f'not readable: grant usage on schema "{table.schema}" to "{user}"'
     if not table.may_read:
         name = f'"{table.schema}"."{table.relation}"'
         return f'not readable: grant select on {name} to "{user}"'
-    return None if table.columns else "has no columns"
+    if not table.columns:
+        return "has no columns"
+    for column in table.key:
+        if not _can_be_key(table, column):
+            return f"{column}, in its key, can't be one in BigQuery"
+    raw = table_of(table.stream, {})
+    return f"would share the raw table {raw} with {taken[raw]}" if raw in taken else None
 
 
 def _left_out(table: Table, key: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield the columns that aren't read, and why."""
-    from target_bigquery_arrow.names import valid_name
-
     taken: dict[str, str] = {valid_name(column).lower(): column for column in key}
     for column, schema in table.columns.items():
         if column in key:
@@ -417,14 +338,7 @@ def _left_out(table: Table, key: Sequence[str]) -> Iterator[tuple[str, str]]:
             taken[name] = column
 
 
-def _unfit(table: Table) -> str | None:
-    unfit = [column for column in table.key if not _can_be_key(table, column)]
-    return f"{unfit[0]}, in its key, can't be one in BigQuery" if unfit else None
-
-
 def _can_be_key(table: Table, column: str) -> bool:
-    from target_bigquery_arrow.column_types import column_type
-
     found = column_type(table.columns[column])
     return found.kind not in NO_KEY_TYPES and not found.repeated
 
@@ -444,7 +358,7 @@ def _find_key(connection: Connection, table: Table) -> tuple[str, ...]:
         query = sql.SQL(
             "select count(*) as row_count, count(distinct ({})) as distinct_count, count(*) "
             "filter (where ({}) is not null) as whole_count from {}"
-        ).format(names, names, table.sql)
+        ).format(names, names, sql.Identifier(table.schema, table.relation))
         try:
             with connection.transaction():
                 connection.execute(f"set local statement_timeout = '{LOOK_SECONDS}s'")
@@ -454,12 +368,3 @@ def _find_key(connection: Connection, table: Table) -> tuple[str, ...]:
         if row and row["row_count"] == row["distinct_count"] == row["whole_count"] > 0:
             return columns
     return ()
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TB"

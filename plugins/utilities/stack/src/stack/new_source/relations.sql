@@ -3,11 +3,14 @@ select
     pg_namespace.nspname || '-' || pg_class.relname as stream,
     pg_namespace.nspname as schema,
     pg_class.relname as relation,
-    pg_class.relkind in ('v', 'm') as is_view,
     has_schema_privilege(pg_namespace.oid, 'usage') as may_enter,
     has_table_privilege(pg_class.oid, 'select') as may_read,
-    parts.row_count,
-    parts.byte_count
+    case
+        when pg_class.relkind in ('v', 'm') then 'a view'
+        else
+            coalesce('~' || to_char(parts.row_count, 'FM999,999,999,990') || ' rows, ', '')
+            || pg_size_pretty(parts.byte_count)
+    end as size
 from pg_class
 inner join pg_namespace on pg_namespace.oid = pg_class.relnamespace
 cross join lateral (

@@ -120,11 +120,7 @@ class Page:
 
 
 def fetch(page: Page) -> Page:
-    """Return a page with its answer.
-
-    Raises:
-        StackError: there is no answer, or it isn't JSON.
-    """
+    """Return a page with its answer."""
     host = urlsplit(page.url).netloc
     params, headers = dict(page.params), dict(page.headers)
     try:
@@ -161,16 +157,7 @@ def fetch(page: Page) -> Page:
 def propose(
     urls: Sequence[str], options: Options, known: Mapping[str, str]
 ) -> tuple[str, dict[str, str]]:
-    """Return a manifest for an API, as YAML, and the values of the settings that it asks for.
-
-    Args:
-        urls: example URLs of one API, a stream each.
-        options: what the user says.
-        known: variables that headers may refer to.
-
-    Raises:
-        StackError: an answer can't be had, or can't be made a stream.
-    """
+    """Return a manifest for an API, as YAML, and the values of the settings that it asks for."""
     if len(hosts := {urlsplit(url)[:2] for url in urls}) > 1:
         names = ", ".join(sorted(host for _, host in hosts))
         message = f"A source is one API, and these are several: {names}. Make a source of each."
@@ -226,11 +213,7 @@ class Manifest:
         return expanded(value, known)
 
     def add(self, name: str, page: Page, options: Options) -> None:
-        """Add a stream.
-
-        Raises:
-            StackError: there are no records, no key, or pages that can't be followed.
-        """
+        """Add a stream."""
         page = replace(page, path=_path(name, page, options.records))
         key = _key(name, page.records, options.key)
         since = next((p for p, v in page.params.items() if SINCE.search(p) and _time(v)), None)
@@ -318,23 +301,20 @@ class Pager:
     size: str | None = None
 
     def find(self) -> Paging | None:
-        """Return how the API pages; a page of one record less shows it where all fit on one.
-
-        Raises:
-            StackError: there may be more pages one day, and how they are asked for can't be tried.
-        """
+        """Return how the API pages; a page of one record less shows it where all fit on one."""
         found, less = self._look(), len(self.first.records) - 1
         for param in [p for p in SIZE_PARAMS if p in self.first.params] or SIZE_PARAMS[:2]:
             page = self.first.asked({param: less}) if less and not found else None
             if page and len(page.records) == less:
                 found = Pager(page, self.key, self.first.params.get(param))._look()
-        signs = [p for p, v in self.first.values() if p and not v and _says_more(p[-1])]
+        more = (NEXT_URL, CURSOR, MORE)
+        empty = [path for path, value in self.first.values() if path and not value]
+        signs = [path for path in empty if any(one.fullmatch(path[-1]) for one in more)]
         if signs and not found:
-            message = (
+            raise StackError(
                 f"`{'.'.join(signs[0])}` is empty here: the API pages, and how can't be tried with "
                 "so few records. Give a URL that has more, or a shorter page; or say `--one-page`."
             )
-            raise StackError(message)
         return found
 
     def _look(self) -> Paging | None:
@@ -408,10 +388,6 @@ def _component(kind: str, **fields: Any) -> Component:
     return {"type": kind, **fields}
 
 
-def _says_more(name: str) -> bool:
-    return any(pattern.fullmatch(name) for pattern in (NEXT_URL, CURSOR, MORE))
-
-
 def _paginator(option: Component, strategy: Component) -> Component:
     parts = {"page_token_option": option, "pagination_strategy": strategy}
     return _component("DefaultPaginator", **parts)
@@ -451,11 +427,10 @@ def _path(name: str, page: Page, chosen: str | None) -> tuple[str, ...]:
         return found[2]
     there = ", ".join(".".join(path) for path, _ in page.values() if path)[:300]
     where = f"at {chosen}" if chosen else f"in what {page.shown} answers"
-    message = (
+    raise StackError(
         f"There is no list of objects {where}. Say where the records are, as in `--records data`; "
         f"or give a URL whose page isn't empty. There are: {there or 'no properties'}."
     )
-    raise StackError(message)
 
 
 def _key(name: str, rows: Sequence[Record], chosen: str | None) -> list[str]:
@@ -467,11 +442,10 @@ def _key(name: str, rows: Sequence[Record], chosen: str | None) -> list[str]:
         if len(set(keys)) == len(keys) and all(all(key) for key in keys):
             return [column.strip() for column in columns]
     what = f"'{chosen}' isn't a key of" if chosen else "nothing looks like a key of"
-    message = (
+    raise StackError(
         f"{what} '{name}': a key tells all records apart. Name its columns, as in `--key a,b`. "
         f"There are: {', '.join(rows[0])}."
     )
-    raise StackError(message)
 
 
 def _time(value: Any) -> tuple[str, str] | None:

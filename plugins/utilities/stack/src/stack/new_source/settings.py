@@ -1,11 +1,14 @@
 """What a tap or a manifest wants to know: given by `--set`, kept in .env, or asked for."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from stack import scratch
 from stack.new_source.source_file import CommentedOut, Draft, Variable, expanded, variable_name
 from stack.project import REFERENCE
 from stack.terminal import StackError, ask, echo
@@ -23,25 +26,15 @@ LONGEST_COMMENT = 200
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting, named by the names that lead to it: `credentials.client_id`.
-
-    Attributes:
-        name: for `--set`.
-        kind: as Meltano calls it; none for a text.
-        title: what people are asked for.
-        is_secret: whether nobody may see it.
-        is_variable: whether its value belongs into .env, as a secret's and an address' does.
-        is_required: whether it must have a value.
-        description: what is said of it, in a line.
-        default: its value if nobody gives one.
-        options: the values that it may have.
-    """
+    """A setting, named by the names that lead to it: `credentials.client_id`."""
 
     name: str
     kind: str | None = None
+    """As Meltano calls it; none for a text."""
     title: str = ""
     is_secret: bool = False
     is_variable: bool = False
+    """Whether its value belongs into .env, as a secret's and an address' does."""
     is_required: bool = False
     description: str = ""
     default: Any = None
@@ -53,11 +46,7 @@ class Setting:
         return self.name.split(".")
 
     def typed(self, value: str) -> Any:
-        """Return a value as the tap is to get it.
-
-        Raises:
-            StackError: it doesn't fit.
-        """
+        """Return a value as the tap is to get it."""
         if self.kind not in KINDS.values():
             return value
         try:
@@ -76,17 +65,14 @@ class Setting:
 
 @dataclass
 class Filled:
-    """The settings with their values.
-
-    Attributes:
-        values: as the tap gets them.
-        written: as the file has them.
-        missing: those that must have a value and have none.
-    """
+    """The settings with their values."""
 
     values: dict[str, Any] = field(default_factory=dict)
+    """As the tap gets them."""
     written: dict[str, Any] = field(default_factory=dict)
+    """As the file has them."""
     missing: list[Setting] = field(default_factory=list)
+    """Those that must have a value and have none."""
 
     def put(self, setting: Setting, written: Any, value: Any = None) -> None:
         """Keep a setting, and its value if it has one."""
@@ -117,9 +103,6 @@ def fill(
         given: values by name; `${VARIABLE}` in one stands for what .env has.
         known: variables that have a value.
         describe: whether to write down what an optional setting is about.
-
-    Raises:
-        StackError: a value doesn't fit, or refers to a variable that isn't set.
     """
     filled = Filled()
     for setting in settings:
@@ -151,13 +134,31 @@ def fill(
     return filled
 
 
-def refuse_unknown(given: Mapping[str, str], settings: Sequence[Setting], of: str) -> None:
-    """See that each setting that was given exists.
+def ask_tap(
+    executable: str | Path, *options: str, config: Mapping[str, Any] | None = None, **how: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a tap without anybody to talk to; its settings are in a file that only we can read."""
+    with scratch.folder("new-source") as folder:
+        if config is not None:
+            file = folder / "config.json"
+            file.write_text(json.dumps(config))
+            options = ("--config", str(file), *options)
+        command = [executable, *options]
+        return subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, **how
+        )
 
-    Raises:
-        StackError: one doesn't.
-    """
-    there = [setting.name for setting in settings]
+
+def json_kind(schema: Mapping[str, Any]) -> str | None:
+    """Return the type of a JSON Schema, `null` aside."""
+    types = schema.get("type") or ()
+    return next(
+        (one for one in ([types] if isinstance(types, str) else types) if one != "null"), None
+    )
+
+
+def refuse_unknown(given: Mapping[str, str], there: Sequence[str], of: str) -> None:
+    """See that each setting that was given exists."""
     if unknown := sorted(given.keys() - set(there)):
         message = f"{of} has no setting {', '.join(unknown)}. There are: {', '.join(there)}."
         raise StackError(message)

@@ -3,13 +3,12 @@
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from dotenv import dotenv_values
 
 from stack import meltano, scratch
 from stack.project import REFERENCE, SUFFIX, Project
@@ -29,19 +28,13 @@ class Variable:
     value: str | None = None
 
 
-def known(path: Path) -> dict[str, str]:
-    """Return the variables that have a value, in a .env file or in this process' environment."""
-    written = dotenv_values(path) if path.exists() else {}
-    found = {**written, **os.environ}
-    return {name: value for name, value in found.items() if value}
+def known(project: Project) -> dict[str, str]:
+    """Return the variables that have a value, in .env or in this process' environment."""
+    return {name: value for name, value in project.variables.items() if value}
 
 
 def expanded(value: str, known: Mapping[str, str]) -> str:
-    """Return a value with its variables, `${VARIABLE}`, filled in.
-
-    Raises:
-        StackError: one isn't set.
-    """
+    """Return a value with its variables, `${VARIABLE}`, filled in."""
 
     def look_up(found: re.Match[str]) -> str:
         name = found[1] or found[2]
@@ -57,9 +50,6 @@ def added(before: str, variables: Sequence[Variable], title: str) -> str:
 
     One without a value comes as a comment: it isn't set then, which Meltano says, whereas an
     empty one would be sent as it is.
-
-    Raises:
-        StackError: a value can't be written in such a file.
     """
     there = set(re.findall(r"^\s*(?:export\s+)?(\w+)\s*=", before, re.MULTILINE))
     lines = [
@@ -71,17 +61,6 @@ def added(before: str, variables: Sequence[Variable], title: str) -> str:
         return before
     gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
     return before + gap + "\n".join([f"# {title}", *lines]) + "\n"
-
-
-def differing(variables: Sequence[Variable], values: Mapping[str, str]) -> list[str]:
-    """Return the names of variables that are there already with another value."""
-    return [
-        variable.name
-        for variable in variables
-        if variable.value is not None
-        and variable.name in values
-        and values[variable.name] != variable.value
-    ]
 
 
 def replace(path: Path, text: str) -> None:
@@ -99,12 +78,11 @@ def replace(path: Path, text: str) -> None:
 def _quoted(variable: Variable) -> str:
     value = variable.value or ""
     if "${" in value or not value.isprintable():
-        message = (
+        raise StackError(
             f"The value of {variable.name} holds '${{' or a control character, which .env can't "
             f"hold. Set {variable.name} in the environment that runs the jobs, and run this "
             "command again there."
         )
-        raise StackError(message)
     if PLAIN.fullmatch(value):
         return value
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
@@ -141,11 +119,6 @@ def stream_maps(
     """Return what `stream_maps` could do to a stream's columns that look personal.
 
     What identifies somebody is hashed, so that it can still be joined by; the rest is dropped.
-
-    Args:
-        stream: its name.
-        properties: JSON Schemas by name.
-        key: columns that stay as they are.
     """
     found: dict[str, str | None] = {}
     for column, schema in properties.items():
@@ -198,7 +171,6 @@ class Draft:
         select: which streams and columns.
         metadata: by stream.
         personal: what `stream_maps` could be, by stream.
-        loader: the loader's settings beyond the drift policy, with a comment each.
         variables: what `config` refers to.
         files: texts of other files in extract/ that it needs, by name.
         notes: what people should know; said when the file is written.
@@ -212,7 +184,6 @@ class Draft:
     select: list[Select] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     personal: dict[str, dict[str, str | None]] = field(default_factory=dict)
-    loader: dict[str, Any] = field(default_factory=dict)
     variables: list[Variable] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -223,14 +194,9 @@ def stream_pattern(stream: str) -> str:
     return "".join({".": r"\."}.get(c, f"[{c}]" if c in "*?[" else c) for c in stream)
 
 
-def property_pattern(column: str) -> str:
-    """Return a pattern for one column; what can't be written as it is fits any character."""
-    return "".join("?" if c in ".*?[" else c for c in column)
-
-
-def metadata_pattern(stream: str) -> str:
-    """Return a key of Meltano's `metadata` that fits one stream."""
-    return "".join("?" if c in ".*?[" else c for c in stream)
+def loose_pattern(name: str) -> str:
+    """Return a pattern for a column, or a stream in `metadata`: `?` for what can't be escaped."""
+    return "".join("?" if c in ".*?[" else c for c in name)
 
 
 def add_streams(found: Draft, streams: Sequence[Mapping[str, Any]]) -> None:
@@ -241,7 +207,7 @@ def add_streams(found: Draft, streams: Sequence[Mapping[str, Any]]) -> None:
         if not keys_of(entry):
             found.notes.append(
                 f"{stream} has no key: each run adds all its rows again. Leave it out, or name one "
-                f"in `metadata`: `{metadata_pattern(stream)}: {{table-key-properties: [...]}}`."
+                f"in `metadata`: `{loose_pattern(stream)}: {{table-key-properties: [...]}}`."
             )
         properties = entry.get("schema", {}).get("properties", {})
         if proposed := stream_maps(stream, properties, keys_of(entry)):
@@ -279,12 +245,7 @@ def variable_name(source: str, *words: str) -> str:
 
 
 def text(draft: Draft, interval: str) -> str:
-    """Return the file's text.
-
-    Args:
-        draft: what is known of the source.
-        interval: when its job runs, as cron has it.
-    """
+    """Return the file's text."""
     name = draft.name
     title = name.replace("_", " ").capitalize()
     named = {"namespace": name, "label": f"{title} ({draft.label})"}
@@ -294,7 +255,7 @@ def text(draft: Draft, interval: str) -> str:
         f"# {title}, {draft.origin} → dataset `{name}`.",
         "plugins:",
         "  extractors:",
-        *_item(mapping(extractor)),
+        *_indented(_list_item(extractor), 2),
         *_indented(mapping({"config": draft.config} if draft.config else {}), 4),
         *_indented(_selection(draft.select), 4),
         *_indented(mapping({"metadata": draft.metadata} if draft.metadata else {}), 4),
@@ -307,7 +268,6 @@ def text(draft: Draft, interval: str) -> str:
         "      # What happens when the source's columns change: evolve the table, freeze it, or "
         "fail.",
         "      schema_drift: evolve",
-        *_indented(mapping(draft.loader), 6),
         *_indented(_personal(draft.personal), 6),
         "",
         f"  # What {title} feeds: its staging tables, and the marts that are made of them.",
@@ -341,11 +301,6 @@ def scalar(value: Any) -> str:
         value, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False
     )
     return written.removesuffix("...\n").rstrip("\n")
-
-
-def _item(lines: Sequence[str]) -> Iterable[str]:
-    yield f"  - {lines[0]}"
-    yield from _indented(lines[1:], 4)
 
 
 def _indented(lines: Iterable[str], spaces: int) -> Iterable[str]:
@@ -448,19 +403,12 @@ def _personal(maps: Mapping[str, Mapping[str, str | None]]) -> Iterable[str]:
 
 
 def put(project: Project, draft: Draft, text: str) -> list[str]:
-    """Write a source's file and its variables; return the variables that were there before.
-
-    Args:
-        project: where to.
-        draft: the source.
-        text: its file's.
-
-    Raises:
-        StackError: Meltano refuses the file, or a value can't be written; nothing is left behind.
-    """
+    """Write a source's file and its variables; return the variables that were there before."""
     environment = project.root / ".env"
     after = environment_text(project, draft)
-    kept = differing(draft.variables, known(environment))
+    there = known(project)
+    given = {one.name: one.value for one in draft.variables if one.value is not None}
+    kept = [name for name, value in given.items() if there.get(name, value) != value]
     check(project, draft.name, text, after)
     # The variables first: a file whose variables aren't set would be worse than the reverse.
     if not environment.exists() or after != environment.read_text():
@@ -493,17 +441,17 @@ def environment_text(project: Project, draft: Draft) -> str:
 
 
 def check(project: Project, name: str, text: str, environment: str) -> None:
-    """Let Meltano read the project as it would be.
-
-    Raises:
-        StackError: it can't, or doesn't find the source in it.
-    """
+    """Let Meltano read the project as it would be."""
     with scratch.folder("new-source") as copy:
         # Copies, since Meltano doesn't follow links out of its project.
-        for file in _files(project.root):
-            written = copy / file.relative_to(project.root)
-            written.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, written)
+        included = yaml.safe_load((project.root / "meltano.yml").read_text()).get(
+            "include_paths", []
+        )
+        for pattern in ("meltano.yml", *included):
+            for file in project.root.glob(pattern):
+                written = copy / file.relative_to(project.root)
+                written.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, written)
         (copy / "extract" / f"{name}{SUFFIX}").write_text(text)
         replace(copy / ".env", environment)
         failing = "Meltano can't read the file that would be written"
@@ -513,11 +461,3 @@ def check(project: Project, name: str, text: str, environment: str) -> None:
     if missing or f"{name}-daily" not in facts["jobs"]:
         message = f"Meltano doesn't find {', '.join(sorted(missing)) or 'the job'} in the new file."
         raise StackError(message)
-
-
-def _files(root: Path) -> Iterator[Path]:
-    """Yield the files that Meltano reads."""
-    yield root / "meltano.yml"
-    written = yaml.safe_load((root / "meltano.yml").read_text())
-    for pattern in written.get("include_paths", []):
-        yield from root.glob(pattern)

@@ -5,12 +5,21 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
 from stack import meltano, scratch
 from stack.new_source import source_file
-from stack.new_source.settings import KINDS, Filled, Setting, fill, refuse_unknown
+from stack.new_source.settings import (
+    KINDS,
+    Filled,
+    Setting,
+    ask_tap,
+    fill,
+    json_kind,
+    refuse_unknown,
+)
 from stack.new_source.source_file import CREDENTIAL, CommentedOut, Draft, Select, add_streams
 from stack.project import Project
 from stack.terminal import StackError, echo
@@ -28,25 +37,14 @@ VERSIONS = "emit_activate_version_messages"
 """The setting of newer ones by which deletes can be seen."""
 CAPABILITIES = ["catalog", "discover", "state"]
 SECONDS = 120
+NO_SECRET = re.compile(r"url|uri|path|expir|type", re.I)
 TEXTS = ("string", "array", "object", None)
 """Types that may hold a secret."""
 OLD_SETUPTOOLS = "setuptools<81"
 """The last ones with pkg_resources, which many taps need and no longer get by themselves."""
-FACTS = """
-import json, re, sys
-from importlib.metadata import distribution, version, PackageNotFoundError
-found = distribution(sys.argv[1])
-try:
-    setuptools = version("setuptools")
-except PackageNotFoundError:
-    setuptools = None
-scripts = [e.name for e in found.entry_points if e.group == "console_scripts"]
-print(json.dumps({"name": found.metadata["Name"], "version": found.version, "scripts": scripts,
-                  "summary": found.metadata["Summary"], "setuptools": setuptools}))
-"""
 
 
-def definition(setting: Setting) -> dict[str, Any]:
+def _declared(setting: Setting) -> dict[str, Any]:
     """Return how Meltano is told of a setting."""
     found: dict[str, Any] = {"name": setting.name}
     if setting.kind and setting.kind != "decimal":  # which Meltano can't hand on
@@ -78,60 +76,43 @@ class Tap:
     settings: list[Setting] = field(default_factory=list)
     is_described: bool = False
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run it, with nothing on its standard input.
-
-        Raises:
-            StackError: it didn't end.
-        """
+    def run(self, *arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
+        """Run it, in its own folder."""
+        program = self.folder / "bin" / self.executable
         try:
-            return subprocess.run(  # noqa: S603
-                [self.folder / "bin" / self.executable, *arguments],
-                capture_output=True,
-                text=True,
-                stdin=subprocess.DEVNULL,
-                cwd=self.folder,
-                timeout=SECONDS,
-            )
+            return ask_tap(program, *arguments, cwd=self.folder, timeout=SECONDS, **how)
         except subprocess.TimeoutExpired:
             message = f"`{self.executable} {arguments[0]}` hasn't ended after {SECONDS} seconds."
             raise StackError(message) from None
 
 
 def draft(name: str, package: str, project: Project, given: Mapping[str, str]) -> Draft:
-    """Install a tap aside and propose a source.
-
-    Args:
-        name: the source's.
-        package: what PyPI calls it, with or without a version.
-        project: where variables are.
-        given: settings' values.
-
-    Raises:
-        StackError: it can't be installed, or is no tap.
-    """
+    """Install a tap aside and propose a source."""
     if not PACKAGE.fullmatch(package):
-        message = (
+        raise StackError(
             f"'{package}' is none of these: a tap from PyPI (`tap-github`, or "
             "`tap-github==1.2.3`), `https://…`, `postgresql://…`. Other databases have taps, too. "
             "For a tap in a git repository, copy the file of another source and set `pip_url: "
             "git+https://…@<commit>`."
         )
-        raise StackError(message)
     with scratch.folder("new-source") as folder:
         tap = _install(package, folder)
         echo(f"Asking {tap.executable} {tap.version} about its settings")
         _describe(tap)
         if tap.is_described:
-            refuse_unknown(given, tap.settings, tap.name)
+            refuse_unknown(given, [setting.name for setting in tap.settings], tap.name)
         unknown = sorted(given.keys() - {setting.name for setting in tap.settings})
         tap.settings += [
             _setting(name, is_secret=bool(CREDENTIAL.search(name))) for name in unknown
         ]
         found = _draft(name, tap)
-        filled = fill(found, tap.settings, given, source_file.known(project.root / ".env"))
+        filled = fill(found, tap.settings, given, source_file.known(project))
         found.config = filled.written
-        _note_optional(found, tap)
+        secrets = [setting.name for setting in tap.settings if setting.is_secret]
+        if left := [name for name in secrets if isinstance(found.config[name], CommentedOut)]:
+            found.notes.append(
+                f"It also takes {', '.join(left)}: take the mark away in `config` and fill in .env."
+            )
         _fill_select(found, tap, filled)
     return found
 
@@ -145,32 +126,31 @@ def _install(package: str, folder: Path) -> Tap:
     _uv([*uv, "venv", "--quiet", "--python", str(meltano.python()), str(environment)], package)
     install = [*uv, "pip", "install", "--quiet", "--python", str(environment / "bin" / "python")]
     _uv([*install, package], package)
-    facts = _facts(environment, match[1])
-    scripts = [name for name in facts["scripts"] if re.match(r"tap[-_]", name)]
+    found = _installed(environment, match[1])
+    name, programs = found.metadata["Name"], found.entry_points.select(group="console_scripts")
+    scripts = [script for script in programs.names if re.match(r"tap[-_]", script)]
     if not scripts:
-        has = ", ".join(facts["scripts"]) or "none"
-        message = (
-            f"{facts['name']} {facts['version']} is no Singer tap: none of its programs is called "
+        has = ", ".join(programs.names) or "none"
+        raise StackError(
+            f"{name} {found.version} is no Singer tap: none of its programs is called "
             f"`tap-…` (it has: {has}). Look for one on https://hub.meltano.com/extractors."
         )
-        raise StackError(message)
     tap = Tap(
         folder=environment,
-        name=facts["name"] + (match[2] or ""),
-        version=facts["version"],
+        name=name + (match[2] or ""),
+        version=found.version,
         executable=min(scripts, key=lambda script: (not match[1].endswith(script), script)),
     )
     if "No module named 'pkg_resources'" in tap.run("--help").stderr:
         _uv([*install, OLD_SETUPTOOLS], package)
-        tap.pins = (f"setuptools=={_facts(environment, match[1])['setuptools']}",)
+        tap.pins = (f"setuptools=={_installed(environment, 'setuptools').version}",)
     started = tap.run("--help")
     if started.returncode and "Traceback" in started.stderr:
-        message = (
+        raise StackError(
             f"{tap.name} {tap.version} doesn't run on this project's Python: "
             f"{started.stderr.strip().splitlines()[-1]}. Look for a newer version, or for another "
             "tap of the same source."
         )
-        raise StackError(message)
     return tap
 
 
@@ -194,15 +174,10 @@ def _uv(command: Sequence[str], package: str) -> None:
     raise StackError(message)
 
 
-def _facts(environment: Path, package: str) -> dict[str, Any]:
-    done = subprocess.run(  # noqa: S603
-        [environment / "bin" / "python", "-c", FACTS, package],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+def _installed(environment: Path, package: str) -> Distribution:
+    """Return what a virtual environment has of a package."""
+    folders = map(str, environment.glob("lib/python*/site-packages"))
+    return next(iter(distributions(name=package, path=list(folders))))
 
 
 def _describe(tap: Tap) -> None:
@@ -218,7 +193,7 @@ def _describe(tap: Tap) -> None:
         tap.capabilities = [c for c in told.get("capabilities", []) if "target" not in c]
         return
     tap.capabilities = CAPABILITIES
-    tap.settings = list(_missing_settings(tap))
+    tap.settings = list(_missing_settings(tap.run("--discover", config={})))
 
 
 def _settings(schema: Mapping[str, Any]) -> Iterator[Setting]:
@@ -226,17 +201,15 @@ def _settings(schema: Mapping[str, Any]) -> Iterator[Setting]:
     for name, said in schema.get("properties", {}).items():
         if name in SDK_SETTINGS:
             continue
-        types = said.get("type", [])
-        main = next(
-            (t for t in ([types] if isinstance(types, str) else types) if t != "null"), None
-        )
+        main = json_kind(said)
         options = [value for value in said.get("enum", []) if value is not None]
         is_date = said.get("format") in ("date-time", "date")
         is_told_secret = bool(said.get("secret") or said.get("writeOnly"))
         yield _setting(
             name,
             kind="options" if options else "date_iso8601" if is_date else KINDS.get(main or ""),
-            is_secret=is_told_secret or (main in TEXTS and _is_secret(name)),
+            is_secret=is_told_secret
+            or (main in TEXTS and source_file.is_secret(name) and not NO_SECRET.search(name)),
             is_required=name in required,
             description=" ".join(str(said.get("description") or said.get("title") or "").split()),
             default=said.get("default"),
@@ -244,15 +217,8 @@ def _settings(schema: Mapping[str, Any]) -> Iterator[Setting]:
         )
 
 
-def _is_secret(name: str) -> bool:
-    return source_file.is_secret(name) and not re.search(r"url|uri|path|expir|type", name, re.I)
-
-
-def _missing_settings(tap: Tap) -> Iterator[Setting]:
-    """Yield what a tap without `--about` says that it misses."""
-    config = tap.folder / "empty.json"
-    config.write_text("{}")
-    done = tap.run("--config", str(config), "--discover")
+def _missing_settings(done: subprocess.CompletedProcess[str]) -> Iterator[Setting]:
+    """Yield what a tap without `--about` says that it misses, if it has no settings at all."""
     said = f"{done.stderr}\n{done.stdout}"
     listed = re.search(r"missing required keys: \[([^\]]*)\]", said, re.I)
     names = re.findall(r"['\"]([^'\"]+)['\"]", listed[1]) if listed else []
@@ -266,57 +232,32 @@ def _missing_settings(tap: Tap) -> Iterator[Setting]:
 
 
 def _draft(name: str, tap: Tap) -> Draft:
-    found = Draft(
-        name,
-        origin=f"by {tap.name}",
-        label=tap.name,
-        definition={
-            "pip_url": " ".join([f"{tap.name}=={tap.version}", *tap.pins]),
-            "executable": tap.executable,
-            "capabilities": list(tap.capabilities),
-            "settings": [definition(setting) for setting in tap.settings],
-        },
-    )
+    definition = {
+        "pip_url": " ".join([f"{tap.name}=={tap.version}", *tap.pins]),
+        "executable": tap.executable,
+        "capabilities": list(tap.capabilities),
+        "settings": list(map(_declared, tap.settings)),
+    }
+    found = Draft(name, f"by {tap.name}", tap.name, definition)
     if any(setting.name == VERSIONS for setting in tap.settings):
         found.notes.append(
             "What the source deletes isn't seen where streams are read incrementally, and in "
             "full only by proof: plugins/extractors/singer-completed/README.md says how."
         )
     if not tap.is_described:
-        which = (
-            "only those that it can't do without"
-            if tap.settings
-            else "nor what it can't do without"
-        )
+        which = "only those that" if tap.settings else "nor what"
         found.notes.append(
-            f"{tap.name} doesn't tell its settings, {which}. Its documentation names them: add "
-            "them to `settings` and `config`."
+            f"{tap.name} doesn't tell its settings, {which} it can't do without. Its documentation "
+            "names them: add them to `settings` and `config`."
         )
     return found
-
-
-def _note_optional(found: Draft, tap: Tap) -> None:
-    """Say which secrets the tap would take, too."""
-    optional = [
-        setting.name
-        for setting in tap.settings
-        if setting.is_secret and isinstance(found.config[setting.name], CommentedOut)
-    ]
-    if optional:
-        found.notes.append(
-            f"It also takes {', '.join(optional)}: take the mark away in `config` and fill in .env."
-        )
 
 
 def _fill_select(found: Draft, tap: Tap, filled: Filled) -> None:
     missing = [setting.name for setting in filled.missing]
     if missing or not (filled.values or tap.is_described):
-        found.select = [
-            Select(
-                "*.*",
-                above="Everything. `meltano select tap --list --all` shows the streams.",
-            )
-        ]
+        above = "Everything. `meltano select tap --list --all` shows the streams."
+        found.select = [Select("*.*", above=above)]
         found.notes.append(
             f"Which streams there are isn't known before {', '.join(missing) or 'its settings'} "
             f"is: all are selected. Give `--set {(missing or ['setting'])[0]}=…`, or put it into "
@@ -334,11 +275,7 @@ def _fill_select(found: Draft, tap: Tap, filled: Filled) -> None:
 
 def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str:
     """Return the catalog's streams, or why there are none."""
-    config = tap.folder / "config.json"
-    # Only the owner can read it: secrets are in it. It goes with its folder.
-    config.touch(mode=0o600)
-    config.write_text(json.dumps(values))
-    done = tap.run("--config", str(config), "--discover")
+    done = tap.run("--discover", config=values)
     try:
         streams: list[dict[str, Any]] = json.loads(done.stdout)["streams"]
     except (ValueError, KeyError, TypeError, RecursionError):

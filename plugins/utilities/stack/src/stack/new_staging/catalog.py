@@ -1,7 +1,7 @@
 """What a tap will send and what the loader will make of it, before anything is loaded."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,19 +19,13 @@ from stack.terminal import StackError
 
 @dataclass(frozen=True)
 class Table:
-    """A raw table as the loader will make it.
-
-    Attributes:
-        stream: the stream's name in the tap's catalog.
-        layout: its columns and key.
-        properties: the JSON Schema of each property, after selection and `stream_maps`.
-        description: what the catalog says of the stream.
-        replication_method: FULL_TABLE, INCREMENTAL or LOG_BASED.
-    """
+    """A raw table as the loader will make it."""
 
     stream: str
+    """The stream's name in the tap's catalog."""
     layout: Layout
     properties: Mapping[str, Any]
+    """The JSON Schema of each property, after selection and `stream_maps`."""
     description: str | None
     replication_method: str | None
 
@@ -43,24 +37,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The streams of a source.
-
-    Attributes:
-        source: the source's name.
-        streams: every stream that the tap has, by the names that it goes by.
-        tables: the raw tables of those that are selected and that the loader doesn't drop.
-    """
+    """All streams of a source; and the raw tables of those that are selected, and not dropped."""
 
     source: str
-    streams: tuple[str, ...]
-    tables: tuple[Table, ...]
+    streams: Sequence[str]
+    tables: Sequence[Table]
 
     def named(self, stream: str) -> list[Table]:
-        """Return the tables of a stream, named as the tap does or as its raw table is.
-
-        Raises:
-            StackError: it isn't in the catalog, or isn't loaded.
-        """
+        """Return the tables of a stream, named as the tap does or as its raw table is."""
         found = [table for table in self.tables if stream in (table.stream, table.name)]
         if found:
             return found
@@ -79,11 +63,7 @@ class Catalog:
 
 
 def discover(source: Source) -> dict[str, Any]:
-    """Return the catalog that a source's tap gives now, with `select` and `metadata` applied.
-
-    Raises:
-        StackError: the tap failed, or its answer is no catalog.
-    """
+    """Return the catalog that a source's tap gives now, with `select` and `metadata` applied."""
     name = source.extractor.name
     # The catalog of an earlier run would hide what has changed since.
     variable = f"{name.upper().replace('-', '_')}__USE_CACHED_CATALOG"
@@ -95,17 +75,14 @@ def discover(source: Source) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(text)
     except StackError as error:
         reason = _last_said(str(error))
-    except json.JSONDecodeError as error:
-        reason = f"line {error.lineno} of what it printed is not JSON."
-    except (ValueError, RecursionError):
-        reason = "it is nested too deeply, or a number is too long."
+    except (ValueError, RecursionError) as error:
+        reason = f"what it printed can't be read as JSON: {error}."
     else:
         return found
-    message = (
+    raise StackError(
         f"{name} gave no catalog: {reason}\n"
         f"`meltano invoke stack check {source.name}` looks at what it needs."
     )
-    raise StackError(message)
 
 
 def _last_said(log: str) -> str:
@@ -118,17 +95,13 @@ def _last_said(log: str) -> str:
 
 
 def read(source: str, catalog: Mapping[str, Any], loader: Mapping[str, Any]) -> Catalog:
-    """Return the raw tables that a catalog and the loader's settings come to.
-
-    Raises:
-        StackError: the loader would refuse a stream.
-    """
+    """Return the raw tables that a catalog and the loader's settings come to."""
     entries = catalog.get("streams") or []
     try:
         tables = [table for entry in entries for table in _tables(entry, loader)]
     except (LoadError, StreamMapConfigError) as error:
         raise StackError(str(error)) from error
-    return Catalog(source, tuple(entry["tap_stream_id"] for entry in entries), tuple(tables))
+    return Catalog(source, [entry["tap_stream_id"] for entry in entries], tables)
 
 
 def _tables(entry: Mapping[str, Any], loader: Mapping[str, Any]) -> Iterator[Table]:

@@ -50,24 +50,21 @@ def _shape(branch: JSONSchema) -> tuple[Shape, Mapping[str, Any]]:
     return SHAPES.get(str(kind), Shape.UNKNOWN), {}
 
 
+Form = Literal["scalar", "list", "JSON"]
+"""What a property is; the last two become a text."""
+
+
 @dataclass(frozen=True)
 class Property:
-    """A property that becomes a column.
-
-    Attributes:
-        names: the names that its column may have, the best one first.
-        value: its value.
-        origin: its name in the source, after that of the object that it lies in.
-        schema: its JSON Schema.
-        form: `list` or `JSON` if it is one, made a text.
-        is_key_part: whether it belongs to the table's key.
-    """
+    """A property that becomes a column."""
 
     names: tuple[str, ...]
+    """The names that its column may have, the best one first."""
     value: Value
     origin: tuple[str, ...]
+    """Its name in the source, after that of the object that it lies in."""
     schema: JSONSchema = field(default_factory=dict)
-    form: Literal["scalar", "list", "JSON"] = "scalar"
+    form: Form = "scalar"
     is_key_part: bool = False
 
 
@@ -99,11 +96,7 @@ def read(
 ) -> Iterator[Property | Nested]:
     """Yield the columns and the lists that a property inside JSON comes to.
 
-    Args:
-        origin: the property's name, after that of the object that it lies in.
-        place: where its value is.
-        schema: its JSON Schema.
-        flatten: whether an object becomes columns; else it is a text.
+    An object becomes columns, or a text unless `flatten`.
     """
     shape, properties = shape_of(schema)
     match shape:
@@ -120,12 +113,7 @@ def read(
             yield named(origin, place.text(), schema, "JSON")
 
 
-def named(
-    origin: tuple[str, ...],
-    value: Value,
-    schema: Any,
-    form: Literal["scalar", "list", "JSON"] = "scalar",
-) -> Property:
+def named(origin: tuple[str, ...], value: Value, schema: Any, form: Form = "scalar") -> Property:
     """Return a property with the names that its column may have."""
     name = snake_case("_".join(origin)) or "column"
     rule = schema if isinstance(schema, Mapping) else {}
@@ -206,12 +194,6 @@ def resolve(
     """Return the column of each property: every name once.
 
     What the source calls so already goes first, so that a new column never renames an old one.
-
-    Args:
-        found: the properties.
-        one: what a row is, such as `order_line`.
-        key: which of them identifies a row.
-        fixed: names that are taken.
     """
     taken = Names(fixed)
     columns: dict[int, Column] = {}
@@ -262,5 +244,7 @@ def untyped_times(found: Sequence[Property], columns: Sequence[Column]) -> tuple
     return tuple(
         ".".join(item.origin)
         for item, column in zip(found, columns, strict=True)
-        if item.form == "scalar" and values.sounds_like_a_time(column.name, item.value.kind)
+        if item.form == "scalar"
+        and item.value.kind is Kind.STRING
+        and values.TEXT_NAME.search(column.name)
     )

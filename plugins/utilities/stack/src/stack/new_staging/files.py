@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import jinja2
-import yaml
 
+from stack.new_source.source_file import scalar
 from stack.new_staging import models, naming, values
 from stack.new_staging.catalog import Catalog, Table
 from stack.new_staging.folder import File, Folder
@@ -19,21 +19,16 @@ from stack.terminal import StackError
 
 @dataclass(frozen=True)
 class Staged:
-    """The models of a source.
-
-    Attributes:
-        source: the source.
-        known: the models that have a file already.
-        new: the models that have none.
-        declared: the raw tables that `src_<source>.yml` has already.
-        keyless: streams that can't have a model, since they have no key, and were not named.
-    """
+    """The models of a source."""
 
     source: Source
-    known: tuple[Model, ...]
-    new: tuple[Model, ...]
-    declared: tuple[Table, ...]
-    keyless: tuple[str, ...] = ()
+    known: Sequence[Model]
+    """Those that have a file already."""
+    new: Sequence[Model]
+    declared: Sequence[Table]
+    """The raw tables that `src_<source>.yml` has already."""
+    keyless: Sequence[str] = ()
+    """Streams that can't have a model, since they have no key, and were not named."""
 
     @property
     def models(self) -> list[Model]:
@@ -64,17 +59,9 @@ class Staged:
 def stage(source: Source, catalog: Catalog, streams: Sequence[str], folder: Folder) -> Staged:
     """Return the models of the streams that are asked for, and of those that have one already.
 
-    A table that is declared as a source and has no model had one that was removed, or never
-    needed one: it gets one only if its stream is named.
-
-    Args:
-        source: the source.
-        catalog: what its tap sends.
-        streams: as the tap or the raw dataset calls them; all that are selected if there are none.
-        folder: its staging folder.
-
-    Raises:
-        StackError: a stream is missing, isn't loaded or has no key; or none is selected.
+    Streams are named as the tap or the raw dataset does. Without names, all that are selected are
+    asked for, but for those that are declared as a source and have no model: it was removed, or
+    never needed.
     """
     asked = _asked(catalog, streams)
     there, tables = folder.models(), folder.tables()
@@ -93,20 +80,19 @@ def stage(source: Source, catalog: Catalog, streams: Sequence[str], folder: Fold
     declared = [table for table in catalog.tables if table.name in tables]
     return Staged(
         source,
-        tuple(sorted(known, key=lambda model: there.index(model.name))),
-        tuple(model for model in everything if model.table in asked and model not in known),
-        tuple(sorted(declared, key=lambda table: tables.index(table.name))),
+        sorted(known, key=lambda model: there.index(model.name)),
+        [model for model in everything if model.table in asked and model not in known],
+        sorted(declared, key=lambda table: tables.index(table.name)),
         keyless,
     )
 
 
 def _asked(catalog: Catalog, streams: Sequence[str]) -> list[Table]:
     if not catalog.tables:
-        message = (
+        raise StackError(
             f"No stream of {catalog.source} is selected. Add some to `select` in extract/"
             f"{catalog.source}.meltano.yml. There are: {', '.join(catalog.streams) or 'none'}."
         )
-        raise StackError(message)
     if not streams:
         return list(catalog.tables)
     return [table for stream in streams for table in catalog.named(stream)]
@@ -117,27 +103,16 @@ LINE = 120
 
 def _described(description: str, indent: int) -> str:
     """Return a description, folded where it is long."""
-    line = f"description: {_scalar(description)}"
+    line = f"description: {scalar(description)}"
     if indent + len(line) <= LINE:
         return line
     folded = _wrapped(description, LINE - indent - 2)
     return f"description: >-\n{textwrap.indent(folded, ' ' * (indent + 2))}"
 
 
-def _scalar(value: str) -> str:
-    """Return a text as YAML takes it, in quotes where it needs them."""
-    written: str = yaml.safe_dump(value, width=10**6, allow_unicode=True)
-    return written.removesuffix("...\n").strip()
-
-
-def _wrapped(text: str, width: int = LINE, subsequent_indent: str = "") -> str:
-    return textwrap.fill(
-        text,
-        width,
-        subsequent_indent=subsequent_indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _wrapped(text: str, width: int = LINE, indent: str = "") -> str:
+    whole: Any = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.fill(text, width, subsequent_indent=indent, **whole)
 
 
 # dbt's own marks stay as they are.
@@ -157,9 +132,9 @@ TEMPLATES = jinja2.Environment(  # noqa: S701 - SQL, YAML and Markdown, no HTML
 TEMPLATES.filters |= {
     "described": _described,
     "from_catalog": naming.from_catalog,
-    "scalar": _scalar,
+    "scalar": scalar,
     "wrapped": lambda text: f"{_wrapped(text)}\n",
-    "item": lambda text: f"{_wrapped(text, subsequent_indent='  ')}\n",
+    "item": lambda text: f"{_wrapped(text, indent='  ')}\n",
 }
 TEMPLATES.globals["select"] = values.column
 

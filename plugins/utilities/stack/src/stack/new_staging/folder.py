@@ -24,46 +24,32 @@ type Steps = Sequence[str | int]
 
 @dataclass(frozen=True)
 class File:
-    """A file as it would be written now.
-
-    Attributes:
-        text: its text.
-        without_new: its text without the streams that are new: a file like that is not edited.
-        steps: the list that new streams are added to, in a file that was edited.
-        blocks: what is added to that list, by name.
-    """
+    """A file as it would be written now."""
 
     text: str
     without_new: str | None = None
+    """Its text without the streams that are new: a file like that is not edited."""
     steps: Steps = ()
+    """The list that new streams are added to, in a file that was edited."""
     blocks: Mapping[str, str] = field(default_factory=dict)
+    """What is added to that list, by name."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A difference between a file and what would be written now.
-
-    Attributes:
-        name: the file's name.
-        done: what was done to it: `wrote`, `added to` or `renewed`; None if it is only shown.
-        before: its text before; empty if it is new.
-        after: its text after.
-    """
+    """A difference between a file and what would be written now."""
 
     name: str
     done: str | None
+    """What was done to it: `wrote`, `added to` or `renewed`; None if it is only shown."""
     before: str
     after: str
 
     def diff(self, folder: str) -> str:
         """Return the change as a unified diff."""
-        lines = difflib.unified_diff(
-            self.before.splitlines(keepends=True),
-            self.after.splitlines(keepends=True),
-            f"a/{folder}{self.name}",
-            f"b/{folder}{self.name}",
-        )
-        return "".join(lines)
+        before, after = (text.splitlines(keepends=True) for text in (self.before, self.after))
+        file = f"{folder}{self.name}"
+        return "".join(difflib.unified_diff(before, after, f"a/{file}", f"b/{file}"))
 
 
 class Folder:
@@ -71,8 +57,7 @@ class Folder:
 
     def __init__(self, path: Path, source: str) -> None:
         self.path = path
-        self._models = f"stg_{source}.yml"
-        self._tables = f"src_{source}.yml"
+        self._source = source
 
     def text(self, name: str) -> str | None:
         """Return the text of a file; None if it is missing."""
@@ -84,12 +69,12 @@ class Folder:
     def models(self) -> list[str]:
         """Return the models that have a file, in the order of their properties file."""
         files = sorted(path.stem for path in self.path.glob("*.sql"))
-        described = [name for name in self._names(self._models, ["models"]) if name in files]
-        return list(dict.fromkeys([*described, *files]))
+        described = self._names(f"stg_{self._source}.yml", ["models"])
+        return list(dict.fromkeys([*(name for name in described if name in files), *files]))
 
     def tables(self) -> list[str]:
         """Return the raw tables that the source's properties file declares."""
-        return self._names(self._tables, ["sources", 0, "tables"])
+        return self._names(f"src_{self._source}.yml", ["sources", 0, "tables"])
 
     def _names(self, file: str, steps: Steps) -> list[str]:
         found = _list(self.text(file) or "", steps, str(self.path / file))
@@ -98,16 +83,7 @@ class Folder:
     def changes(
         self, files: Mapping[str, File], *, write: bool, overwrite: Collection[str]
     ) -> list[Change]:
-        """Return the changes to the files of the folder, those that are only shown included.
-
-        Args:
-            files: every file as it would be written now.
-            write: whether files that git has as they are may be renewed.
-            overwrite: the names of files that may be renewed in any case.
-
-        Raises:
-            StackError: new streams can't be added to a file that was edited.
-        """
+        """Return the changes to the files of the folder, those that are only shown included."""
         renewable = {*overwrite, *(self._committed() if write else ())}
         found = []
         for name, file in files.items():
@@ -154,26 +130,18 @@ class Folder:
 
 
 def insert(text: str, steps: Steps, blocks: Mapping[str, str], file: str) -> str:
-    """Return a properties file with more items at the end of one of its lists.
+    """Return a properties file with more items, by name, at the end of one of its lists.
 
-    Args:
-        text: the file's text.
-        steps: where the list is.
-        blocks: the text of each item by its name; items that exist already are left alone.
-        file: the file, for the error.
-
-    Raises:
-        StackError: the list is missing, or is written in brackets.
+    Items that exist already are left alone.
     """
     if not blocks:
         return text
     found = _list(text, steps, file)
     if found is None or found.flow_style or not found.value:
         where = ".".join(map(str, steps))
-        message = (
+        raise StackError(
             f"{file} has no list `{where}` to add {', '.join(blocks)} to. Add one, one item a line."
         )
-        raise StackError(message)
     names = {_name(item) for item in found.value}
     indent = " " * found.start_mark.column
     new = [
@@ -200,8 +168,7 @@ def _list(text: str, steps: Steps, file: str) -> yaml.SequenceNode | None:
     try:
         node = yaml.compose(text)
     except yaml.YAMLError as error:
-        message = f"{file} is not YAML: {error}"
-        raise StackError(message) from error
+        raise StackError(f"{file} is not YAML: {error}") from error
     for step in steps:
         node = _step(node, step)
     return node if isinstance(node, yaml.SequenceNode) else None

@@ -1,6 +1,6 @@
 """Staging models: one for each raw table, and one for each list of objects in it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from target_bigquery_arrow.column_types import ColumnType, Kind
@@ -26,48 +26,37 @@ from stack.terminal import StackError
 
 @dataclass(frozen=True)
 class Unnesting:
-    """How the rows of a child model come out of their parent's.
-
-    Attributes:
-        parent: the name of the parent's model.
-        parent_key: its key, as the child's column is called.
-        parent_value: the same in SQL.
-        items: the list in SQL.
-        item: what an item of it is called in SQL.
-    """
+    """How the rows of a child model come out of their parent's."""
 
     parent: str
+    """The name of the parent's model."""
     parent_key: str
+    """Its key, as the child's column is called."""
     parent_value: str
+    """The same in SQL."""
     items: str
+    """The list in SQL."""
     item: str
+    """What an item of it is called in SQL."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A staging model.
-
-    Attributes:
-        name: `stg_<source>__<stream>`.
-        source: the source that it is made of.
-        table: the raw table that it is made of.
-        one: what a row is, such as `order_line`.
-        alias: what the raw table is called in SQL: `source` unless a column is called so.
-        columns: in the order of the file.
-        description: what it holds, in words.
-        unnesting: of a child: how its rows come about.
-        untyped_times: columns that may be times, and are texts.
-    """
+    """A staging model of a raw table."""
 
     name: str
+    """`stg_<source>__<stream>`."""
     source: str
     table: Table
     one: str
+    """What a row is, such as `order_line`."""
     alias: str
+    """What the raw table is called in SQL: `source` unless a column is called so."""
     columns: tuple[Column, ...]
     description: str
     unnesting: Unnesting | None = None
     untyped_times: tuple[str, ...] = ()
+    """Columns that may be times, and are texts."""
 
     @property
     def key(self) -> Column:
@@ -80,18 +69,15 @@ class Model:
         return [column.name for column in self.columns if column.kept_as_json]
 
 
-def free_name(*names: str, taken: Iterable[str]) -> str:
-    """Return the first name that isn't taken by a column, whose names have no case in SQL."""
-    return Names(name.lower() for name in taken).take(names)
+def free_name(table: Table, *names: str) -> str:
+    """Return the first name that no column of a table has: these have no case in SQL."""
+    return Names(column.name.lower() for column in table.layout.columns).take(names)
 
 
 def build(source: str, tables: Sequence[Table]) -> list[Model]:
     """Return the models of a source's tables, each followed by its children.
 
     `linked` adds what they say of each other.
-
-    Raises:
-        StackError: tables have no key.
     """
     check_keys(source, tables)
     names = Names()
@@ -108,16 +94,12 @@ def build(source: str, tables: Sequence[Table]) -> list[Model]:
 
 
 def check_keys(source: str, tables: Sequence[Table]) -> None:
-    """Make sure that every row of a model can be identified.
-
-    Raises:
-        StackError: tables have no key.
-    """
+    """Make sure that every row of a model can be identified."""
     keyless = [table for table in tables if not table.layout.keys]
     if not keyless:
         return
     example = keyless[0]
-    message = (
+    raise StackError(
         f"No key is known of {', '.join(f"'{table.stream}'" for table in keyless)}, so rows can't "
         f"be told apart, and nothing has been written. Say in extract/{source}.meltano.yml what "
         f"identifies a row, under the extractor:\n"
@@ -125,7 +107,6 @@ def check_keys(source: str, tables: Sequence[Table]) -> None:
         f"      {example.stream}: {{table-key-properties: "
         f"[{example.layout.columns[0].property}]}}"
     )
-    raise StackError(message)
 
 
 def model_name(source: str, thing: str) -> str:
@@ -135,7 +116,7 @@ def model_name(source: str, thing: str) -> str:
 
 def _model(source: str, table: Table, name: str) -> tuple[Model, list[Nested]]:
     """Return a table's model, and the lists in it that are models too."""
-    alias = free_name("source", "raw", taken=(column.name for column in table.layout.columns))
+    alias = free_name(table, "source", "raw")
     one = naming.singular(snake_case(table.name) or "row")
     read_here = list(_properties(table, "" if alias == "source" else f"{alias}."))
     found = [item.count() if isinstance(item, Nested) else item for item in read_here]
@@ -191,15 +172,9 @@ def _surrogate(keys: Sequence[Property], found: Sequence[Property], one: str) ->
 
 
 def child_of(parent: Model, name: str, nested: Nested) -> Model:
-    """Return the model of a list in a table.
-
-    Args:
-        parent: the table's model.
-        name: what the child is to be called.
-        nested: the list.
-    """
+    """Return the model of a list in a table."""
     table = parent.table
-    item = free_name("item", "list_item", taken=(column.name for column in table.layout.columns))
+    item = free_name(table, "item", "list_item")
     one = naming.singular(nested.name)
     # A list inside an item gets no model: it is a text.
     found = [

@@ -119,13 +119,7 @@ def from_catalog(description: object) -> str | None:
 
 
 def of_column(name: str, kind: Kind, one: str) -> str:
-    """Return a description of a column made from its name.
-
-    Args:
-        name: the column's name in staging.
-        kind: its type.
-        one: what a row is, such as `order_line`.
-    """
+    """Return a description of a column made from its name."""
     thing = words(one)
     said = words(name)
     if name == "id":

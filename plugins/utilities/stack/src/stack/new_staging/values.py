@@ -9,7 +9,7 @@ lost, and `created_at` alone doesn't say that it can.
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -185,13 +185,7 @@ DATE_PATTERN = r"\d{4}-\d{2}-\d{2}"
 
 
 def moment(name: str, value: Value, schema: JSONSchema) -> Value:
-    """Return a number or a text as the time that it is, or as it was.
-
-    Args:
-        name: its name in snake case.
-        value: how it is read.
-        schema: what the catalog says of it.
-    """
+    """Return a number or a text as the time that it is, or as it was."""
     said = str(schema.get("description") or "")
     base = UNIT.sub("", name)
     if value.kind in NUMBERS:
@@ -209,34 +203,24 @@ def moment(name: str, value: Value, schema: JSONSchema) -> Value:
     return value
 
 
-def sounds_like_a_time(name: str, kind: Kind) -> bool:
-    """Return whether a text could be a time, by its name."""
-    return kind is Kind.STRING and bool(TEXT_NAME.search(name))
-
-
 def _epoch(number: str) -> Value:
     return Value(macro("epoch_timestamp", number), Kind.TIMESTAMP)
 
 
 def _text_kind(schema: JSONSchema, said: str) -> Kind | None:
     """Return the type of the time that a text is known to hold."""
-    if found := ISO.search(said):
-        is_date = found[1].lower() == "yyyy-mm-dd" and not CLOCK.search(said)
+    if iso := ISO.search(said):
+        is_date = iso[1].lower() == "yyyy-mm-dd" and not CLOCK.search(said)
         return Kind.DATE if is_date else Kind.TIMESTAMP
     pattern = str(schema.get("pattern") or "")
     if DATE_PATTERN in pattern:
         return Kind.TIMESTAMP if re.search(r"T|:|\\s", pattern) else Kind.DATE
-    examples = list(_examples(schema))
+    given = schema.get("examples")
+    found = given if isinstance(given, list) else [given, schema.get("example")]
+    examples = [example for example in found if isinstance(example, str)]
     if examples and all(_is_iso(example) for example in examples):
         return Kind.DATE if all(len(example) == 10 for example in examples) else Kind.TIMESTAMP
     return None
-
-
-def _examples(schema: JSONSchema) -> Iterator[str]:
-    given = schema.get("examples")
-    for example in given if isinstance(given, list) else [given, schema.get("example")]:
-        if isinstance(example, str):
-            yield example
 
 
 def _is_iso(value: str) -> bool:

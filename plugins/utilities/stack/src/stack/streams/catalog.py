@@ -1,7 +1,10 @@
 """Streams: their catalogs and last runs, the tables they go into, and their bookmarks in words."""
 
+import copy
+import json
+import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -109,11 +112,7 @@ def keys_of(entry: Mapping[str, Any]) -> list[str]:
 
 
 def discover(source: Source) -> None:
-    """Ask the source for its catalog; if it doesn't answer, the last one stays.
-
-    Raises:
-        StackError: it can't be had, with what Meltano says.
-    """
+    """Ask the source for its catalog; if it doesn't answer, the last one stays."""
     folder = meltano.root() / ".meltano" / "run" / source.extractor.name
     before = {path: path.read_bytes() for path in folder.glob("tap.properties.*")}
     try:
@@ -132,31 +131,21 @@ def table_of(stream: str, loader: Mapping[str, Any]) -> str:
 
 def mapped(
     stream: str, schema: Mapping[str, Any], keys: Sequence[str], loader: Mapping[str, Any]
-) -> Iterator[tuple[str, dict[str, Any], Sequence[str]]]:
-    """Yield what `stream_maps` and flattening make of a stream: names, schemas and keys.
-
-    Args:
-        stream: the stream's name.
-        schema: its JSON Schema.
-        keys: its key.
-        loader: the loader's settings.
-    """
+) -> Iterator[tuple[str, Mapping[str, Any], Sequence[str]]]:
+    """Yield the streams that the loader makes of one, by `stream_maps` and flattening."""
     # Here, since it is slow to import, and most sources do without.
-    import copy
-    import logging
-
-    from singer_sdk.mapper import PluginMapper, RemoveRecordTransform
+    from msgspec import Raw
+    from singer_sdk.mapper import PluginMapper
+    from target_bigquery_arrow.messages import Schema
+    from target_bigquery_arrow.stream_maps import record_maps, without_flattening
 
     # The mapper takes `__else__` out of what it is given.
     mapper = PluginMapper(copy.deepcopy(dict(loader)), logging.getLogger(__name__))
-    mapper.register_raw_stream_schema(stream, dict(schema), list(keys))
-    for found in mapper.stream_maps[stream]:
-        if not isinstance(found, RemoveRecordTransform):
-            yield (
-                found.stream_alias,
-                found.transformed_schema,
-                found.transformed_key_properties or (),
-            )
+    flattening = mapper.flattening_options
+    mapper.flattening_options = without_flattening(flattening)
+    message = Schema(stream, Raw(json.dumps(schema)), list(keys))
+    for found in record_maps(mapper, message, flattening):
+        yield found.stream, found.schema, found.keys
 
 
 VARIANT = re.compile(rf"(.+)__({'|'.join([*(kind.lower() for kind in Kind), 'array'])})")
@@ -176,13 +165,7 @@ class Destination:
 def destinations(
     stream: Stream, loader: Plugin, *, selected_only: bool = True
 ) -> list[Destination]:
-    """Return where a stream goes: one table, or what `stream_maps` make of it.
-
-    Args:
-        stream: the stream.
-        loader: its loader.
-        selected_only: only what is selected; else all that the catalog has.
-    """
+    """Return where what is selected of a stream goes, or all: a table, or what maps make of it."""
     names = stream.selected if selected_only else stream.properties
     properties = {name: stream.properties[name] for name in names}
     config = loader.config()
@@ -196,15 +179,11 @@ def destinations(
 
 
 def changes(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> list[str]:
-    """Return what the next load would change, and what in the table no load fills any more.
-
-    Args:
-        stream: the stream, as its catalog has it now.
-        loader: its loader.
-        table: the raw table.
-        columns: the table's columns.
-    """
-    return [*_to_come(stream, loader, table, columns), *_left(stream, loader, table, columns)]
+    """Return what the next load would change, and what in the table no load fills any more."""
+    known: set[str] = set()
+    for found in destinations(stream, loader, selected_only=False):
+        known |= {valid_name(name).lower() for name in found.properties if found.table == table}
+    return [*_to_come(stream, loader, table, columns), *_left(known, columns)]
 
 
 def _to_come(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> Iterator[str]:
@@ -221,14 +200,8 @@ def _to_come(stream: Stream, loader: Plugin, table: str, columns: TableTypes) ->
             yield f"the next load fails: {error}"
 
 
-def _left(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> Iterator[str]:
+def _left(known: Collection[str], columns: TableTypes) -> Iterator[str]:
     """Name the columns of the table that no property of the catalog fills."""
-    known = {
-        valid_name(name).lower()
-        for found in destinations(stream, loader, selected_only=False)
-        if found.table == table
-        for name in found.properties
-    }
     for name in columns:
         if name in METADATA or name.lower() in known:
             continue
@@ -250,9 +223,7 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
 def readable(stream: str, bookmarks: Mapping[str, Any]) -> str | None:
     """Return a stream's bookmarks in a few words; None where it has none.
 
-    Args:
-        stream: the stream's name.
-        bookmarks: its bookmarks by name: one of that name, and for some taps a second one.
+    One has the stream's name; some taps keep a second one.
     """
     parts = []
     for name, bookmark in bookmarks.items():

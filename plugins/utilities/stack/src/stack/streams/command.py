@@ -88,27 +88,18 @@ def backfill(source: str, stream: str, since: str, *, yes: bool) -> None:
 
 
 def begin(reread: Reread, moment: datetime) -> Beginning:
-    """Return how to make the tap begin at a moment.
-
-    Raises:
-        StackError: dates mean nothing to the stream; with what to do instead.
-    """
+    """Return how to make the tap begin at a moment."""
     try:
         extractor = reread.source.extractor
         starts = manifests.start_settings(manifests.of(extractor, reread.project.root))
         return beginning(reread.stream, reread.replication_key, extractor, moment, starts)
     except StackError as error:
         command = f"meltano invoke stack resync {reread.source.name} {reread.stream.name}"
-        message = f"{error.message} To read all of it: {command}"
-        raise StackError(message) from error
+        raise StackError(f"{error.message} To read all of it: {command}") from error
 
 
 def guarded(yes: bool) -> None:
-    """Apply what holds for each run in this environment.
-
-    Raises:
-        StackError: it must not run.
-    """
+    """Apply what holds for each run in this environment."""
     guard.confirm(yes)
     if meltano.environment() == "dev":
         guard.check_sources(meltano.root())

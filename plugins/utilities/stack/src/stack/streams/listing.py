@@ -28,18 +28,14 @@ Tables = Mapping[str, RawTable]
 
 @dataclass(frozen=True)
 class StreamReport:
-    """One stream.
+    """One stream: None is what no catalog, or BigQuery, has told.
 
     Attributes:
-        stream: its name.
         tables: the raw tables that it goes into; more than one only by `stream_maps`.
-        replication_method: `INCREMENTAL`, `FULL_TABLE`, …; None where no catalog tells.
         replication_key: the column, or `xmin`.
-        is_loaded: whether it has a table; None where BigQuery hasn't answered.
         bookmark: where the next run begins, in words; None where it begins at the beginning.
         bookmarks: the same, as the tap wrote it.
-        rows: live rows in BigQuery; None where there is no table, or no answer.
-        deleted: rows that are marked as deleted.
+        rows: those that aren't marked as deleted.
         newest: when the newest row was extracted.
         changes: how the catalog and the tables differ.
     """
@@ -59,18 +55,11 @@ class StreamReport:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """One source.
+    """One source, and its raw dataset in this environment.
 
     Attributes:
-        source: its name.
-        dataset: its raw dataset in this environment.
-        job: the job that runs it.
-        interval: when that is scheduled.
-        last_run: the last one that this machine knows of.
         catalog_read_at: when the tap was last asked what it has.
-        newest: when the newest row of all was extracted.
         streams: those that are selected, in the catalog's order.
-        not_selected: the names of the others.
         not_filled: tables of the dataset that no stream goes into.
         notes: what can't be known, and why.
     """
@@ -90,15 +79,7 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class Listing:
-    """What `stack streams` shows.
-
-    Attributes:
-        environment: the active one.
-        sources: the sources.
-        orphans: raw datasets that no source's file names.
-        orphaned_states: state IDs of extractors that are in no source's file.
-        notes: what can't be known, and why.
-    """
+    """What `stack streams` shows: `orphans` are datasets and states that no source's file names."""
 
     environment: str
     sources: Sequence[SourceReport]
@@ -108,44 +89,31 @@ class Listing:
 
 
 def listing(project: Project, sources: Sequence[Source], *, orphans: bool) -> Listing:
-    """Return all that is known of some sources' streams.
-
-    Args:
-        project: the project, with states.
-        sources: those to look at.
-        orphans: whether to look for datasets and states of no source too.
-    """
+    """Return all that is known of some sources' streams."""
     history = RunHistory(sources)
     notes: list[str] = []
     tables: Mapping[str, Tables] | None = None
     found: Sequence[Orphan] = ()
+
+    def ask() -> tuple[Mapping[str, Tables], Sequence[Orphan]]:
+        warehouse = Warehouse(project.loader)
+        tables = warehouse.all_tables(source.dataset for source in sources)
+        return tables, warehouse.orphans(project) if orphans else []
+
     with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(_ask_warehouse, project, sources, orphans=orphans)
+        asking = pool.submit(ask)
         catalogs = {source.name: history.catalog(source) for source in sources}
         try:
             tables, found = asking.result()
         except UnreachableError as error:
             notes.append(f"{error.message} So rows and changes of schema aren't known.")
-    reports = [
-        _source_report(
-            project,
-            source,
-            catalogs[source.name],
-            history.last_run(source.state_id),
-            None if tables is None else tables[source.dataset],
-        )
-        for source in sources
-    ]
+    reports = []
+    for source in sources:
+        run, catalog = history.last_run(source.state_id), catalogs[source.name]
+        own = None if tables is None else tables[source.dataset]
+        reports.append(_source_report(project, source, catalog, run, own))
     states = _orphaned_states(project) if orphans else []
     return Listing(project.environment, reports, found, states, notes)
-
-
-def _ask_warehouse(
-    project: Project, sources: Sequence[Source], *, orphans: bool
-) -> tuple[Mapping[str, Tables], Sequence[Orphan]]:
-    warehouse = Warehouse(project.loader)
-    tables = warehouse.all_tables(source.dataset for source in sources)
-    return tables, warehouse.orphans(project) if orphans else []
 
 
 def _orphaned_states(project: Project) -> list[str]:
@@ -163,13 +131,18 @@ def _source_report(
     last_run: Run | None,
     tables: Tables | None,
 ) -> SourceReport:
-    streams = list(_streams(project, source, catalog, tables))
+    whole = project.facts["states"].get(source.state_id) or {}
+    known = catalog.streams if catalog else _guessed(project, source, tables)
+    streams = [
+        _stream_report(source, stream, state.bookmarks(whole, stream.name, known), tables)
+        for stream in known.values()
+        if stream.is_selected
+    ]
     filled = {table for stream in streams for table in stream.tables}
     unknown = (
         f"{source.extractor.name} hasn't run on this machine, so what it has isn't known: run "
         f"it, or ask with `--discover`."
     )
-    known = catalog.streams.values() if catalog else ()
     return SourceReport(
         source=source.name,
         dataset=source.dataset,
@@ -179,21 +152,10 @@ def _source_report(
         catalog_read_at=catalog.read_at if catalog else None,
         newest=max((stream.newest for stream in streams if stream.newest), default=None),
         streams=streams,
-        not_selected=[stream.name for stream in known if not stream.is_selected],
+        not_selected=[stream.name for stream in known.values() if not stream.is_selected],
         not_filled=sorted(set(tables or ()) - filled),
         notes=[] if catalog else [unknown],
     )
-
-
-def _streams(
-    project: Project, source: Source, catalog: Catalog | None, tables: Tables | None
-) -> Iterator[StreamReport]:
-    whole = project.facts["states"].get(source.state_id) or {}
-    known = catalog.streams if catalog else _guessed(project, source, tables)
-    for stream in known.values():
-        if stream.is_selected:
-            bookmarks = state.bookmarks(whole, stream.name, known)
-            yield _stream_report(source, stream, bookmarks, tables)
 
 
 def _guessed(project: Project, source: Source, tables: Tables | None) -> dict[str, Stream]:

@@ -33,29 +33,19 @@ from stack.warehouse import RawTable, UnreachableError, Warehouse
 
 @dataclass(frozen=True)
 class Reread:
-    """A stream that is to be read again.
-
-    Attributes:
-        project: the project.
-        source: its source.
-        stream: the stream.
-        streams: the names of all streams of the source.
-        last_run: the source's last run that this machine knows of.
-    """
+    """A stream that is to be read again."""
 
     project: Project
     source: Source
     stream: Stream
     streams: Collection[str]
+    """The names of all streams of the source."""
     last_run: Run | None
+    """The source's last run that this machine knows of."""
 
     @classmethod
     def of(cls, source_name: str, stream_name: str) -> "Reread":
-        """Find a stream by its name, or by its table's.
-
-        Raises:
-            StackError: there is no such source or stream, or the stream isn't selected.
-        """
+        """Find a stream by its name, or by its table's; it must be selected."""
         project = Project(states=True)
         source = project.source(source_name)
         history = RunHistory([source])
@@ -88,8 +78,7 @@ class Reread:
     def require_no_doubles(self) -> None:
         """Make sure that a row that is read twice is not stored twice: that takes a key.
 
-        Raises:
-            StackError: the stream has none. (What each run reads whole is no worse for one more.)
+        What each run reads whole is no worse for one more.
         """
         if self.stream.keys or self.stream.method == "FULL_TABLE":
             return
@@ -212,11 +201,7 @@ def variable(plugin: Plugin, setting: str) -> str:
 
 
 def change(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Change states by `stack.streams.state`.
-
-    Raises:
-        StackError: another run has come between, or the state backend refuses.
-    """
+    """Change states by `stack.streams.state`."""
     failing = "No bookmark has moved: run this command again. Meltano's state backend"
     found = meltano.ask({"operation": operation, **request}, failing=failing)
     if "is_changed" in found:
@@ -229,11 +214,7 @@ def change(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse(text: str, now: datetime | None = None) -> datetime:
-    """Return the moment that a date or time of ISO 8601 tells, UTC unless it says otherwise.
-
-    Raises:
-        StackError: it isn't one, or lies in the future.
-    """
+    """Return the moment that a date or time of ISO 8601 tells, UTC unless it says otherwise."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
@@ -264,17 +245,9 @@ def beginning(
     moment: datetime,
     starts: Collection[str] = (),
 ) -> Beginning:
-    """Return how to make a tap begin at a moment.
+    """Return how to make a tap begin at a moment, if dates mean anything to the stream.
 
-    Args:
-        stream: the stream.
-        replication_key: what it is read by.
-        extractor: the tap.
-        moment: the moment.
-        starts: settings beside `start_date` that say where the tap begins.
-
-    Raises:
-        StackError: dates mean nothing to the stream.
+    `starts` are settings beside `start_date` that say where the tap begins.
     """
     text = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
     by_date = stream.method != "FULL_TABLE" and replication_key != "xmin"

@@ -69,15 +69,19 @@ SHARED = "airbyte_config"
 """Where tap-airbyte-manifest keeps a rotated OAuth token: the next run of any stream needs it."""
 
 
+def shared(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a state keeps for all streams."""
+    found = (state.get("singer_state") or {}).get("bookmarks") or {}
+    return {SHARED: found[SHARED]} if found.get(SHARED) else {}
+
+
 def carry(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
     """Take what belongs to all streams from the re-read's own state; return it."""
-    temporary, main = states.get_state(request["temporary"]), states.get_state(request["main"])
-    found = (temporary.get("singer_state") or {}).get("bookmarks", {}).get(SHARED)
+    found = shared(states.get_state(request["temporary"]))
     if found:
-        main = copy.deepcopy(dict(main))
-        main.setdefault("singer_state", {}).setdefault("bookmarks", {})[SHARED] = found
+        main = with_bookmarks(states.get_state(request["main"]), found, SHARED, ())
         states.set_state(request["main"], json.dumps(main))
-    return {SHARED: found} if found else {}
+    return found
 
 
 def prepare(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,9 +94,9 @@ def prepare(states: Any, request: Mapping[str, Any]) -> dict[str, Any]:
         new = with_bookmarks(main, before, stream, streams)
         states.set_state(request["main"], json.dumps(new))
     states.clear_state(request["temporary"])
-    seed = copy.deepcopy(request["seed"] or {})
-    if shared := (main.get("singer_state") or {}).get("bookmarks", {}).get(SHARED):
-        seed.setdefault("singer_state", {}).setdefault("bookmarks", {})[SHARED] = shared
+    seed = request["seed"] or {}
+    if kept := shared(main):
+        seed = with_bookmarks(seed, kept, SHARED, ())
     if seed:
         states.set_state(request["temporary"], json.dumps(seed))
     return before
