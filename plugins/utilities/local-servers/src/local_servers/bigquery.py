@@ -7,8 +7,9 @@ import contextlib
 import functools
 import os
 import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def main(port: int, grpc_port: int, project: str, directory: Path) -> None:
     read_the_catalog_from_ducklake()
     read_values_as_bigquery()
     let_json_be_assigned()
+    change_tables_one_at_a_time()
     for name in LEFT_BEHIND:
         shutil.rmtree(data / name, ignore_errors=True)
 
@@ -382,6 +384,27 @@ def let_json_be_assigned() -> None:
         return node if is_assignment else equality(node, context)
 
     rules.NODE_RULES[rules.NODE_RULES.index(equality)] = comparison
+
+
+def change_tables_one_at_a_time() -> None:
+    """Let of two `tables.insert`, or of two `tables.patch` with one etag, only one succeed.
+
+    local-bigquery 0.3.2 looks whether a table is there, and whether it is as If-Match says, and
+    then writes: what happens between, in another thread, is overwritten.
+    """
+    from local_bigquery.catalog import tables  # type: ignore[import-untyped]
+
+    changing = threading.Lock()
+
+    def alone(change: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(change)
+        def change_alone(*arguments: Any) -> Any:
+            with changing:
+                return change(*arguments)
+
+        return change_alone
+
+    tables.create, tables.update = alone(tables.create), alone(tables.update)
 
 
 if __name__ == "__main__":
