@@ -17,6 +17,7 @@ from dbt_changed.project import fingerprint, read_target
 from dbt_changed.warehouse import Warehouse
 
 if TYPE_CHECKING:
+    from bigquery_lock import Lock
     from dbt.contracts.graph.manifest import Manifest
 
 REASONS = {
@@ -30,6 +31,8 @@ REASONS = {
 """What is said of the reasons."""
 KINDS = ("model", "seed", "snapshot", "test")
 UNIT_TESTS = ("--exclude-resource-type", "unit_test")
+WAIT_SECONDS = 1800
+"""How long to wait for another build into the same dataset."""
 TODAY = "today"
 """The macro that says which day it is."""
 TRIGGERS = "triggers_build"
@@ -110,9 +113,38 @@ def run(request: Request, target_name: str | None) -> int:
     if not request.full and decision.is_current(record, code):
         scope = decision.scope_of(record, request.sources)
         if not decision.out_of_date(record, scope, look(warehouse, record, scope, code)):
-            say_nothing_to_do(request, len(decision.raw_tables(record, scope)))
+            say_nothing_to_do()
             return 0
-    return build(request, warehouse, code)
+    return build_alone(request, warehouse, code)
+
+
+def build_alone(request: Request, warehouse: Warehouse, code: str) -> int:
+    """Build under the lock of the dataset: what another build has just built isn't built again.
+
+    Raises:
+        BuildError: another build holds the lock for too long.
+    """
+    from bigquery_lock import Lock, LockError, connect
+
+    connection = connect(
+        api_endpoint=warehouse.endpoint,
+        anonymous=warehouse.credentials is None,
+        credentials=warehouse.credentials,
+        location=warehouse.target.settings.get("location"),
+    )
+    lock = Lock(
+        connection,
+        warehouse.target.lock,
+        purpose=f"the build of {warehouse.target.dataset}",
+        wait_seconds=WAIT_SECONDS,
+        on_wait=lambda line: print(line, flush=True),  # noqa: T201
+    )
+    try:
+        with lock:
+            return build(request, warehouse, code, lock)
+    except LockError as error:
+        message = f"{str(error).removesuffix('.')}: nothing was built. Run it again later"
+        raise BuildError(message) from error
 
 
 def look(warehouse: Warehouse, graph: decision.Graph, scope: Iterable[str], code: str) -> Now:
@@ -122,7 +154,7 @@ def look(warehouse: Warehouse, graph: decision.Graph, scope: Iterable[str], code
     return Now(code, at, versions, warehouse.relations())
 
 
-def build(request: Request, warehouse: Warehouse, code: str) -> int:
+def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> int:
     """Let dbt build what has to be built, and record it.
 
     Returns:
@@ -144,9 +176,9 @@ def build(request: Request, warehouse: Warehouse, code: str) -> int:
     else:
         reasons = decision.out_of_date(graph, scope, now)
     if not reasons:
-        say_nothing_to_do(request, len(decision.raw_tables(graph, scope)))
+        say_nothing_to_do()
         if not decision.is_current(record, code):
-            record_build(warehouse, graph)
+            record_build(warehouse, graph, lock)
         return 0
     say(graph, reasons)
     built = [alias_of(graph[node_id]) for node_id in reasons if graph[node_id].relation]
@@ -169,7 +201,7 @@ def build(request: Request, warehouse: Warehouse, code: str) -> int:
     result = dbtRunner(manifest=manifest).invoke(arguments)
     statuses = {one.node.unique_id: str(one.status) for one in getattr(result.result, "results", ())}
     decision.built(graph, statuses, [*reasons], now)
-    record_build(warehouse, graph)
+    record_build(warehouse, graph, lock)
     return _exit_code(result)
 
 
@@ -267,23 +299,24 @@ def alias_of(node: Node) -> str:
     return (node.relation or "").rpartition(".")[2]
 
 
-def record_build(warehouse: Warehouse, graph: decision.Graph) -> None:
+def record_build(warehouse: Warehouse, graph: decision.Graph, lock: "Lock") -> None:
     """Record what was built. If that fails, the build is as good as before."""
+    from bigquery_lock import Lost
     from google.api_core.exceptions import GoogleAPIError
 
     try:
+        lock.check()
         warehouse.replace_record([*graph.values()])
-    except GoogleAPIError as error:
+    except (GoogleAPIError, Lost) as error:
         print(  # noqa: T201
             f"This build isn't recorded in {warehouse.target.record}, so the next one repeats it: "
             f"{error}"
         )
 
 
-def say_nothing_to_do(request: Request, tables: int) -> None:
+def say_nothing_to_do() -> None:
     """Say that nothing is built."""
-    of = f" of {', '.join(request.sources)}" if request.sources else ""
-    print(f"Nothing to build{of}: nothing has changed in {tables} raw tables, or in the code.")  # noqa: T201
+    print("Nothing to build: no rows, code or date have changed")  # noqa: T201
 
 
 def say(graph: decision.Graph, reasons: Mapping[str, str]) -> None:

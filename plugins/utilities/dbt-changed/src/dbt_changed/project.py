@@ -46,14 +46,20 @@ class Target:
         return str(self.settings["dataset"])
 
     @property
-    def record(self) -> str:
-        """Return the table that says what was built into the dataset, and from what.
-
-        A developer, who builds into `dbt_lawrence`, has it in `lawrence_ops`.
-        """
+    def ops(self) -> str:
+        """Return the dataset for what the stack notes down: of `dbt_lawrence`, `lawrence_ops`."""
         prefix, _, developer = self.dataset.partition("dbt_")
-        ops = f"{developer}_ops" if developer and not prefix else "ops"
-        return f"{self.project}.{ops}.built_{self.dataset}"
+        return f"{self.project}.{developer}_ops" if developer and not prefix else f"{self.project}.ops"
+
+    @property
+    def record(self) -> str:
+        """Return the table that says what was built into the dataset, and from what."""
+        return f"{self.ops}.built_{self.dataset}"
+
+    @property
+    def lock(self) -> str:
+        """Return the lock of all builds into the dataset."""
+        return f"{self.ops}.lock_{self.dataset}"
 
 
 def read_target(project: Path, profiles: Path, name: str | None) -> Target:

@@ -54,9 +54,9 @@ class Warehouse:
     def __init__(self, target: Target) -> None:
         """Get ready; nothing is sent."""
         self.target = target
-        self._endpoint = str(target.settings.get("api_endpoint") or BIGQUERY).rstrip("/")
-        self._credentials = _credentials(target)
-        self._session = _session(self._credentials, target.settings)
+        self.endpoint = str(target.settings.get("api_endpoint") or BIGQUERY).rstrip("/")
+        self.credentials = _credentials(target)
+        self._session = _session(self.credentials, target.settings)
 
     def modified(self, relations: Mapping[str, str]) -> dict[str, str | None]:
         """Return when each of some tables last changed, rows or columns; None for a missing one."""
@@ -128,8 +128,8 @@ class Warehouse:
         return bigquery.Client(
             project=self.target.project,
             location=self.target.settings.get("location"),
-            credentials=self._credentials or token,
-            client_options={"api_endpoint": self._endpoint},
+            credentials=self.credentials or token,
+            client_options={"api_endpoint": self.endpoint},
         )
 
     def _pages(self, path: str, **parameters: Any) -> Iterator[Mapping[str, Any]]:
@@ -147,11 +147,11 @@ class Warehouse:
         Raises:
             BuildError: BigQuery doesn't answer, or refuses to.
         """
-        url = f"{self._endpoint}/bigquery/v2/{path}"
+        url = f"{self.endpoint}/bigquery/v2/{path}"
         try:
             response = self._session.get(url, params=parameters, timeout=TIMEOUT_SECONDS)
         except requests.RequestException as error:
-            message = f"BigQuery at {self._endpoint} did not answer ({type(error).__name__})"
+            message = f"BigQuery at {self.endpoint} did not answer ({type(error).__name__})"
             raise BuildError(message) from error
         except Exception as error:
             # Of google.auth, which isn't imported for a token.
