@@ -29,7 +29,9 @@ REASONS = {
     "data": "for new data",
 }
 """What is said of the reasons."""
+NOTHING = "Nothing to build: no rows, code or date have changed"
 KINDS = ("model", "seed", "snapshot", "test")
+MAKE_MISSING = ("make_missing_models", "--args")
 UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 WAIT_SECONDS = 1800
 """How long to wait for another build into the same dataset."""
@@ -88,8 +90,17 @@ def read_arguments(arguments: Sequence[str]) -> tuple[Request, str | None]:
     parser.add_argument("--target", "-t", help="as for dbt")
     given, build = parser.parse_known_args(arguments)
     for option in build:
-        if option.partition("=")[0] in ("-s", "--select", "-m", "--models", "--exclude", "--selector"):
-            message = f"{option}: this command selects. Use `meltano invoke dbt-bigquery build {option}`"
+        if option.partition("=")[0] in (
+            "-s",
+            "--select",
+            "-m",
+            "--models",
+            "--exclude",
+            "--selector",
+        ):
+            message = (
+                f"{option}: this command selects. Use `meltano invoke dbt-bigquery build {option}`"
+            )
             raise BuildError(message)
     common = ["--vars", given.vars] if given.vars else []
     common += ["--target", given.target] if given.target else []
@@ -113,7 +124,7 @@ def run(request: Request, target_name: str | None) -> int:
     if not request.full and decision.is_current(record, code):
         scope = decision.scope_of(record, request.sources)
         if not decision.out_of_date(record, scope, look(warehouse, record, scope, code)):
-            say_nothing_to_do()
+            echo(NOTHING)
             return 0
     return build_alone(request, warehouse, code)
 
@@ -137,7 +148,7 @@ def build_alone(request: Request, warehouse: Warehouse, code: str) -> int:
         warehouse.target.lock,
         purpose=f"the build of {warehouse.target.dataset}",
         wait_seconds=WAIT_SECONDS,
-        on_wait=lambda line: print(line, flush=True),  # noqa: T201
+        on_wait=echo,
     )
     try:
         with lock:
@@ -176,11 +187,11 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
     else:
         reasons = decision.out_of_date(graph, scope, now)
     if not reasons:
-        say_nothing_to_do()
+        echo(NOTHING)
         if not decision.is_current(record, code):
             record_build(warehouse, graph, lock)
         return 0
-    say(graph, reasons)
+    say_what_is_built(graph, reasons)
     built = [alias_of(graph[node_id]) for node_id in reasons if graph[node_id].relation]
     missing = [
         node
@@ -188,9 +199,8 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
         if node.kind == "model" and node.relation not in now.present and node.id not in reasons
     ]
     if missing:
-        arguments = str({"built_anyway": built})
         made = dbtRunner(manifest=manifest).invoke(
-            ["run-operation", "make_missing_models", "--args", arguments, *request.common]
+            ["run-operation", *MAKE_MISSING, str({"built_anyway": built}), *request.common]
         )
         if not made.success:
             return _exit_code(made)
@@ -199,7 +209,9 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
     kinds = () if request.unit_tests else UNIT_TESTS
     arguments = ["build", "--select", *selected, *kinds, *request.common, *request.build]
     result = dbtRunner(manifest=manifest).invoke(arguments)
-    statuses = {one.node.unique_id: str(one.status) for one in getattr(result.result, "results", ())}
+    statuses = {
+        one.node.unique_id: str(one.status) for one in getattr(result.result, "results", ())
+    }
     decision.built(graph, statuses, [*reasons], now)
     record_build(warehouse, graph, lock)
     return _exit_code(result)
@@ -258,19 +270,18 @@ def graph_of(manifest: "Manifest", record: decision.Graph, code: str) -> dict[st
     for node in manifest.nodes.values():
         if node.resource_type not in KINDS or node.unique_id in inner:
             continue
-        known = record.get(node.unique_id)
-        seen: Mapping[str, str | None] = known.inputs if known else {}
+        known = record.get(node.unique_id, Node(node.unique_id, str(node.resource_type), ""))
         graph[node.unique_id] = Node(
             node.unique_id,
             str(node.resource_type),
             f"fqn:{'.'.join(node.fqn)}",
             None if node.resource_type == TEST else _relation(node),
-            {input_id: seen.get(input_id) for input_id in inputs_of(node)},
+            {input_id: known.inputs.get(input_id) for input_id in inputs_of(node)},
             is_daily=asks_for_the_date(node),
             runs_always=RUNS_ALWAYS in node.tags,
-            fingerprint=known and known.fingerprint,
-            status=known and known.status,
-            version=known and known.version,
+            fingerprint=known.fingerprint,
+            status=known.status,
+            version=known.version,
         )
     return graph
 
@@ -308,22 +319,23 @@ def record_build(warehouse: Warehouse, graph: decision.Graph, lock: "Lock") -> N
         lock.check()
         warehouse.replace_record([*graph.values()])
     except (GoogleAPIError, Lost) as error:
-        print(  # noqa: T201
+        echo(
             f"This build isn't recorded in {warehouse.target.record}, so the next one repeats it: "
             f"{error}"
         )
 
 
-def say_nothing_to_do() -> None:
-    """Say that nothing is built."""
-    print("Nothing to build: no rows, code or date have changed")  # noqa: T201
-
-
-def say(graph: decision.Graph, reasons: Mapping[str, str]) -> None:
-    """Say how many models are built, and why; else how many tests run."""
+def say_what_is_built(graph: decision.Graph, reasons: Mapping[str, str]) -> None:
+    """Say how many models are built, and why; without any, how many tests run again."""
     models = [why for node_id, why in reasons.items() if graph[node_id].kind != TEST]
-    counted = ", ".join(f"{n} {REASONS[why]}" for why, n in Counter(models or reasons.values()).items())
-    print(f"{'Models' if models else 'Tests'} to build: {counted}".replace("Tests to build", "Tests to run"))  # noqa: T201
+    counts = Counter(models or reasons.values())
+    counted = ", ".join(f"{count} {REASONS[why]}" for why, count in counts.items())
+    echo(f"{'Models to build' if models else 'Tests to run'}: {counted}")
+
+
+def echo(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
