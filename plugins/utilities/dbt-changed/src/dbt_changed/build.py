@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -227,31 +228,24 @@ def _exit_code(result: Any) -> int:
 def graph_of(manifest: "Manifest", record: decision.Graph, code: str) -> dict[str, Node]:
     """Return the nodes of the code, each with how it was last built."""
     daily = _macros_that_ask_for(manifest, TODAY)
-    inner = {
-        node.unique_id
-        for node in manifest.nodes.values()
-        if node.resource_type == "model" and node.config.materialized == "ephemeral"
-    }
-    views = {
-        node.unique_id
-        for node in manifest.nodes.values()
-        if node.resource_type == "model" and node.config.materialized == "view"
-    }
+    models = [node for node in manifest.nodes.values() if node.resource_type == "model"]
+    inner = {node.unique_id for node in models if node.config.materialized == "ephemeral"}
+    views = {node.unique_id for node in models if node.config.materialized == "view"}
 
-    def inputs_of(node: Any, through: Iterable[str] = inner) -> list[str]:
+    @cache
+    def inputs_of(node_id: str) -> tuple[str, ...]:
         """Return what a node reads, its ephemeral models replaced by what they read."""
         found: dict[str, None] = {}
-        for input_id in node.depends_on.nodes:
-            if input_id in through:
-                found |= dict.fromkeys(inputs_of(manifest.nodes[input_id], through))
-            else:
-                found[input_id] = None
-        return [*found]
+        for input_id in manifest.nodes[node_id].depends_on.nodes:
+            found |= dict.fromkeys(inputs_of(input_id) if input_id in inner else (input_id,))
+        return (*found,)
 
-    def asks_for_the_date(node: Any) -> bool:
+    @cache
+    def asks_for_the_date(node_id: str) -> bool:
         """Return whether a node's own code does, or that of an ephemeral model or view in it."""
+        node = manifest.nodes[node_id]
         return not daily.isdisjoint(node.depends_on.macros) or any(
-            asks_for_the_date(manifest.nodes[input_id])
+            asks_for_the_date(input_id)
             for input_id in node.depends_on.nodes
             if input_id in inner or input_id in views
         )
@@ -276,8 +270,8 @@ def graph_of(manifest: "Manifest", record: decision.Graph, code: str) -> dict[st
             str(node.resource_type),
             f"fqn:{'.'.join(node.fqn)}",
             None if node.resource_type == TEST else _relation(node),
-            {input_id: known.inputs.get(input_id) for input_id in inputs_of(node)},
-            is_daily=asks_for_the_date(node),
+            {input_id: known.inputs.get(input_id) for input_id in inputs_of(node.unique_id)},
+            is_daily=asks_for_the_date(node.unique_id),
             runs_always=RUNS_ALWAYS in node.tags,
             fingerprint=known.fingerprint,
             status=known.status,

@@ -85,8 +85,9 @@ class Warehouse:
 
     def record(self) -> dict[str, Node]:
         """Return what was built, and from what; nothing, if the record has another form."""
-        schema = self._get(_path(self.target.record), fields="schema")
-        if schema is None or [f["name"] for f in schema["schema"]["fields"]] != [*COLUMNS]:
+        table = self._get(_path(self.target.record), fields="schema") or {}
+        fields = table.get("schema", {}).get("fields", ())
+        if [field["name"] for field in fields] != [*COLUMNS]:
             return {}
         nodes = {}
         for page in self._pages(f"{_path(self.target.record)}/data", maxResults=5000):
