@@ -256,7 +256,11 @@ class TargetBigQueryArrow(Target):
             message = f"{error} Nothing was loaded: run again once it has ended."
             raise RunError(message) from error
         except bigquery_lock.LockError as error:
-            raise RunError(str(error)) from error
+            message = (
+                f"{error} Nothing was loaded. Locally, `meltano invoke sandbox up` starts it; "
+                f"otherwise check `api_endpoint`, the network and the rights in `lock_dataset`."
+            )
+            raise RunError(message) from error
 
     @override
     def setup_mapper(self) -> None:

@@ -104,11 +104,14 @@ class HandOver:
             if found := self._plugin(PluginType.EXTRACTORS, name):
                 extractor = found
             elif extractor and (loader := self._plugin(PluginType.LOADERS, name)):
+                schema = PluginSettingsService(self._project, extractor).get("_load_schema")
+                # The variable is Meltano's own, while a loader runs.
+                variables = {"MELTANO_EXTRACT__LOAD_SCHEMA": str(schema or "")}
+                service = PluginSettingsService(self._project, loader, env_override=variables)
                 yield {
                     "extractor": extractor.name,
                     "loader": name,
-                    "dataset": PluginSettingsService(self._project, loader).get("dataset")
-                    or PluginSettingsService(self._project, extractor).get("_load_schema"),
+                    "dataset": service.get("dataset"),
                 }
                 extractor = None
             elif not extractor:

@@ -62,7 +62,7 @@ def take_locks() -> None:
     for dataset in datasets:
         try:
             if lock := ops.lock(
-                dataset, owner=os.getppid(), wait_seconds=wait_seconds, on_wait=echo
+                dataset, owner=os.getppid(), wait_seconds=wait_seconds, on_wait=warn
             ):
                 lock.leave()
         except bigquery_lock.Held as error:
@@ -74,6 +74,11 @@ def take_locks() -> None:
         except bigquery_lock.LockError as error:
             message = f"{error} {meltano.sandbox_or('Check the network and the credentials.')}"
             raise StackError(message) from error
+
+
+def warn(text: str) -> None:
+    """Show a line at once, also in `meltano run`, which keeps others until a step has ended."""
+    echo(f"WARNING {text}")
 
 
 def to_be_loaded(run: Mapping[str, Any], block: int) -> Iterator[str]:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 
 import bigquery_lock
@@ -23,6 +24,10 @@ LEASE_SECONDS = 300.0
 
 class OpsError(Exception):
     """The warehouse refuses, or doesn't answer."""
+
+
+class MissingError(OpsError):
+    """There is no such dataset."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,12 @@ class Ops:
         )
 
     def append(
-        self, table: str, rows: Sequence[Mapping[str, Any]], schema: Sequence[Mapping[str, Any]]
+        self,
+        table: str,
+        rows: Sequence[Mapping[str, Any]],
+        schema: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Append rows to a table by a load job; the table and new columns are made.
+        """Append rows to a table by a load job; the dataset, table and new columns are made.
 
         Args:
             table: its name.
@@ -94,6 +102,18 @@ class Ops:
         Raises:
             OpsError: BigQuery refuses, or doesn't answer.
         """
+        try:
+            self._load(table, rows, schema)
+        except MissingError:
+            project = self.settings["project"]
+            reference = {"projectId": project, "datasetId": self.dataset}
+            dataset = {"datasetReference": reference, "location": self.settings.get("location")}
+            self._request("POST", f"/bigquery/v2/projects/{project}/datasets", json=dataset)
+            self._load(table, rows, schema)
+
+    def _load(
+        self, table: str, rows: Sequence[Mapping[str, Any]], schema: Sequence[Mapping[str, Any]]
+    ) -> None:
         project = self.settings["project"]
         reference = {"projectId": project, "datasetId": self.dataset, "tableId": table}
         job = {
@@ -129,7 +149,7 @@ class Ops:
             found = self._request("GET", path, params=where)
         if error := found["status"].get("errorResult"):
             message = f"BigQuery, {self.dataset}.{table}: {error.get('message')}"
-            raise OpsError(message)
+            raise (MissingError if error.get("reason") == "notFound" else OpsError)(message)
 
     @property
     def dataset(self) -> str:
@@ -181,7 +201,8 @@ class Ops:
             raise OpsError(message) from error
         if not response.ok:
             message = f"BigQuery, {self.dataset}: {answer.get('error', {}).get('message')}"
-            raise OpsError(message)
+            is_missing = response.status_code == HTTPStatus.NOT_FOUND
+            raise (MissingError if is_missing else OpsError)(message)
         return answer
 
 
