@@ -174,6 +174,15 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         ),
     ),
     th.Property(
+        "lock_dataset",
+        th.StringType(min_length=1),
+        description=(
+            "The dataset with the table `lock_<dataset>`, by which one run at a time loads into "
+            "the dataset, on whatever machine. Under `developer`, that developer's own. Without "
+            "it, runs of one machine are kept apart, table by table."
+        ),
+    ),
+    th.Property(
         "source",
         th.StringType,
         description="The extractor's name, for the ledger. Without it, what Meltano says.",

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, NoReturn, Self, override
 
+import bigquery_lock
 import msgspec
 from singer_sdk import Target
 from singer_sdk.exceptions import StreamMapConfigError
@@ -131,6 +132,9 @@ class TargetBigQueryArrow(Target):
         )
         self._warehouse = self._warehouse_of(self.config["dataset"])
         self._dataset: Dataset | None = None
+        self._lock: bigquery_lock.Lock | None = None
+        if dataset := self.config.get("lock_dataset"):
+            self._lock = self._lock_in(self._warehouse_of(dataset))
         self._ledger: Ledger | None = None
         if ledger := self.config.get("ledger_dataset"):
             self._ledger = Ledger(
@@ -150,6 +154,17 @@ class TargetBigQueryArrow(Target):
             credentials_path=self.config.get("credentials_path"),
             maximum_bytes_billed=self.config.get("maximum_bytes_billed"),
             retry_seconds=float(self.config["retry_seconds"]),
+        )
+
+    def _lock_in(self, warehouse: Warehouse) -> bigquery_lock.Lock:
+        name = self._warehouse.dataset.rpartition(".")[2]
+        # Meltano, which has started this process, stores the state after it has ended.
+        is_meltano_above = "MELTANO_EXTRACTOR_NAME" in os.environ
+        return bigquery_lock.Lock(
+            warehouse.connection(),
+            f"{warehouse.dataset}.lock_{name}",
+            purpose=f"the load of {name}",
+            owner=os.getppid() if is_meltano_above else None,
         )
 
     @classmethod
@@ -199,6 +214,8 @@ class TargetBigQueryArrow(Target):
                 self._ledger.record(self._loads())
             if self._dataset:
                 self._dataset.close()
+            if self._lock:
+                self._lock.release(is_patient=is_over)
             self._temporary_files.close()
             self._folder.close()
 
@@ -212,6 +229,7 @@ class TargetBigQueryArrow(Target):
         if self._schemas.get(name) == schema or name in self._failures:
             return
         if self._dataset is None:
+            self._take_lock()
             self._dataset = Dataset(self._warehouse)
         if name in self._schemas:
             self.commit([stream for _, stream in self._routes[name]])
@@ -221,6 +239,28 @@ class TargetBigQueryArrow(Target):
                 (record_map, self._stream_for(record_map, name, self._dataset))
                 for record_map in record_maps(self.mapper, schema, self._flattening)
             ]
+
+    def _take_lock(self) -> None:
+        """Take the dataset's lock.
+
+        It isn't waited for: by then what the extractor reads would be older than what is loaded.
+
+        Raises:
+            RunError: another run loads into the dataset; or BigQuery refuses, or doesn't answer.
+        """
+        if self._lock is None:
+            return
+        try:
+            self._lock.acquire()
+        except bigquery_lock.Held as error:
+            message = f"{error} Nothing was loaded: run again once it has ended."
+            raise RunError(message) from error
+        except bigquery_lock.LockError as error:
+            message = (
+                f"{error} Nothing was loaded. Locally, `meltano invoke sandbox up` starts it; "
+                f"otherwise check `api_endpoint`, the network and the rights in `lock_dataset`."
+            )
+            raise RunError(message) from error
 
     @override
     def setup_mapper(self) -> None:
@@ -538,7 +578,16 @@ class TargetBigQueryArrow(Target):
     def _for_each_stream(
         self, work: Callable[[Stream], None], streams: Collection[Stream] | None = None
     ) -> None:
-        """Do some work for streams that have not failed, several at a time."""
+        """Do some work for streams that have not failed, several at a time.
+
+        Raises:
+            RunError: the dataset's lock was lost.
+        """
+        if self._lock and self._dataset:
+            try:
+                self._lock.check()
+            except bigquery_lock.Lost as error:
+                raise RunError(str(error)) from error
         if streams is None:
             streams = self._streams.values()
         with ThreadPoolExecutor(PARALLEL_LOADS) as pool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+import bigquery_lock
 import requests.exceptions
 from google.api_core import exceptions, retry
 from google.api_core.client_options import ClientOptions
@@ -202,11 +203,13 @@ class Warehouse:
         self._retry_seconds = retry_seconds
         self._retrying = True
         self._left_running: list[LoadJob | QueryJob] = []
+        self._api_endpoint, self._anonymous = api_endpoint, anonymous
+        self._credentials = _credentials(anonymous=anonymous, path=credentials_path)
         try:
             self._client = bigquery.Client(
                 project=project,
                 location=location,
-                credentials=_credentials(anonymous=anonymous, path=credentials_path),
+                credentials=self._credentials,
                 client_options=ClientOptions(api_endpoint=api_endpoint) if api_endpoint else None,
             )
         except DefaultCredentialsError as error:
@@ -216,6 +219,16 @@ class Warehouse:
     def namespace(self) -> str:
         """Return an identifier of this dataset, for locks."""
         return f"{self.address}/{self.dataset}"
+
+    def connection(self) -> bigquery_lock.Connection:
+        """Return a connection for locks, with the same credentials."""
+        return bigquery_lock.connect(
+            api_endpoint=self._api_endpoint,
+            anonymous=self._anonymous,
+            credentials=self._credentials,
+            location=self.location,
+            retry_seconds=self._retry_seconds,
+        )
 
     def stop_retrying(self) -> None:
         """Let calls fail at their next error: the process is ending."""

@@ -94,7 +94,14 @@ class Connection:
             return self._send("POST", path, body, unless=HTTPStatus.CONFLICT)
 
     def patch(
-        self, project: str, dataset: str, table: str, description: str, etag: str
+        self,
+        project: str,
+        dataset: str,
+        table: str,
+        description: str,
+        *,
+        etag: str,
+        is_patient: bool = True,
     ) -> Table | None:
         """Replace a table's description; None where it isn't any more as it was read."""
         # Source: https://cloud.google.com/bigquery/docs/reference/rest/v2/tables/patch, and
@@ -107,6 +114,7 @@ class Connection:
                 body,
                 etag=etag,
                 unless=HTTPStatus.PRECONDITION_FAILED,
+                retry_seconds=self.retry_seconds if is_patient else 0,
             )
         except NotFound:  # somebody has dropped it
             return None
@@ -130,6 +138,7 @@ class Connection:
         *,
         etag: str | None = None,
         unless: HTTPStatus,
+        retry_seconds: float | None = None,
     ) -> Table | None:
         """Send a request, again where its failure may pass.
 
@@ -139,11 +148,14 @@ class Connection:
             body: of the request.
             etag: which version may be changed.
             unless: the status of an answer for which None is returned.
+            retry_seconds: how long to go on; as the connection says by default.
 
         Raises:
             LockError: BigQuery refuses it, or hasn't answered within `retry_seconds`.
         """
-        deadline = time.monotonic() + self.retry_seconds
+        if retry_seconds is None:
+            retry_seconds = self.retry_seconds
+        deadline = time.monotonic() + retry_seconds
         wait = FIRST_WAIT_SECONDS
         while True:
             try:
@@ -154,8 +166,8 @@ class Connection:
             except PassingError as error:
                 if time.monotonic() + wait > deadline:
                     message = (
-                        f"BigQuery at {self.address} did not answer within "
-                        f"{self.retry_seconds:g} s ({error})."
+                        f"BigQuery at {self.address} did not answer within {retry_seconds:g} s "
+                        f"({error})."
                     )
                     raise LockError(message) from error
             time.sleep(wait * random.uniform(0.5, 1))
@@ -224,11 +236,14 @@ def connect(
     session = requests.Session()
     if not anonymous:
         import google.auth
+        from google.auth.credentials import with_scopes_if_required
         from google.auth.exceptions import GoogleAuthError
         from google.auth.transport.requests import AuthorizedSession
 
         try:
-            credentials = credentials or google.auth.default([SCOPE])[0]
+            credentials = with_scopes_if_required(  # type: ignore[no-untyped-call]
+                credentials or google.auth.default([SCOPE])[0], [SCOPE]
+            )
         except GoogleAuthError as error:
             message = f"BigQuery: no usable credentials ({_root(error)})."
             raise LockError(message) from error

@@ -163,10 +163,13 @@ class Lock:
         self._take(is_left=True)
         self._holder = None
 
-    def release(self) -> None:
+    def release(self, *, is_patient: bool = True) -> None:
         """Let the lock go; where its owner is another process, a few seconds later.
 
-        It is let go by its expiry where BigQuery doesn't answer: nothing fails for that.
+        Where BigQuery doesn't answer, its expiry lets it go: nothing fails for that.
+
+        Args:
+            is_patient: whether to repeat a request that has failed.
         """
         self._ended.set()
         if self._renewing:
@@ -179,7 +182,9 @@ class Lock:
             until = self._connection.earliest_now() + GRACE_SECONDS
             description = replace(holder, worker=None, until=until).written()
         try:
-            self._connection.patch(*self._table, description, self._etag)
+            self._connection.patch(
+                *self._table, description, etag=self._etag, is_patient=is_patient
+            )
         except LockError:
             return
 
@@ -232,7 +237,7 @@ class Lock:
                 return other
             wanted = self._wanted(mine, is_left)
             changed = (
-                self._connection.patch(*self._table, wanted.written(), table.etag)
+                self._connection.patch(*self._table, wanted.written(), etag=table.etag)
                 if table
                 else self._connection.insert(*self._table, wanted.written())
             )
@@ -270,14 +275,18 @@ class Lock:
 
     def _renew(self) -> None:
         """Renew the lock until it is released, or lost."""
-        while not self._ended.wait(self._lease_seconds / RENEWALS_A_LEASE):
+        interval = wait = self._lease_seconds / RENEWALS_A_LEASE
+        while not self._ended.wait(wait):
             holder = self._holder
             if holder is None:
                 return
             until = self._connection.earliest_now() + self._lease_seconds
             renewed = replace(holder, until=until, renewals=holder.renewals + 1)
+            wait = interval
             try:
-                changed = self._connection.patch(*self._table, renewed.written(), self._etag)
+                changed = self._connection.patch(
+                    *self._table, renewed.written(), etag=self._etag, is_patient=False
+                )
                 if changed is None:  # another's change, or an answer of ours that was lost
                     changed = self._connection.get(*self._table)
                     found = changed and Holder.read(changed.description)
@@ -285,7 +294,8 @@ class Lock:
                         self._is_lost = True
                         return
                     renewed = found
-            except LockError:
-                continue  # `check` knows when it is too late
+            except LockError:  # `check` knows when it is too late
+                wait = min(interval, LONGEST_POLL_SECONDS)
+                continue
             if changed:
                 self._note(renewed, changed)

@@ -1,5 +1,6 @@
 """What `meltano run` shows: a line a step, warnings, and failures in full; a file has the rest."""
 
+import contextlib
 import logging
 import os
 import re
@@ -17,6 +18,8 @@ import click
 from meltano.core.logging.formatters import console_log_formatter
 from meltano.core.project_settings_service import ProjectSettingsService
 
+from run_output.hand_over import HandOver, name_run
+
 COMMANDS = ("run", "invoke", "schedule", "el", "elt", "install", "add", "config")
 LOGS = Path(".meltano/logs/runs")
 PLUGIN = re.compile(r"meltano\.plugin\.std(?:err|out)\.(?P<kind>[a-z]+)\.(?P<name>.+)")
@@ -28,6 +31,8 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 CLOCK = re.compile(r"^\d\d:\d\d:\d\d  ")
 LEVEL = re.compile(r"(?:\d{4}-\d\d-\d\d[ T]\S+ )?(?P<level>WARNING|ERROR|CRITICAL):? +(?P<text>.+)")
 """A line of a plugin whose levels Meltano doesn't read, as Python's logging writes it."""
+ACTIVE = re.compile(r"Environment '.+' is active")
+"""What Meltano says once it knows the settings of all plugins, before it starts any."""
 LOADED = re.compile(
     r"\S+: (?P<received>\d+) rows received, \d+ loaded, \d+ \w+, (?P<deleted>\d+) deleted"
 )
@@ -36,7 +41,13 @@ DONE = re.compile(r"Done\. PASS=(\d+) WARN=(\d+) ERROR=(\d+) SKIP=(\d+)")
 BILLED = re.compile(r"Bytes billed: (?P<bytes>\S+ \S+)")
 BROKEN = ("WARN ", "FAIL ")
 """How lines begin in which the dbt project shows the rows that break a test; rows are indented."""
+NODE = re.compile(r"(?P<problem>[A-Z][\w ]*) in (?P<type>\w+) (?P<name>\S+) \((?P<path>[^)]+)\)")
+"""What dbt says of a test or model that failed, or that warns."""
+VOLUME_TEST = "loads_are_usual"
+"""The test whose rows name streams, and no row of a source."""
 FAILURE_LINES = 200
+LAST_LINES = 10
+"""How many lines of a failure are handed on."""
 PATIENCE_SECONDS = 0.1
 
 
@@ -50,6 +61,7 @@ def handler() -> logging.Handler:
     logging.getLogger().setLevel(logging.CRITICAL + 1 if level == "DISABLED" else level)
     command = next((word for word in sys.argv[1:] if word in COMMANDS), None)
     if command == "run" and level == "INFO" and "--dry-run" not in sys.argv:
+        name_run()
         return RunOutput(sys.stderr, _log_file(datetime.now(UTC)))
     console = logging.StreamHandler(sys.stderr)
     colors = sys.stderr.isatty() and "NO_COLOR" not in os.environ
@@ -77,11 +89,19 @@ class Step:
 
     plugins: dict[str, str] = field(default_factory=dict)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=FAILURE_LINES))
+    calm_lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
+    """The last ones that show no row."""
     tables: int = 0
     received: int = 0
     deleted: int = 0
     done: Sequence[int] | None = None
     billed: str | None = None
+    nodes: list[dict[str, str]] = field(default_factory=list)
+    """The tests and models that failed or warned, as dbt names them."""
+    errors: list[str] = field(default_factory=list)
+    unusual: list[str] = field(default_factory=list)
+    """The rows of the test of volume: names of streams and counts."""
+    is_showing_volume: bool = False
     is_showing_rows: bool = False
     has_shown_errors: bool = False
 
@@ -96,6 +116,8 @@ class Step:
         self.plugins[plugin] = kind
         if line:
             self.lines.append(line)
+        if found := NODE.match(line):
+            self.nodes.append(found.groupdict())
         if found := LOADED.match(line):
             self.tables += 1
             self.received += int(found["received"])
@@ -104,6 +126,24 @@ class Step:
             self.done = [int(count) for count in found.groups()]
         elif found := BILLED.search(line):
             self.billed = found["bytes"]
+
+    def summary(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what became of it, for `stack run-ended`. Rows that break tests are left out."""
+        is_ok = bool(event.get("success"))
+        return {
+            "name": self.name,
+            "plugins": list(self.plugins),
+            "is_ok": is_ok,
+            "seconds": event.get("duration_seconds", 0),
+            "outcome": self.outcome,
+            "tables": self.tables,
+            "received": self.received,
+            "deleted": self.deleted,
+            "has_tested": self.done is not None,
+            "nodes": self.nodes,
+            "unusual": self.unusual,
+            "lines": [] if is_ok else [*(self.errors or self.calm_lines)][-LAST_LINES:],
+        }
 
     @property
     def outcome(self) -> str:
@@ -136,6 +176,8 @@ class RunOutput(logging.Handler):
         self._is_terminal = screen.isatty()
         self._has_colors = self._is_terminal and "NO_COLOR" not in os.environ
         self._step = Step()
+        self._summaries: list[dict[str, Any]] = []
+        self._hand_over: HandOver | None = None
         self._shown_at = 0.0
 
     @override
@@ -148,8 +190,11 @@ class RunOutput(logging.Handler):
                 self._hear(record.levelno, plugin["kind"], plugin["name"], line)
             elif event.get("event") == "Block run completed":
                 self._end_step(event)
+                self._hand_over_step()
             elif event.get("event") == "Run completed":
                 self._end_run(event)
+            elif ACTIVE.fullmatch(line):
+                self._begin_hand_over()
             elif record.levelno >= logging.WARNING:
                 text = self._file.format(record) if record.exc_info else f"! {line}"
                 self._print(text, fg="red" if record.levelno >= logging.ERROR else "yellow")
@@ -169,6 +214,14 @@ class RunOutput(logging.Handler):
         step.is_showing_rows = line.startswith(BROKEN) or (
             step.is_showing_rows and line.startswith("    ")
         )
+        if line.startswith(BROKEN):
+            step.is_showing_volume = VOLUME_TEST in line
+        elif step.is_showing_volume and step.is_showing_rows:
+            step.unusual.append(" ".join(line.split()))
+        if line and not step.is_showing_rows:
+            step.calm_lines.append(line)
+            if level >= logging.ERROR:
+                step.errors.append(line)
         if level >= logging.WARNING or step.is_showing_rows:
             step.has_shown_errors |= level >= logging.ERROR
             color = "red" if level >= logging.ERROR else "yellow"
@@ -179,6 +232,7 @@ class RunOutput(logging.Handler):
 
     def _end_step(self, event: Mapping[str, Any]) -> None:
         step, self._step = self._step, Step()
+        self._summaries.append(step.summary(event))
         seconds = duration(event.get("duration_seconds", 0))
         if event.get("success"):
             if step.plugins:  # a step that says nothing is shown by nothing
@@ -195,6 +249,27 @@ class RunOutput(logging.Handler):
         seconds = duration(event.get("duration_seconds", 0))
         color = "green" if is_good else "red"
         self._print(f"  {said} after {seconds}. All output is in {self._log}", fg=color)
+        if self._hand_over:
+            for line in self._hand_over.end(self._outcome(event, is_good)).splitlines():
+                self._print(f"  {plain(line)}")
+            self._hand_over = None
+
+    def _outcome(self, event: Mapping[str, Any], is_good: bool) -> dict[str, Any]:
+        return {
+            "ended_at": datetime.now(UTC).isoformat(),
+            "seconds": event.get("duration_seconds", 0),
+            "status": "success" if is_good else "failure",
+            "steps": [step for step in self._summaries if step["plugins"] or not step["is_ok"]],
+        }
+
+    def _begin_hand_over(self) -> None:
+        """Tell the commands that the run starts what they need; they can do without."""
+        with contextlib.suppress(Exception):
+            self._hand_over = self._hand_over or HandOver(sys.argv, self._log)
+
+    def _hand_over_step(self) -> None:
+        if self._hand_over:
+            self._hand_over.next_block()
 
     def _print(self, text: str, **looks: Any) -> None:
         self._clear()

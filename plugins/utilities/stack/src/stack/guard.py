@@ -4,22 +4,27 @@
 was confirmed on in a variable, which is valid for the same findings only.
 """
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import bigquery_lock
 import click
-from target_bigquery_arrow.errors import LoadError
-from target_bigquery_arrow.names import developer_name
 
-from stack import killed_runs, meltano
+from stack import killed_runs, meltano, run_ended
+from stack.ops import Ops
 from stack.terminal import StackError, echo
 
 MAIN = "main"
 CONFIRMED = "STACK_CONFIRMED"
 FILES_SHOWN = 5
+GUARD = "stack:guard"
+WAIT = "STACK_WAIT_SECONDS"
+LOCK_WAIT_SECONDS = 900.0
 
 
 @click.command()
@@ -35,8 +40,59 @@ def guard() -> None:
                 raise refusal(findings)
         case "dev":
             check_sources(meltano.root())
+    take_locks()
     for line in killed_runs.forget(meltano.root(), meltano.environment()):
         echo(line)
+    run_ended.record_killed(meltano.root())
+
+
+def take_locks() -> None:
+    """Take the locks of what the job will load, for the Meltano that runs it; wait for others.
+
+    Its loaders take them over. Without what `run-output` says of the run (another log level, say)
+    nothing is taken: then a loader stops if another run loads into its dataset.
+
+    Raises:
+        StackError: another run holds one for too long; or BigQuery refuses, or doesn't answer.
+    """
+    run = json.loads(os.environ.get("STACK_RUN") or "{}")
+    datasets = sorted(set(to_be_loaded(run, int(os.environ.get("STACK_RUN_BLOCK") or 0))))
+    wait_seconds = float(os.environ.get(WAIT) or LOCK_WAIT_SECONDS)
+    ops = Ops(run.get("warehouse") or {})
+    for dataset in datasets:
+        try:
+            if lock := ops.lock(
+                dataset, owner=os.getppid(), wait_seconds=wait_seconds, on_wait=warn
+            ):
+                lock.leave()
+        except bigquery_lock.Held as error:
+            message = (
+                f"{error} Nothing was run. Run again once it has ended, or wait longer than "
+                f"{wait_seconds:g} s: {WAIT} in .env."
+            )
+            raise StackError(message) from error
+        except bigquery_lock.LockError as error:
+            message = f"{error} {meltano.sandbox_or('Check the network and the credentials.')}"
+            raise StackError(message) from error
+
+
+def warn(text: str) -> None:
+    """Show a line at once, also in `meltano run`, which keeps others until a step has ended."""
+    echo(f"WARNING {text}")
+
+
+def to_be_loaded(run: Mapping[str, Any], block: int) -> Iterator[str]:
+    """Yield the raw datasets that a run loads after one of its guards, up to the next guard.
+
+    Args:
+        run: what `run-output` says of it.
+        block: the guard's number among the run's blocks.
+    """
+    for following in (run.get("blocks") or [])[block + 1 :]:
+        if following.get("command") == GUARD:
+            return
+        if "dataset" in following:
+            yield following["dataset"]
 
 
 def confirm(yes: bool) -> None:
@@ -133,6 +189,10 @@ def check_sources(root: Path) -> None:
         StackError: the developer `a` would load the source `b` into production's dataset `a_b`.
             Or DEVELOPER holds no name.
     """
+    # Both take a quarter of a second to import, which each job would pay.
+    from target_bigquery_arrow.errors import LoadError
+    from target_bigquery_arrow.names import developer_name
+
     try:
         prefix = f"{developer_name(os.environ.get('DEVELOPER', ''))}_"
     except LoadError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from stack import meltano
+from stack import alerts, meltano
 from stack.check.report import Context, Result, failed, passed
 from stack.project import Project
 from stack.terminal import StackError, echo, secho
@@ -28,13 +28,17 @@ Group = tuple[str, Callable[[], Iterable[Result]]]
 @click.command()
 @click.argument("sources", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of results instead.")
-def check(sources: tuple[str, ...], *, as_json: bool) -> None:
+@click.option("--alert", is_flag=True, help="Only send a test message to where alerts go.")
+def check(sources: tuple[str, ...], *, as_json: bool, alert: bool) -> None:
     """Look at all that the next run needs, and say how to fix what is wrong.
 
     Without SOURCES, all of them. What is looked at: the project's files, settings, versions; each
     source; BigQuery, dbt and Metabase; this machine. Nothing is changed anywhere. Exit code 1 if
     anything is wrong.
     """
+    if alert:
+        alerts.send_test()
+        return
     began = time.monotonic()
     if not as_json:
         echo(f"Looking at the environment {meltano.environment()}.")
