@@ -687,3 +687,9 @@ def _without_null(body: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 def list_nothing() -> list[dict[str, Any]]:
     """List no snippets, subscriptions, alerts or segments: none can be made here."""
     return []
+
+
+@router.get("/legacy-metric", dependencies=[Depends(viewer_of)])
+def find_no_legacy_metrics() -> None:
+    """Answer as Metabase does for a route that it no longer has."""
+    raise errors.ApiError(404, "API endpoint does not exist.")

@@ -23,6 +23,7 @@ from sandbox.metabase.dependencies import (
     writable,
 )
 from sandbox.metabase.discovery import WarehouseError
+from sandbox.metabase.present_content import VERSION
 from sandbox.metabase.semantics import FOREIGN_KEY
 from sandbox.metabase.store import Database, Field, State, Table, User, update
 from sandbox.metabase.validation import (
@@ -88,6 +89,18 @@ def set_up() -> None:
     )
 
 
+@router.get("/session/properties")
+def get_properties() -> dict[str, Any]:
+    """Show what everybody may know. Clients read the version here."""
+    return {
+        "has-user-setup": True,
+        "setup-token": None,
+        "site-name": "Fake Metabase",
+        "token-features": {},
+        "version": {"tag": VERSION, "date": "2026-11-01", "branch": None, "hash": "fake"},
+    }
+
+
 @router.post("/session")
 def log_in(body: JsonBody, store: StoreOf) -> dict[str, Any]:
     """Open a session. Requests send its ID in the header `X-Metabase-Session`."""
@@ -104,6 +117,15 @@ def log_out(store: StoreOf, x_metabase_session: Annotated[str | None, Header()] 
         raise errors.not_found()
     with store.write() as state:
         state.sessions.pop(auth.hash_token(x_metabase_session), None)
+
+
+@router.get("/user")
+def list_users(viewer: Viewer, store: StoreOf) -> dict[str, Any]:
+    """List the people, for administrators."""
+    check_superuser(viewer)
+    with store.read() as state:
+        people = [present.user(row) for row in state.users.values() if row.password_hash]
+    return {"data": people, "total": len(people), "limit": None, "offset": None}
 
 
 @router.get("/user/current")
