@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from sandbox.metabase import errors, page
+from sandbox.metabase import content, errors, page
 from sandbox.metabase.discovery import BigQueryWarehouse, Warehouse
 from sandbox.metabase.routes import router
 from sandbox.metabase.store import Store
@@ -83,6 +83,7 @@ def create_app(
             return page.render(state)
 
     app.include_router(router)
+    app.include_router(content.router)
     app.add_api_route("/{path:path}", _refuse_unknown_route, methods=list(_METHODS))
     return app
 
