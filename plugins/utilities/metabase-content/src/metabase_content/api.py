@@ -1,5 +1,6 @@
 """Metabase's REST API, as far as content needs it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -13,8 +14,10 @@ PATHS = {
     "Card": "/api/card",
     "Dashboard": "/api/dashboard",
 }
-OLDEST = (0, 57)
-"""Before, queries were stored as MBQL 4: https://www.metabase.com/docs/latest/developers-guide/api-changelog"""
+OLDEST = 57
+"""v0.57 was the first to store queries as MBQL 5, as its API changelog says:
+https://www.metabase.com/docs/latest/developers-guide/api-changelog
+"""
 ITEMS = {"card": "Card", "dataset": "Card", "metric": "Card", "dashboard": "Dashboard"}
 
 
@@ -84,14 +87,13 @@ class Metabase:
         except Refused:
             return
         tag = str((properties.get("version") or {}).get("tag") or "")
-        numbers = tag.lstrip("v").split(".")
-        if len(numbers) > 1 and all(part.isdigit() for part in numbers[:2]):
-            # Paid editions are called v1.57 and so on.
-            if (0, int(numbers[1])) < OLDEST:
-                raise ApiError(
-                    f"Metabase at {self.url} is {tag}; content needs v{OLDEST[0]}.{OLDEST[1]} or "
-                    "newer, which takes queries as the files have them"
-                )
+        # Paid editions are called v1.57 and so on.
+        match = re.match(r"v[01]\.(\d+)", tag)
+        if match and int(match[1]) < OLDEST:
+            raise ApiError(
+                f"Metabase at {self.url} is {tag}; content needs v0.{OLDEST} or newer, which takes "
+                "queries as the files have them"
+            )
 
     def metadata(self) -> Iterator[Json]:
         """Yield each database with its tables and columns."""

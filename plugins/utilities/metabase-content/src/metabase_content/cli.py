@@ -169,7 +169,7 @@ def line(change: Change) -> str:
 
 def say(text: str, *, error: bool = False) -> None:
     """Print."""
-    print(text, file=sys.stderr if error else sys.stdout)  # noqa: T201
+    print(text, file=sys.stderr if error else sys.stdout)
 
 
 def fail(text: str) -> int:

@@ -33,7 +33,7 @@ class Pull:
             self.rows[self.sync.model_of(entity_id), row["id"]] = row
 
     def changed(self) -> None:
-        """Want what people have changed, and what they have made in the collections of the files."""
+        """Want what people have changed, and what they have made in collections of the files."""
         for change in self.sync.report.changes:
             if change.action in OF_PEOPLE - {"gone"}:
                 self.want(change.model, self.sync.ids[change.entity_id])

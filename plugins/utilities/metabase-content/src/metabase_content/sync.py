@@ -21,9 +21,9 @@ Json = dict[str, Any]
 
 RECORD = "What is kept as code"
 RECORD_DESCRIPTION = (
-    "Which collections, questions and dashboards come from the project's repository. You may change "
-    "them: a push leaves your change alone and shows it, and `meltano invoke metabase:pull` takes "
-    "it into the repository. This dashboard holds what was pushed last; please leave it as it is."
+    "Which collections, questions and dashboards come from the project's repository. You may "
+    "change them: a push leaves your change alone and shows it, and `meltano invoke metabase:pull` "
+    "takes it into the repository. This dashboard holds what was pushed last; please leave it."
 )
 FORMAT = 1
 

@@ -31,7 +31,7 @@ class FakeMetabase(Metabase):
         self.read_only = False
         self.fails_after: int | None = None
 
-    def request(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+    def request(self, method: str, path: str, body: Any = None, **_query: Any) -> Any:
         if method != "GET":
             if self.read_only:
                 raise ApiError("Metabase refuses: the API key has no right to it")

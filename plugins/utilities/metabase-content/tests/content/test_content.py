@@ -301,7 +301,7 @@ def test_what_people_have_archived_stays_so(metabase: FakeMetabase, project: Pro
 
 @pytest.mark.parametrize("writes", range(7))
 def test_a_push_that_was_killed_is_made_up_for(
-    metabase: FakeMetabase, project: Project, writes: int, monkeypatch: pytest.MonkeyPatch
+    metabase: FakeMetabase, project: Project, writes: int
 ) -> None:
     metabase.fails_after = writes
     with pytest.raises(KeyboardInterrupt):
