@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from metabase_content.api import ApiError, Metabase, Refused
-from metabase_content.files import Content, Entity, read
+from metabase_content.files import Content, read
 from metabase_content.pull import NotFoundError, Pull
 from metabase_content.references import Warehouse
 from metabase_content.sync import OF_PEOPLE, WRITES, Change, Report, Sync
@@ -118,12 +118,16 @@ def push(
     overwrite: Sequence[str] | None = None,
     archive: bool = False,
     wait: Callable[[Content, Warehouse], bool] = lambda _content, _warehouse: False,
+    before: str = "",
 ) -> int:
-    """Push a folder, or only say what a push would do; return the exit code."""
+    """Push a folder, or only say what a push would do; return the exit code.
+
+    `before` is said in front of the last line.
+    """
     sync = compared(metabase, folder, overwrite, archive, wait)
     if not dry:
         sync.push()
-    show(sync.report, metabase.url, dry=dry)
+    show(sync.report, before or f"Metabase at {metabase.url}.", dry=dry)
     return 1 if sync.report.problems else 0
 
 
@@ -145,7 +149,7 @@ def pull(metabase: Metabase, folder: Path, names: Sequence[str]) -> int:
     return 0
 
 
-def show(report: Report, url: str, *, dry: bool) -> None:
+def show(report: Report, before: str, *, dry: bool) -> None:
     """Print what a plan or a push has found."""
     for change in report.changes:
         if change.action in SIGNS:
@@ -155,10 +159,10 @@ def show(report: Report, url: str, *, dry: bool) -> None:
     written = sum(change.action in WRITES for change in report.changes)
     people = sum(change.action in OF_PEOPLE for change in report.changes)
     same = sum(change.action in ("same", "adopt") for change in report.changes)
-    parts = [f"{written} {'to write' if dry else 'written'}", f"{same} as they were"]
-    parts += [f"{people} changed in Metabase"] if people else []
+    parts = [f"{written} {'to write' if dry else 'written'}", f"{same} as they are"]
+    parts += [f"{people} changed by people"] if people else []
     parts += [f"{len(report.problems)} can't be pushed"] if report.problems else []
-    say(f"Content of Metabase at {url}: {', '.join(parts)}.")
+    say(f"{before} Questions and dashboards: {', '.join(parts)}.")
 
 
 def line(change: Change) -> str:
@@ -176,28 +180,6 @@ def fail(text: str) -> int:
     """Print an error and return the exit code."""
     say(text, error=True)
     return 1
-
-
-def tables_of(entities: Sequence[Entity]) -> set[tuple[str, ...]]:
-    """Return the tables that entities name: database, schema, table."""
-    found: set[tuple[str, ...]] = set()
-
-    def walk(value: object) -> None:
-        match value:
-            case {"source-table": [str(), str() as schema, str() as table], **rest}:
-                found.add((str(value["source-table"][0]), schema, table))  # type: ignore[index]
-                walk(list(rest.values()))
-            case ["field", {}, [str() as database, str() as schema, str() as table, *_]]:
-                found.add((database, schema, table))
-            case dict():
-                walk(list(value.values()))
-            case list():
-                for item in value:
-                    walk(item)
-
-    for entity in entities:
-        walk(entity.document.get("dataset_query") or entity.document.get("definition"))
-    return found
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ References" in the specification of the representation format.
 import difflib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from metabase_content.files import ContentError
@@ -47,6 +47,19 @@ class Warehouse:
         self.names_of_databases = {value: key for key, value in self.databases.items()}
         self.names_of_tables = {value: list(key) for key, value in self.tables.items()}
         self.names_of_fields = {value: list(key) for key, value in self.fields.items()}
+
+    def missing(self, value: Any) -> Iterator[tuple[str, ...]]:
+        """Yield the tables and columns that a query names and Metabase doesn't know (yet)."""
+        match value:
+            case ["field", Mapping(), list() as column] if tuple(column) not in self.fields:
+                yield tuple(column)
+            case Mapping():
+                table = tuple(value.get("source-table") or ())
+                if table and table not in self.tables:
+                    yield table
+        for item in value.values() if isinstance(value, Mapping) else value:
+            if isinstance(item, Mapping | list):
+                yield from self.missing(item)
 
 
 class ToIds:
