@@ -24,7 +24,7 @@ from metabase_content.api import Metabase as MetabaseApi
 from metabase_content.files import Content
 from metabase_content.references import Warehouse
 
-from dbt_metabase_sync import raw_tables
+from dbt_metabase_sync import exposures, raw_tables
 
 # Seconds between dbt-metabase's checks whether Metabase sees the new tables; its default is 5.
 dbtmetabase._models._SYNC_PERIOD = raw_tables.SYNC_PERIOD
@@ -42,6 +42,10 @@ def main() -> int:
         print("No Metabase in this environment: set its `url` in meltano.yml.")  # noqa: T201
         return 0
     try:
+        if sys.argv[1:] == ["exposures"]:
+            known = exposures.write(dbt_metabase(url), ROOT)
+            print(f"{exposures.FILE} has {known} questions and dashboards.")  # noqa: T201
+            return 0
         said = sync(url, built_models(TARGET / "run_results.json"))
         return push(url, said)
     except requests.HTTPError as error:
@@ -74,11 +78,7 @@ def sync(url: str, models: Filter | None) -> str:
 
     Returns: what Metabase knows now.
     """
-    client = DbtMetabase(
-        manifest_path=TARGET / "manifest.json",
-        metabase_url=url,
-        metabase_api_key=os.environ.get("DBT_METABASE_API_KEY"),
-    )
+    client = dbt_metabase(url)
     database = os.environ["DBT_METABASE_DATABASE"]
     timeout = int(os.environ["DBT_METABASE_SYNC_TIMEOUT"])
     said = f"Metabase at {url}."
@@ -146,6 +146,15 @@ def names_in_manifest() -> set[tuple[str, ...]]:
             table = (database, node["schema"], node["alias"])
             names |= {table, *((*table, column) for column in node["columns"])}
     return names
+
+
+def dbt_metabase(url: str) -> DbtMetabase:
+    """Return dbt-metabase, with what dbt last knew of the project."""
+    return DbtMetabase(
+        manifest_path=TARGET / "manifest.json",
+        metabase_url=url,
+        metabase_api_key=os.environ.get("DBT_METABASE_API_KEY"),
+    )
 
 
 def keep_hidden(client: DbtMetabase, database: str) -> None:
