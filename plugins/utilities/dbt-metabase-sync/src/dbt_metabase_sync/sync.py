@@ -47,7 +47,10 @@ def main() -> int:
             print(f"{exposures.FILE} has {known} questions and dashboards.")  # noqa: T201
             return 0
         said = sync(url, built_models(TARGET / "run_results.json"))
-        return push(url, said)
+        failed = push(url)
+        # `meltano run` shows the last line.
+        print(said)  # noqa: T201
+        return failed
     except requests.HTTPError as error:
         return fail(f"Metabase at {url} answered {error.response.status_code}: {error}")
     except requests.RequestException as error:
@@ -105,14 +108,13 @@ def sync(url: str, models: Filter | None) -> str:
     return said
 
 
-def push(url: str, said: str) -> int:
+def push(url: str) -> int:
     """Push questions and dashboards; return the exit code.
 
     A model that no job had built before is new to Metabase: its tables are waited for.
     """
     folder = ROOT / content.FOLDER
     if not folder.exists():
-        print(said)  # noqa: T201
         return 0
     metabase = MetabaseApi(url, os.environ.get("DBT_METABASE_API_KEY", ""))
     deadline = time.monotonic() + int(os.environ["DBT_METABASE_SYNC_TIMEOUT"])
@@ -133,7 +135,7 @@ def push(url: str, said: str) -> int:
         asked = True
         return True
 
-    return content.push(metabase, folder, wait=wait, before=said)
+    return content.push(metabase, folder, wait=wait, mark="WARNING: ")
 
 
 def names_in_manifest() -> set[tuple[str, ...]]:

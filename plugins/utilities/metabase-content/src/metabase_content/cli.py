@@ -20,8 +20,7 @@ SIGNS = {
     "restore": "~",
     "archive": "-",
     "failed": "✗",
-    "kept": "?",
-    **dict.fromkeys(OF_PEOPLE, "!"),
+    **dict.fromkeys(OF_PEOPLE | {"kept"}, "!"),
 }
 KEPT = "left as it is. Take it over: metabase:pull; undo it: metabase:push --overwrite"
 SAYS = {
@@ -118,16 +117,16 @@ def push(
     overwrite: Sequence[str] | None = None,
     archive: bool = False,
     wait: Callable[[Content, Warehouse], bool] = lambda _content, _warehouse: False,
-    before: str = "",
+    mark: str = "  ! ",
 ) -> int:
     """Push a folder, or only say what a push would do; return the exit code.
 
-    `before` is said in front of the last line.
+    `mark` begins the lines about what people have changed.
     """
     sync = compared(metabase, folder, overwrite, archive, wait)
     if not dry:
         sync.push()
-    show(sync.report, before or f"Metabase at {metabase.url}.", dry=dry)
+    show(sync.report, metabase.url, mark, dry=dry)
     return 1 if sync.report.problems else 0
 
 
@@ -149,11 +148,11 @@ def pull(metabase: Metabase, folder: Path, names: Sequence[str]) -> int:
     return 0
 
 
-def show(report: Report, before: str, *, dry: bool) -> None:
+def show(report: Report, url: str, mark: str, *, dry: bool) -> None:
     """Print what a plan or a push has found."""
     for change in report.changes:
         if change.action in SIGNS:
-            say(line(change))
+            say(line(change, mark))
     for problem in report.problems:
         say(f"  ✗ {problem}", error=True)
     written = sum(change.action in WRITES for change in report.changes)
@@ -162,13 +161,13 @@ def show(report: Report, before: str, *, dry: bool) -> None:
     parts = [f"{written} {'to write' if dry else 'written'}", f"{same} as they are"]
     parts += [f"{people} changed by people"] if people else []
     parts += [f"{len(report.problems)} can't be pushed"] if report.problems else []
-    say(f"{before} Questions and dashboards: {', '.join(parts)}.")
+    say(f"Questions and dashboards of Metabase at {url}: {', '.join(parts)}.")
 
 
-def line(change: Change) -> str:
+def line(change: Change, mark: str) -> str:
     """Return a line about a change."""
-    said = SAYS[change.action].format(change.detail)
-    return f"  {SIGNS[change.action]} {change.kind:<10} {change.name}: {said}"
+    sign = mark if change.action in OF_PEOPLE | {"kept"} else f"  {SIGNS[change.action]} "
+    return f"{sign}{change.kind} “{change.name}”: {SAYS[change.action].format(change.detail)}"
 
 
 def say(text: str, *, error: bool = False) -> None:

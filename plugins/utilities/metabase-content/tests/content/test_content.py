@@ -210,7 +210,7 @@ def test_what_people_change_is_shown_and_stays(
     metabase.named("dashboard", "Overview")["description"] = "Ours"
     assert push(metabase, project) == 0
     said = capsys.readouterr().out
-    assert "dashboard  Overview: changed in Metabase: description" in said
+    assert "! dashboard “Overview”: changed in Metabase: description" in said
     # The same if the file has changed too.
     project.write({**OVERVIEW, "width": "full"})
     assert push(metabase, project) == 0
@@ -284,7 +284,7 @@ def test_what_left_the_files_is_archived_only_when_asked(
     push(metabase, project)
     project.path("overview").unlink()
     assert push(metabase, project) == 0
-    assert "dashboard  Overview: no longer in the files" in capsys.readouterr().out
+    assert "! dashboard “Overview”: no longer in the files" in capsys.readouterr().out
     push(metabase, project, archive=True)
     assert metabase.named("dashboard", "Overview")["archived"]
     assert not metabase.named("card", "Pipeline")["archived"]

@@ -362,7 +362,7 @@ def test_the_numbers_are_those_of_the_product(
 
 def test_a_second_push_writes_nothing(stack: Stack) -> None:
     said = stack.meltano("--log-level=warning", "invoke", "metabase:push")
-    assert re.search(r"Questions and dashboards: 0 written, \d+ as they are\.", said)
+    assert re.search(r"Questions and dashboards of \S+ at \S+: 0 written, \d+ as they are\.", said)
 
 
 def test_filters_change_the_cards_that_they_are_mapped_to(
