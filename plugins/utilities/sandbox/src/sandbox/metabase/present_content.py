@@ -178,7 +178,8 @@ def _dashcard(state: State, row: Dashcard, viewer: User) -> dict[str, Any]:
         return answer | {"query_average_duration": None, "download_perms": "full"}
 
     return asdict(row) | {
-        "card": shown(row.card_id) if row.card_id else None,
+        # A text card has no card, but its time.
+        "card": shown(row.card_id) if row.card_id else {"query_average_duration": None},
         "collection_authority_level": None,
         "series": [shown(card_id) for card_id in row.series],
     }
