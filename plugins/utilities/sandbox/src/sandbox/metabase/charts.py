@@ -25,6 +25,8 @@ ROWS_SHOWN = 200
 _VEGA_LITE = "v6_1"
 _COLOURS = [f"var(--series-{number})" for number in range(8)]
 _FONT = "system-ui, sans-serif"
+# Vega measures texts in a narrower font than some machines have. The page writes them at 11 px.
+_MEASURED = 13
 _LONGEST_LABEL = 150  # pixels
 _NARROW = 420  # pixels
 
@@ -51,6 +53,10 @@ class Drawing:
     def text(self, row: Sequence[Any], place: int) -> str:
         """A value as text."""
         return text(row[place], self.result.columns[place], self.settings)
+
+    def label(self, row: Sequence[Any], place: int) -> str:
+        """A value as a label of an axis, a slice or a series."""
+        return "(empty)" if row[place] is None else self.text(row, place)
 
     def title(self, place: int) -> str:
         """A column's title."""
@@ -279,7 +285,7 @@ def specification(drawing: Drawing) -> dict[str, Any]:
         "width": drawing.width,
         "height": drawing.height,
         "autosize": {"type": "fit", "contains": "padding"},
-        "padding": 2,
+        "padding": {"left": 4, "right": 4, "top": 4, "bottom": 2},
         **layers,
         "config": _CONFIG,
     }
@@ -294,22 +300,22 @@ _CONFIG: dict[str, Any] = {
         "ticks": False,
         "gridColor": "var(--line)",
         "labelColor": "var(--muted)",
-        "labelFontSize": 11,
+        "labelFontSize": _MEASURED,
         "labelPadding": 6,
         "titleColor": "var(--muted)",
-        "titleFontSize": 11,
+        "titleFontSize": _MEASURED,
         "titleFontWeight": "normal",
     },
     "axisX": {"grid": False, "domain": True, "domainColor": "var(--line)"},
     "legend": {
         "labelColor": "var(--text)",
-        "labelFontSize": 11,
+        "labelFontSize": _MEASURED,
         "orient": "top",
         "symbolType": "circle",
         "title": None,
     },
     "range": {"category": _COLOURS},
-    "text": {"color": "var(--text)", "fontSize": 11, "font": _FONT},
+    "text": {"color": "var(--text)", "fontSize": _MEASURED, "font": _FONT},
 }
 
 
@@ -326,8 +332,8 @@ def _points(drawing: Drawing) -> list[dict[str, Any]]:
     points = []
     for row in drawing.result.rows:
         for metric in metrics:
-            name = drawing.text(row, group) if group is not None else drawing.title(metric)
-            at = drawing.text(row, axis)
+            name = drawing.label(row, group) if group is not None else drawing.title(metric)
+            at = drawing.label(row, axis)
             value = drawing.text(row, metric)
             points.append(
                 {
@@ -352,7 +358,7 @@ def _axis_values(drawing: Drawing) -> list[str]:
     """The labels of the axis in their order, with the times at which nothing happened."""
     axis, _, _ = _series(drawing)
     column = drawing.result.columns[axis]
-    found = list(dict.fromkeys(drawing.text(row, axis) for row in drawing.result.rows))
+    found = list(dict.fromkeys(drawing.label(row, axis) for row in drawing.result.rows))
     times = [row[axis] for row in drawing.result.rows if row[axis] is not None]
     if column.base_type not in SQL_TYPES or column.unit not in _STEPS or not times:
         return found
@@ -372,7 +378,7 @@ _MOST_GAPS = 1000
 def _colour(drawing: Drawing) -> dict[str, Any]:
     _, metrics, group = _series(drawing)
     if group is not None:
-        keys = {drawing.text(row, group): str(row[group]) for row in drawing.result.rows}
+        keys = {drawing.label(row, group): str(row[group]) for row in drawing.result.rows}
     else:
         keys = {drawing.title(m): drawing.result.columns[m].name for m in metrics}
     own = drawing.settings.get("series_settings") or {}
@@ -396,6 +402,7 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
     stack = {"stacked": "zero", "normalized": "normalize"}.get(
         settings.get("stackable.stack_type", "stacked" if display == "area" else None)
     )
+    axis_format = ".0%" if stack == "normalize" else _number_format(drawing)
     labels = _axis_values(drawing)
     x: dict[str, Any] = {
         "field": "x",
@@ -405,7 +412,7 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
         "axis": {
             "title": settings.get("graph.x_axis.title_text") or None,
             "labelAngle": 0,
-            "labelOverlap": "greedy",
+            "labelOverlap": "parity",
             "labelSeparation": 8,
             "labelLimit": max(
                 50, min(_LONGEST_LABEL, drawing.width // max(1, min(len(labels), 6)))
@@ -419,7 +426,8 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
         "axis": {
             "title": settings.get("graph.y_axis.title_text") or None,
             "tickCount": max(2, drawing.height // 50),
-            "format": "%" if stack == "normalize" else _number_format(drawing),
+            # By value, so that zero is 0 and not 0k.
+            "labelExpr": f"format(datum.value, {axis_format!r})",
         },
     }
     encoding: dict[str, Any] = {
@@ -483,8 +491,11 @@ def _rows(drawing: Drawing) -> dict[str, Any]:
     stack = {"stacked": "zero", "normalized": "normalize"}.get(
         settings.get("stackable.stack_type") or ""
     )
-    if stack or not _many(drawing):
-        amounts["stack"] = stack or "zero"
+    if stack:
+        amounts["stack"] = stack
+    if not _many(drawing):  # room for the numbers at the ends
+        values = [row[place] or 0 for row in drawing.result.rows for place in _series(drawing)[1]]
+        amounts["scale"] = {"domain": [min([0, *values]), max([0, *values]) * 1.14 or 1]}
     encoding: dict[str, Any] = {
         "y": y,
         "x": amounts,
@@ -498,8 +509,8 @@ def _rows(drawing: Drawing) -> dict[str, Any]:
         {"mark": {"type": "bar", "cornerRadiusEnd": 2}, "encoding": encoding}
     ]
     if not _many(drawing):
-        values = {"y": y, "x": amounts, "text": {"field": "text"}}
-        layers.append({"mark": {"type": "text", "align": "left", "dx": 4}, "encoding": values})
+        shown = {"y": y, "x": amounts, "text": {"field": "text"}}
+        layers.append({"mark": {"type": "text", "align": "left", "dx": 4}, "encoding": shown})
     return {"data": {"values": _points(drawing)}, "layer": layers}
 
 
@@ -509,9 +520,9 @@ def _pie(drawing: Drawing) -> dict[str, Any]:
     total = sum(row[amount] or 0 for row in drawing.result.rows) or 1
     values = [
         {
-            "slice": f"{drawing.text(row, slice_)}  {(row[amount] or 0) / total:.0%}",
+            "slice": f"{drawing.label(row, slice_)}  {(row[amount] or 0) / total:.0%}",
             "y": row[amount],
-            "tip": f"{drawing.text(row, slice_)}: {drawing.text(row, amount)}"
+            "tip": f"{drawing.label(row, slice_)}: {drawing.text(row, amount)}"
             f" ({(row[amount] or 0) / total:.1%})",
             "url": drawing.link(row),
         }

@@ -106,7 +106,7 @@ def _place(state: State, dashcard: Dashcard, values: Mapping[str, Any]) -> Eleme
             else None,
         ),
         tag("div", tag("p", "Loading …", class_="muted"), class_="body"),
-        class_=f"dashcard {'small' if small else ''} {card.display}",
+        class_=f"dashcard shows-{'number' if small else card.display}",
         style=area,
         data_source=f"/dashboard/{dashcard.dashboard_id}/dashcard/{dashcard.id}",
     )
