@@ -373,6 +373,7 @@ def _axis_values(drawing: Drawing) -> list[str]:
 
 _STEPS = ("day", "week", "month", "quarter", "year")
 _MOST_GAPS = 1000
+_THICKEST = 40  # pixels
 
 
 def _colour(drawing: Drawing) -> dict[str, Any]:
@@ -386,13 +387,14 @@ def _colour(drawing: Drawing) -> dict[str, Any]:
         (own.get(key) or own.get(name) or {}).get("color") or _COLOURS[number % len(_COLOURS)]
         for number, (name, key) in enumerate(keys.items())
     ]
+    room = 45 + 8 * max(map(len, keys), default=0)  # pixels for each name
     names = [(own.get(key) or {}).get("title") or name for name, key in keys.items()]
     return {
         "field": "series",
         "type": "nominal",
         "sort": names,
         "scale": {"domain": list(keys), "range": colours},
-        "legend": {"columns": max(1, drawing.width // 130)} if len(keys) > 1 else None,
+        "legend": {"columns": max(1, drawing.width // room)} if len(keys) > 1 else None,
     }
 
 
@@ -439,8 +441,9 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
     }
     if display == "bar" and stack is None and _many(drawing):
         encoding["xOffset"] = {"field": "series", "sort": None}
+        labels = labels * len(_colour(drawing)["scale"]["domain"])
     marks = {
-        "bar": {"type": "bar", "cornerRadiusEnd": 2},
+        "bar": {"type": "bar", "cornerRadiusEnd": 2, **_thickness(drawing.width, len(labels))},
         "line": {"type": "line", "point": {"size": 36}, "strokeWidth": 2},
         "area": {"type": "area", "line": True, "opacity": 0.35, "point": {"size": 24}},
     }
@@ -453,6 +456,11 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
         goal = {"y": {"datum": settings.get("graph.goal_value", 0)}}
         layers.append({"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": goal})
     return {"data": {"values": _points(drawing)}, "layer": layers}
+
+
+def _thickness(room: int, bars: int) -> dict[str, int]:
+    """Few bars are not as thick as there is room."""
+    return {"size": _THICKEST} if room > bars * _THICKEST * 1.6 else {}
 
 
 def _number_format(drawing: Drawing) -> str:
@@ -479,15 +487,9 @@ def _rows(drawing: Drawing) -> dict[str, Any]:
         "field": "x",
         "type": "nominal",
         "sort": None,
-        "axis": {
-            "title": settings.get("graph.x_axis.title_text") or None,
-            "labelLimit": limit,
-            "labelColor": "var(--text)",
-        },
+        "axis": {"title": None, "labelLimit": limit, "labelColor": "var(--text)"},
     }
-    if drawing.settings.get("graph.x_axis.title_text"):
-        y["axis"] = {**y["axis"], "title": None}  # type: ignore[dict-item]
-    amounts = {"field": "y", "type": "quantitative", "axis": None}
+    amounts: dict[str, Any] = {"field": "y", "type": "quantitative", "axis": None}
     stack = {"stacked": "zero", "normalized": "normalize"}.get(
         settings.get("stackable.stack_type") or ""
     )
@@ -505,8 +507,9 @@ def _rows(drawing: Drawing) -> dict[str, Any]:
     }
     if _many(drawing) and not stack:
         encoding["yOffset"] = {"field": "series", "sort": None}
+    thickness = _thickness(drawing.height, len(_axis_values(drawing)))
     layers: list[dict[str, Any]] = [
-        {"mark": {"type": "bar", "cornerRadiusEnd": 2}, "encoding": encoding}
+        {"mark": {"type": "bar", "cornerRadiusEnd": 2, **thickness}, "encoding": encoding}
     ]
     if not _many(drawing):
         shown = {"y": y, "x": amounts, "text": {"field": "text"}}
