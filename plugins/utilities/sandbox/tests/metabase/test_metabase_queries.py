@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -279,8 +278,8 @@ QUESTIONS: dict[str, tuple[Make, str]] = {
         ),
         "select count(minutes), count(distinct organisation_id), sum(minutes), avg(minutes),"
         " min(minutes), max(opened_at), countif(priority = 1), sum(if(priority = 1, minutes, 0)),"
-        " count(distinct if(priority = 1, organisation_id, null)), countif(priority = 1) / count(*),"
-        " sum(minutes) / count(*) from dbt.fct_tickets",
+        " count(distinct if(priority = 1, organisation_id, null)),"
+        " countif(priority = 1) / count(*), sum(minutes) / count(*) from dbt.fct_tickets",
     ),
     "groups, in their order": (
         organisations(breakout=lambda q: [org(q, "plan")], aggregation=lambda _: [COUNT]),

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from sandbox.metabase import content, errors, page, query_routes
+from sandbox.metabase import content, errors, page, pages, query_routes
 from sandbox.metabase.discovery import BigQueryWarehouse, Warehouse
 from sandbox.metabase.routes import router
 from sandbox.metabase.store import Store
@@ -86,6 +86,7 @@ def create_app(
     app.include_router(router)
     app.include_router(content.router)
     app.include_router(query_routes.router)
+    app.include_router(pages.router)
     app.add_api_route("/{path:path}", _refuse_unknown_route, methods=list(_METHODS))
     return app
 

@@ -913,7 +913,9 @@ def _literal(value: Any, base_type: str | None) -> exp.Expr:
         case int() | float():
             return exp.Literal.number(value)
         case str() if base_type in SQL_TYPES:
-            return exp.cast(exp.Literal.string(value), SQL_TYPES[base_type], dialect="bigquery")
+            # Results have dates as midnights UTC.
+            written = {DATE: value[:10], DATETIME: value.removesuffix("Z")}.get(base_type, value)
+            return exp.cast(exp.Literal.string(written), SQL_TYPES[base_type], dialect="bigquery")
         case str():
             return exp.Literal.string(value)
     raise QueryError(f"{value!r} is no value")

@@ -5,6 +5,7 @@ Behaviour follows Metabase's `query_processor/api.clj`, `queries_rest/api/card.c
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -20,7 +21,7 @@ from sandbox.metabase.dependencies import (
     viewer_of,
 )
 from sandbox.metabase.discovery import Warehouse
-from sandbox.metabase.store import Dashcard, State, Store
+from sandbox.metabase.store import Dashboard, Dashcard, State, Store
 from sandbox.metabase.validation import Rule, boolean, mapping, positive_int, sequence, validated
 
 _PARAMETERS = sequence(
@@ -39,6 +40,9 @@ DASHBOARD_QUERY: dict[str, Rule] = {
 }
 # Limits of rows, and what Metabase notes of a query: the fake has limits of its own.
 DROPPED_OF_DATASET = frozenset({"constraints", "middleware", "info", "pretty", "parameters"})
+
+MOST_VALUES = 1000
+"""Values that a filter offers."""
 
 router = APIRouter(prefix="/api", dependencies=[Depends(refuse_unknown_query_keys)])
 
@@ -152,3 +156,52 @@ def answered(
     except QueryError as error:
         result = execution.Result(error=str(error))
     return execution.answer(query, result, started)
+
+
+# --- Values of filters
+
+
+@router.get("/dashboard/{dashboard_id:int}/params/{key}/values", dependencies=[Depends(viewer_of)])
+def list_parameter_values(
+    dashboard_id: int, key: str, request: Request, store: StoreOf
+) -> dict[str, Any]:
+    """List the values that a filter offers."""
+    with store.read() as state:
+        dashboard = found(state.dashboards, dashboard_id)
+        known = {one["id"]: one for one in dashboard.parameters}
+        if key not in known:
+            raise errors.ApiError(400, f"Dashboard does not have a parameter with the ID {key!r}")
+        return {
+            "values": values_of(request, state, dashboard, known[key]),
+            "has_more_values": False,
+        }
+
+
+def values_of(
+    request: Request, state: State, dashboard: Dashboard, parameter: Mapping[str, Any]
+) -> list[list[Any]]:
+    """The values of the first field that the parameter filters, or those that it lists itself."""
+    from sandbox.metabase import execution
+
+    if parameter.get("values_source_type") == "static-list":
+        listed = (parameter.get("values_source_config") or {}).get("values") or []
+        return [one if isinstance(one, list) else [one] for one in listed]
+    for dashcard in state.dashcards_of(dashboard.id):
+        for mapping_ in dashcard.parameter_mappings:
+            match mapping_["target"]:
+                case [_, ["field", int(field_id), *_], *_] | [_, ["field", _, int(field_id)], *_]:
+                    if mapping_["parameter_id"] != parameter["id"] or field_id not in state.fields:
+                        continue
+                    table = state.tables[state.fields[field_id].table_id]
+                    stage = {
+                        "lib/type": mbql.MBQL_STAGE,
+                        "source-table": table.id,
+                        "breakout": [["field", {}, field_id]],
+                        "limit": MOST_VALUES,
+                    }
+                    query = {"lib/type": mbql.QUERY, "database": table.db_id, "stages": [stage]}
+                    warehouse = warehouse_of(request, state, table.db_id)
+                    prepared = execution.prepare(state, warehouse, query)
+                    rows = execution.run(prepared, warehouse).rows
+                    return [list(row) for row in rows if row[0] is not None]
+    return []

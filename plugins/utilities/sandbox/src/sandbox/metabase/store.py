@@ -335,8 +335,17 @@ class State:
             ValueError, TypeError, KeyError: it is not what this version writes.
         """
         rows = json.loads(text)
-        if not isinstance(rows, dict) or rows.keys() != {kind.name for kind in fields(cls)}:
-            raise ValueError("it does not hold the kinds of rows that this version keeps")
+        if not isinstance(rows, dict) or rows.keys() - {kind.name for kind in fields(cls)}:
+            raise ValueError("it holds other kinds of rows than this version keeps")
+        # Versions before there were questions kept none of them.
+        content: dict[str, list[Any]] = {
+            "collections": [],
+            "cards": [],
+            "dashboards": [],
+            "tabs": [],
+            "dashcards": [],
+        }
+        rows = content | rows
         return cls(
             users={row["id"]: User(**row) for row in rows["users"]},
             api_keys={row["id"]: ApiKey(**row) for row in rows["api_keys"]},
