@@ -131,7 +131,10 @@ QUESTIONS = {
     "Timeline items in the last 30 days": f"""
         select count(*) from dbt.{TL} where {since("created_at", 30, "day")}
     """,
-    "Who writes timelines": counted("is_automatic", TL, since("created_at", 30, "day")),
+    "Who writes timelines": f"""
+        select if(is_automatic, 'The product', 'People') as author, count(*) from dbt.{TL}
+        where {since("created_at", 30, "day")} group by author
+    """,
     "Organisations with the most timeline items": f"""
         select org.name, count(*) as items from {of_organisation(TL)}
         where {since("facts.created_at", 30, "day")} group by org.name order by items desc limit 10
@@ -358,6 +361,18 @@ def test_the_numbers_are_those_of_the_product(
     items = dict(asked(stack, api, cards["Timeline items by month"]))
     assert items == {row["month"]: row["items"] for row in by_month if row["month"] in items}
     assert items
+
+
+@pytest.mark.parametrize("tool", ["Close", "Intercom", "Stripe"])
+def test_a_dashboard_says_that_a_source_is_not_connected(
+    stack: Stack, api: requests.Session, cards: dict[str, Row], tool: str
+) -> None:
+    text = json.dumps(cards[f"Is {tool} connected?"]["dataset_query"])
+    # As if it were another source, which has never been loaded.
+    query = json.loads(text.replace(f'"{tool.lower()}"', '"nothing"'))
+    answer = api.post(f"{stack.status['metabase']['url']}/api/dataset", json=query).json()
+    said = f"{tool} is not connected yet: run {tool.lower()}-daily"
+    assert answer["data"]["rows"] == [[said]]
 
 
 def test_a_second_push_writes_nothing(stack: Stack) -> None:
