@@ -31,6 +31,6 @@ built=0
 .venv/bin/meltano --log-level=warning invoke dbt-bigquery build \
     --select state:modified+ --state "$state" --defer --favor-state || built=$?
 if [ "$built" -eq 0 ] || [ -f "$results" ]; then
-    .venv/bin/python orchestrate/ci/summary.py "$results" >>"${GITHUB_STEP_SUMMARY:-/dev/stdout}"
+    .venv/bin/python orchestrate/ci/summary.py "$results" "$state/manifest.json" >>"${GITHUB_STEP_SUMMARY:-/dev/stdout}"
 fi
 exit "$built"

@@ -1,6 +1,7 @@
-"""Summarise a dbt build as Markdown: python orchestrate/ci/summary.py <run_results.json>.
+"""Summarise a dbt build as Markdown: summary.py <run_results.json> [<production's manifest.json>].
 
-GitHub shows the summary on the page of the run.
+With the manifest, it says which dashboards and questions in Metabase read what was built. GitHub
+shows the summary on the page of the run.
 """
 
 import json
@@ -36,6 +37,24 @@ def summary(results: Sequence[Result]) -> Iterator[str]:
         yield f"{sign(result)} `{name(result)}`: {message.replace('`', '')}"
 
 
+def touched(results: Sequence[Result], manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines about Metabase: what reads the models that were built."""
+    built = {result["unique_id"] for result in results if kind(result) in BUILT}
+    exposures = [
+        (exposure, sorted(built.intersection(exposure["depends_on"]["nodes"])))
+        for exposure in manifest.get("exposures", {}).values()
+    ]
+    for of_type, called in (("dashboard", "dashboards"), ("analysis", "questions")):
+        found = [(one, read) for one, read in exposures if read and one["type"] == of_type]
+        if found:
+            yield ""
+            yield f"### Metabase: {len(found)} {called} read what this changes"
+            yield ""
+        for one, read in sorted(found, key=lambda pair: str(pair[0]["label"])):
+            models = ", ".join(f"`{node.split('.')[-1]}`" for node in read)
+            yield f"- [{one['label']}]({one['url']}): {models}"
+
+
 def kind(result: Result) -> str:
     """Return a result's resource type."""
     return str(result["unique_id"]).partition(".")[0]
@@ -55,4 +74,7 @@ if __name__ == "__main__":
     path = Path(sys.argv[1])
     # dbt writes no file if nothing was selected.
     results = json.loads(path.read_text())["results"] if path.exists() else []
-    print("\n".join(summary(results)))  # noqa: T201
+    lines = [*summary(results)]
+    if len(sys.argv) > 2:
+        lines += touched(results, json.loads(Path(sys.argv[2]).read_text()))
+    print("\n".join(lines))  # noqa: T201

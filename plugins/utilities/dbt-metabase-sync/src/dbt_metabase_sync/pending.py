@@ -18,6 +18,7 @@ TARGET = Path(os.environ.get("DBT_TARGET_PATH", "transform/target"))
 RUN_RESULTS = TARGET / "run_results.json"
 MANIFEST = TARGET / "manifest.json"
 TOLD = TARGET / "metabase_sync.json"
+CONTENT = Path("orchestrate/metabase")
 ALL = "*"
 """In place of names: every model."""
 
@@ -30,6 +31,7 @@ class Told:
         metabase: its address and the name of the database there.
         models: what dbt said of each model that it knows, as a digest.
         raw: of the catalogs of sources without staging, a digest.
+        content: of the files of questions and dashboards, a digest.
         build: of the last build that was looked at, a digest.
         pending: models that it should have been told of when that failed.
     """
@@ -37,6 +39,7 @@ class Told:
     metabase: tuple[str, str]
     models: dict[str, str] = field(default_factory=dict)
     raw: str = ""
+    content: str = ""
     build: str = ""
     pending: list[str] = field(default_factory=list)
 
@@ -66,7 +69,7 @@ def digest(*parts: bytes) -> str:
     return found.hexdigest()
 
 
-def content(*paths: Path) -> str:
+def digest_of(*paths: Path) -> str:
     """Return a digest of files, empty without any; a missing one is as an empty one."""
     return (
         ""
@@ -124,19 +127,27 @@ def catalogs_without_staging(root: Path) -> list[Path]:
 
 
 def main() -> int:
-    """Tell Metabase what it has not been told, with `--full` everything; return the exit code."""
+    """Tell Metabase what it has not been told, with `--full` everything; return the exit code.
+
+    With `exposures`, write a file for dbt instead.
+    """
     url = os.environ.get("DBT_METABASE_URL")
     if not url:
         print("No Metabase in this environment: set its `url` in meltano.yml.")  # noqa: T201
         return 0
+    if sys.argv[1:] == ["exposures"]:
+        from dbt_metabase_sync import sync
+
+        return sync.write_exposures()
     told = Told.read((url, os.environ.get("DBT_METABASE_DATABASE", "")))
-    raw, build = content(*catalogs_without_staging(ROOT)), content(RUN_RESULTS)
+    raw, build = digest_of(*catalogs_without_staging(ROOT)), digest_of(RUN_RESULTS)
+    content = digest_of(*(ROOT / CONTENT).rglob("*.yaml"))
     models = [ALL] if "--full" in sys.argv[1:] else told.pending
     said: dict[str, str] = {}
     if models or told.build != build:
         said = descriptions()
         models = [*models, *(name for name in built_models() if _is_new(name, said, told))]
-    if not models and told.raw == raw:
+    if not models and (told.raw, told.content) == (raw, content):
         told.build = build
         told.write()
         print(f"Metabase at {url} knows all that was built")  # noqa: T201
@@ -148,7 +159,7 @@ def main() -> int:
     told.pending = models if code else []
     if code == 0:
         told.models |= {name: said.get(name, "") for name in (said if ALL in models else models)}
-        told.build, told.raw = build, raw if found_all else ""
+        told.build, told.raw, told.content = build, raw if found_all else "", content
     told.write()
     return code
 

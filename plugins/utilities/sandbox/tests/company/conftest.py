@@ -63,6 +63,7 @@ def running_stack(directory: Path, secrets: frozenset[str]) -> Iterator[Stack]:
     }
     for secret, (stand_in, plugin) in zip(secrets, SECRETS.items(), strict=True):
         environment[stand_in] = environment[plugin] = secret
+    environment["METABASE_KEY"] = environment["METABASE_API_KEY"]
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     # In a folder of its own: Meltano can't run one tap twice at once in one project.
     stack = Stack(copy_of_the_project(directory / "project"), environment)

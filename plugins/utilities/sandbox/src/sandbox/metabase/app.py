@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from sandbox.metabase import errors, page
+from sandbox.metabase import content, errors, page, pages, query_routes
 from sandbox.metabase.discovery import BigQueryWarehouse, Warehouse
 from sandbox.metabase.routes import router
 from sandbox.metabase.store import Store
@@ -58,6 +58,7 @@ def create_app(
     )
     app.state.store = store
     app.state.syncer = Syncer(store, connect)
+    app.state.connect = connect
 
     @app.middleware("http")
     async def wait_for_initialisation(
@@ -83,6 +84,9 @@ def create_app(
             return page.render(state)
 
     app.include_router(router)
+    app.include_router(content.router)
+    app.include_router(query_routes.router)
+    app.include_router(pages.router)
     app.add_api_route("/{path:path}", _refuse_unknown_route, methods=list(_METHODS))
     return app
 

@@ -73,6 +73,10 @@ class DiscoveredTable:
     columns: tuple[Column, ...]
 
 
+type Schema = list[tuple[str, str]]
+"""Names and base types of a result's columns."""
+
+
 class Warehouse(Protocol):
     """The methods of a warehouse that a sync calls."""
 
@@ -81,6 +85,12 @@ class Warehouse(Protocol):
 
     def tables(self) -> list[DiscoveredTable]:
         """All tables and views of the included datasets."""
+
+    def query(self, sql: str, limit: int) -> tuple[Schema, list[tuple[Any, ...]]]:
+        """Run SQL, and return its columns and at most so many rows; raise WarehouseError."""
+
+    def columns(self, sql: str) -> Schema:
+        """Return the columns of SQL without its rows; raise WarehouseError."""
 
 
 def metabase_types(data_type: str) -> tuple[str, str]:
@@ -115,6 +125,19 @@ class BigQueryWarehouse:
     def tables(self) -> list[DiscoveredTable]:
         """Read INFORMATION_SCHEMA."""
         return [table for dataset in self._datasets() for table in self._tables_of(dataset)]
+
+    def query(self, sql: str, limit: int) -> tuple[Schema, list[tuple[Any, ...]]]:
+        """Run SQL as a job, with the project that the tables are in."""
+        try:
+            result = self._client.query(sql).result(timeout=_QUERY_TIMEOUT, max_results=limit)
+            rows = [tuple(row.values()) for row in result]
+        except (GoogleAPIError, RequestException) as error:
+            raise WarehouseError(_message(error)) from error
+        return [(column.name, _base_type(column)) for column in result.schema], rows
+
+    def columns(self, sql: str) -> Schema:
+        """Run SQL and throw its rows away: not every emulator knows a dry run's schema."""
+        return self.query(sql, limit=0)[0]
 
     def _datasets(self) -> list[str]:
         try:
@@ -154,6 +177,17 @@ class BigQueryWarehouse:
 
     def _rows(self, sql: str) -> Iterator[Mapping[str, Any]]:
         yield from self._client.query(sql).result(timeout=_QUERY_TIMEOUT)
+
+
+def _base_type(column: bigquery.SchemaField) -> str:
+    if column.mode == "REPEATED":
+        return "type/Array"
+    return _BASE_TYPES.get(column.field_type, "type/*")
+
+
+def _message(error: GoogleAPIError | RequestException) -> str:
+    """The reason that BigQuery says, without the address of the request."""
+    return str(getattr(error, "message", None) or error).splitlines()[0]
 
 
 def _addressable(columns: list[Column]) -> Iterator[Column]:

@@ -47,7 +47,7 @@ def render(state: State) -> str:
             tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
             tag("title", "Fake Metabase"),
             tag("link", rel="icon", href="data:,"),
-            tag("style", _asset("page.css")),
+            tag("style", asset("page.css") + asset("dashboard.css")),
         ),
         tag(
             "body",
@@ -57,18 +57,47 @@ def render(state: State) -> str:
                 tag(
                     "p",
                     tag("strong", "This is not Metabase."),
-                    " This fake runs on your own machine: it takes what dbt-metabase sends"
-                    " (names, descriptions, types, join keys) and shows here what Metabase would"
-                    " know. There are no charts and no queries.",
+                    " This fake runs on your own machine: it takes what is sent to Metabase (names,"
+                    " descriptions, types and join keys of tables; questions and dashboards), runs"
+                    " the questions on the local BigQuery, and shows what Metabase would show.",
                 ),
                 class_="masthead",
             ),
+            _dashboards(state),
             *(_database(database) for database in databases),
-            tag("script", _asset("page.js")),
+            tag("script", asset("page.js")),
         ),
         lang="en",
     )
     return "<!doctype html>\n" + tostring(document, encoding="unicode", method="html")
+
+
+def _dashboards(state: State) -> Node:
+    """A link to each dashboard: the pinned ones first, in their order."""
+    rows = sorted(
+        (row for row in state.dashboards.values() if not row.archived),
+        key=lambda row: (row.collection_position or 1000, row.name),
+    )
+    if not rows:
+        return None
+    return tag(
+        "section",
+        tag("h2", "Dashboards"),
+        tag(
+            "div",
+            *(
+                tag(
+                    "a",
+                    tag("h3", row.name),
+                    tag("p", row.description) if row.description else None,
+                    href=f"/dashboard/{row.id}",
+                )
+                for row in rows
+            ),
+            class_="dashboards",
+        ),
+        class_="wide",
+    )
 
 
 @dataclass
@@ -291,5 +320,6 @@ def _anchor(table: Table, field: Field | None = None) -> str:
     return f"{anchor}.{field.id}" if field else anchor
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file beside this module."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

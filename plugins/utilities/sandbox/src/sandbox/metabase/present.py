@@ -4,7 +4,6 @@ The keys are those of Metabase's recorded answers (dbt-metabase's `tests/fixture
 that Metabase gets by running queries (fingerprints, row counts) are null, as before its analysis.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -165,44 +164,4 @@ def api_key(state: State, row: ApiKey) -> dict[str, Any]:
         "created_at": row.created_at,
         "updated_at": row.updated_at,
         "updated_by": {"id": updated_by.id, "common_name": updated_by.common_name},
-    }
-
-
-ROOT_COLLECTION: Mapping[str, Any] = {
-    "authority_level": None,
-    "can_delete": False,
-    "can_restore": False,
-    "can_write": True,
-    "effective_ancestors": [],
-    "effective_location": None,
-    "id": "root",
-    "is_personal": False,
-    "is_remote_synced": False,
-    "name": "Our analytics",
-    "parent_id": None,
-}
-
-
-def personal_collection(owner: User) -> dict[str, Any]:
-    """A person's own collection. Its ID is that of its owner."""
-    return {
-        "archive_operation_id": None,
-        "archived": False,
-        "archived_directly": None,
-        "authority_level": None,
-        "can_delete": False,
-        "can_write": True,
-        "created_at": owner.date_joined,
-        "description": None,
-        "entity_id": f"personal-collection-{owner.id}",
-        "id": owner.id,
-        "is_personal": True,
-        "is_remote_synced": False,
-        "is_sample": False,
-        "location": "/",
-        "name": f"{owner.common_name}'s Personal Collection",
-        "namespace": None,
-        "personal_owner_id": owner.id,
-        "slug": f"{owner.first_name.lower()}_s_personal_collection",
-        "type": None,
     }

@@ -1,19 +1,31 @@
-"""The routes of Metabase's API that dbt-metabase calls, and the routes for set-up.
+"""The routes of Metabase's API for databases, tables and fields, and for set-up.
 
 Behaviour follows Metabase's `warehouses_rest/api.clj`, `warehouse_schema/api/{table,field}.clj`,
-`session/api.clj`, `api_keys/api.clj` and `collections_rest`.
+`session/api.clj` and `api_keys/api.clj`.
 """
 
 import logging
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header
 
 from sandbox.metabase import auth, errors, present
+from sandbox.metabase.dependencies import (
+    Flag,
+    JsonBody,
+    StoreOf,
+    SyncerOf,
+    Viewer,
+    check_superuser,
+    found,
+    refuse_unknown_query_keys,
+    viewer_of,
+    writable,
+)
 from sandbox.metabase.discovery import WarehouseError
+from sandbox.metabase.present_content import VERSION
 from sandbox.metabase.semantics import FOREIGN_KEY
-from sandbox.metabase.store import Database, Field, State, Store, Table, User, update
-from sandbox.metabase.sync import Syncer
+from sandbox.metabase.store import Database, Field, State, Table, User, update
 from sandbox.metabase.validation import (
     Rule,
     mapping,
@@ -61,71 +73,7 @@ NEVER_NULL_OF_TABLE = frozenset({"display_name"})
 NEVER_NULL_OF_FIELD = frozenset({"display_name", "visibility_type", "settings"})
 
 
-def _store(request: Request) -> Store:
-    store: Store = request.app.state.store
-    return store
-
-
-def _syncer(request: Request) -> Syncer:
-    syncer: Syncer = request.app.state.syncer
-    return syncer
-
-
-StoreOf = Annotated[Store, Depends(_store)]
-SyncerOf = Annotated[Syncer, Depends(_syncer)]
-JsonBody = Annotated[Any, Body()]
-Flag = Annotated[Literal["true", "false"], Query()]
-
-
-def _viewer(
-    store: StoreOf,
-    x_api_key: Annotated[str | None, Header()] = None,
-    x_metabase_session: Annotated[str | None, Header()] = None,
-) -> User:
-    with store.read() as state:
-        return auth.authenticated(state, x_api_key, x_metabase_session)
-
-
-Viewer = Annotated[User, Depends(_viewer)]
-
-
-def _refuse_unknown_query_keys(request: Request) -> None:
-    """Refuse a query key that the route doesn't declare: it might change Metabase's answer."""
-    declared = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
-    if unknown := sorted(request.query_params.keys() - declared):
-        keys = ", ".join(unknown)
-        raise errors.not_implemented(f"the query keys {keys} of {request.url.path}")
-
-
-router = APIRouter(prefix="/api", dependencies=[Depends(_refuse_unknown_query_keys)])
-
-
-def found[Row](rows: dict[int, Row], row_id: int) -> Row:
-    """The row.
-
-    Raises:
-        ApiError: 404.
-    """
-    if row_id not in rows:
-        raise errors.not_found()
-    return rows[row_id]
-
-
-def writable[Row](rows: dict[int, Row], row_id: int, viewer: User) -> Row:
-    """Return the row if the user may change it.
-
-    Raises:
-        ApiError: 404, else 403.
-    """
-    row = found(rows, row_id)
-    check_superuser(viewer)
-    return row
-
-
-def check_superuser(viewer: User) -> None:
-    """Refuse users who are no administrators, with 403."""
-    if not viewer.is_superuser:
-        raise errors.forbidden()
+router = APIRouter(prefix="/api", dependencies=[Depends(refuse_unknown_query_keys)])
 
 
 # --- Setting up, sessions and keys
@@ -141,6 +89,18 @@ def set_up() -> None:
     )
 
 
+@router.get("/session/properties")
+def get_properties() -> dict[str, Any]:
+    """Show what everybody may know. Clients read the version here."""
+    return {
+        "has-user-setup": True,
+        "setup-token": None,
+        "site-name": "Fake Metabase",
+        "token-features": {},
+        "version": {"tag": VERSION, "date": "2026-11-01", "branch": None, "hash": "fake"},
+    }
+
+
 @router.post("/session")
 def log_in(body: JsonBody, store: StoreOf) -> dict[str, Any]:
     """Open a session. Requests send its ID in the header `X-Metabase-Session`."""
@@ -150,13 +110,22 @@ def log_in(body: JsonBody, store: StoreOf) -> dict[str, Any]:
     return {"id": session_id}
 
 
-@router.delete("/session", status_code=204, dependencies=[Depends(_viewer)])
+@router.delete("/session", status_code=204, dependencies=[Depends(viewer_of)])
 def log_out(store: StoreOf, x_metabase_session: Annotated[str | None, Header()] = None) -> None:
     """Close the session of this request."""
     if x_metabase_session is None:
         raise errors.not_found()
     with store.write() as state:
         state.sessions.pop(auth.hash_token(x_metabase_session), None)
+
+
+@router.get("/user")
+def list_users(viewer: Viewer, store: StoreOf) -> dict[str, Any]:
+    """List the people, for administrators."""
+    check_superuser(viewer)
+    with store.read() as state:
+        people = [present.user(row) for row in state.users.values() if row.password_hash]
+    return {"data": people, "total": len(people), "limit": None, "offset": None}
 
 
 @router.get("/user/current")
@@ -217,7 +186,7 @@ def get_database(database_id: int, viewer: Viewer, store: StoreOf) -> dict[str, 
         return present.database(found(state.databases, database_id), viewer)
 
 
-@router.get("/database/{database_id:int}/schemas", dependencies=[Depends(_viewer)])
+@router.get("/database/{database_id:int}/schemas", dependencies=[Depends(viewer_of)])
 def list_schemas(database_id: int, store: StoreOf) -> list[str]:
     """List the schemas that have a table to show."""
     with store.read() as state:
@@ -380,49 +349,3 @@ def _apply(label: str, row: Table | Field, values: dict[str, Any]) -> None:
     changed = sorted(key for key, value in values.items() if getattr(row, key) != value)
     update(row, **values)
     logger.info("%s: %s", label, ", ".join(changed) if changed else "nothing to change")
-
-
-# --- Collections, which stay empty: there are no questions or dashboards here
-
-
-@router.get("/collection")
-def list_collections(
-    viewer: Viewer,
-    store: StoreOf,
-    exclude_others: Annotated[
-        Literal["true", "false"], Query(alias="exclude-other-user-collections")
-    ] = "false",
-) -> list[dict[str, Any]]:
-    """List the root and the personal collections."""
-    with store.read() as state:
-        personal = [
-            present.personal_collection(owner)
-            for owner in _people(state)
-            if owner.id == viewer.id or (viewer.is_superuser and exclude_others == "false")
-        ]
-    return [dict(present.ROOT_COLLECTION), *personal]
-
-
-@router.get("/collection/{collection_id}/items", dependencies=[Depends(_viewer)])
-def list_collection_items(
-    collection_id: str,
-    store: StoreOf,
-    models: Annotated[list[str], Query(default_factory=list)],
-) -> dict[str, Any]:
-    """List nothing, for a collection that exists."""
-    with store.read() as state:
-        known = {"root", *(str(owner.id) for owner in _people(state))}
-    if collection_id not in known:
-        raise errors.not_found()
-    return {"data": [], "total": 0, "models": models, "limit": None, "offset": None}
-
-
-@router.get("/card/{card_id:int}", dependencies=[Depends(_viewer)])
-@router.get("/dashboard/{dashboard_id:int}", dependencies=[Depends(_viewer)])
-def get_card_or_dashboard() -> None:
-    """Return no items."""
-    raise errors.not_found()
-
-
-def _people(state: State) -> list[User]:
-    return [user for user in state.users.values() if user.password_hash is not None]

@@ -2,6 +2,8 @@
 
 import json
 import os
+import secrets
+import string
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -28,6 +30,14 @@ class StateFileError(SandboxError):
 def now() -> str:
     """Return the time in Metabase's format: `2026-01-06T11:47:41.606019Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def nano_id() -> str:
+    """Return a new `entity_id`: 21 characters, as Metabase makes them."""
+    return "".join(secrets.choice(_NANO_ID_ALPHABET) for _ in range(21))
+
+
+_NANO_ID_ALPHABET = f"{string.ascii_letters}{string.digits}_-"
 
 
 @dataclass
@@ -144,8 +154,132 @@ class Field:
 
 
 @dataclass
+class Collection:
+    """A folder of cards and dashboards. `location` names its parents: `/4/7/` is inside 7."""
+
+    id: int
+    name: str
+    creator_id: int
+    location: str = "/"
+    description: str | None = None
+    archived: bool = False
+    archived_directly: bool | None = None
+    entity_id: str = field(default_factory=nano_id)
+    created_at: str = field(default_factory=now)
+    updated_at: str = field(default_factory=now)
+
+    @property
+    def parent_id(self) -> int | None:
+        """The collection that it lies in; null in the root."""
+        parents = self.location.strip("/")
+        return int(parents.rpartition("/")[2]) if parents else None
+
+    @property
+    def children_location(self) -> str:
+        """The location of what lies in it."""
+        return f"{self.location}{self.id}/"
+
+
+@dataclass
+class Card:
+    """A question, model or metric. `dataset_query` is MBQL 5."""
+
+    id: int
+    name: str
+    creator_id: int
+    display: str
+    dataset_query: dict[str, Any]
+    visualization_settings: dict[str, Any]
+    type: str = "question"
+    description: str | None = None
+    collection_id: int | None = None
+    collection_position: int | None = None
+    collection_preview: bool = True
+    dashboard_id: int | None = None
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+    parameter_mappings: list[dict[str, Any]] = field(default_factory=list)
+    result_metadata: list[dict[str, Any]] | None = None
+    cache_ttl: int | None = None
+    enable_embedding: bool = False
+    embedding_type: str | None = None
+    embedding_params: dict[str, Any] | None = None
+    archived: bool = False
+    archived_directly: bool = False
+    entity_id: str = field(default_factory=nano_id)
+    created_at: str = field(default_factory=now)
+    updated_at: str = field(default_factory=now)
+
+
+@dataclass
+class Dashboard:
+    """A dashboard without its tabs and cards, which are rows of their own."""
+
+    id: int
+    name: str
+    creator_id: int
+    description: str | None = None
+    collection_id: int | None = None
+    collection_position: int | None = None
+    position: int | None = None
+    width: str = "fixed"
+    auto_apply_filters: bool = True
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+    caveats: str | None = None
+    points_of_interest: str | None = None
+    show_in_getting_started: bool = False
+    cache_ttl: int | None = None
+    enable_embedding: bool = False
+    embedding_type: str | None = None
+    embedding_params: dict[str, Any] | None = None
+    archived: bool = False
+    archived_directly: bool = False
+    entity_id: str = field(default_factory=nano_id)
+    created_at: str = field(default_factory=now)
+    updated_at: str = field(default_factory=now)
+
+
+@dataclass
+class Tab:
+    """A tab of a dashboard."""
+
+    id: int
+    dashboard_id: int
+    name: str
+    position: int
+    entity_id: str = field(default_factory=nano_id)
+    created_at: str = field(default_factory=now)
+    updated_at: str = field(default_factory=now)
+
+
+@dataclass
+class Dashcard:
+    """A card's place on a dashboard. Without `card_id` it is a text, a heading or a link."""
+
+    id: int
+    dashboard_id: int
+    row: int
+    col: int
+    size_x: int
+    size_y: int
+    card_id: int | None = None
+    dashboard_tab_id: int | None = None
+    action_id: int | None = None
+    parameter_mappings: list[dict[str, Any]] = field(default_factory=list)
+    visualization_settings: dict[str, Any] = field(default_factory=dict)
+    inline_parameters: list[str] | None = None
+    series: list[int] = field(default_factory=list)
+    entity_id: str = field(default_factory=nano_id)
+    created_at: str = field(default_factory=now)
+    updated_at: str = field(default_factory=now)
+
+
+@dataclass
 class State:
-    """Rows by ID. Only sessions are removed; other rows that vanish are marked inactive."""
+    """Rows by ID.
+
+    Sessions, and what is taken off a dashboard, are removed. Other rows that vanish are marked
+    inactive or archived.
+    """
 
     users: dict[int, User] = field(default_factory=dict)
     api_keys: dict[int, ApiKey] = field(default_factory=dict)
@@ -153,6 +287,11 @@ class State:
     databases: dict[int, Database] = field(default_factory=dict)
     tables: dict[int, Table] = field(default_factory=dict)
     fields: dict[int, Field] = field(default_factory=dict)
+    collections: dict[int, Collection] = field(default_factory=dict)
+    cards: dict[int, Card] = field(default_factory=dict)
+    dashboards: dict[int, Dashboard] = field(default_factory=dict)
+    tabs: dict[int, Tab] = field(default_factory=dict)
+    dashcards: dict[int, Dashcard] = field(default_factory=dict)
 
     def tables_of(self, database_id: int) -> list[Table]:
         """The database's tables, active or not, in Metabase's order."""
@@ -163,6 +302,24 @@ class State:
         """The table's fields, active or not, in the order that Metabase lists them."""
         fields = [field for field in self.fields.values() if field.table_id == table_id]
         return sorted(fields, key=lambda field: (field.position, field.name.lower()))
+
+    def tabs_of(self, dashboard_id: int) -> list[Tab]:
+        """The dashboard's tabs, in their order."""
+        tabs = (tab for tab in self.tabs.values() if tab.dashboard_id == dashboard_id)
+        return sorted(tabs, key=lambda tab: tab.position)
+
+    def dashcards_of(self, dashboard_id: int) -> list[Dashcard]:
+        """The dashboard's cards, tab by tab, row by row. Archived questions are left out."""
+        tabs = {tab.id: tab.position for tab in self.tabs_of(dashboard_id)}
+        cards = [
+            card
+            for card in self.dashcards.values()
+            if card.dashboard_id == dashboard_id
+            and (card.card_id is None or not self.cards[card.card_id].archived)
+        ]
+        return sorted(
+            cards, key=lambda card: (tabs.get(card.dashboard_tab_id or 0, 0), card.row, card.col)
+        )
 
     def to_json(self) -> str:
         """Rows by kind."""
@@ -178,8 +335,17 @@ class State:
             ValueError, TypeError, KeyError: it is not what this version writes.
         """
         rows = json.loads(text)
-        if not isinstance(rows, dict) or rows.keys() != {kind.name for kind in fields(cls)}:
-            raise ValueError("it does not hold the kinds of rows that this version keeps")
+        if not isinstance(rows, dict) or rows.keys() - {kind.name for kind in fields(cls)}:
+            raise ValueError("it holds other kinds of rows than this version keeps")
+        # Versions before there were questions kept none of them.
+        content: dict[str, list[Any]] = {
+            "collections": [],
+            "cards": [],
+            "dashboards": [],
+            "tabs": [],
+            "dashcards": [],
+        }
+        rows = content | rows
         return cls(
             users={row["id"]: User(**row) for row in rows["users"]},
             api_keys={row["id"]: ApiKey(**row) for row in rows["api_keys"]},
@@ -187,6 +353,11 @@ class State:
             databases={row["id"]: Database(**row) for row in rows["databases"]},
             tables={row["id"]: Table(**row) for row in rows["tables"]},
             fields={row["id"]: Field(**row) for row in rows["fields"]},
+            collections={row["id"]: Collection(**row) for row in rows["collections"]},
+            cards={row["id"]: Card(**row) for row in rows["cards"]},
+            dashboards={row["id"]: Dashboard(**row) for row in rows["dashboards"]},
+            tabs={row["id"]: Tab(**row) for row in rows["tabs"]},
+            dashcards={row["id"]: Dashcard(**row) for row in rows["dashcards"]},
         )
 
 

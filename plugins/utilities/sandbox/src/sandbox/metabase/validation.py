@@ -54,6 +54,44 @@ def positive_int(nullable: bool = True) -> Rule:
     return Rule("value must be an integer greater than zero.", complaints, nullable)
 
 
+def boolean() -> Rule:
+    """True or false."""
+    return Rule("boolean", lambda v: [] if isinstance(v, bool) else ["should be a boolean"])
+
+
+def integer(at_least: int | None = None, nullable: bool = True) -> Rule:
+    """An integer; of new rows, an id may be negative."""
+    expected = "integer" if at_least is None else f"integer greater than or equal to {at_least}"
+
+    def complaints(value: object) -> list[str]:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return [f"should be an {expected}"]
+        return [f"should be an {expected}"] if at_least is not None and value < at_least else []
+
+    return Rule(f"value must be an {expected}.", complaints, nullable)
+
+
+def sequence(expected: str, fits: Callable[[Any], bool]) -> Rule:
+    """A list of which each item fits."""
+
+    def complaints(value: object) -> list[str]:
+        if not isinstance(value, list):
+            return ["invalid type"]
+        return [] if all(map(fits, value)) else [expected]
+
+    return Rule(f"sequence of {expected}", complaints)
+
+
+def collection_reference() -> Rule:
+    """An id, or the `entity_id` of a collection."""
+    number = positive_int()
+
+    def complaints(value: object) -> list[str]:
+        return [] if isinstance(value, str) and len(value) == 21 else number.complaints(value)
+
+    return Rule("value must be an integer greater than zero, or NanoID", complaints)
+
+
 def mapping() -> Rule:
     """A JSON object."""
     return Rule("Value must be a map.", lambda v: [] if isinstance(v, dict) else ["invalid type"])
@@ -79,8 +117,15 @@ def semantic_type() -> Rule:
     )
 
 
-def validated(body: object, rules: Mapping[str, Rule]) -> dict[str, Any]:
+def validated(
+    body: object, rules: Mapping[str, Rule], dropped: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """Return the body, after a check of each value against its rule.
+
+    Args:
+        body: What was sent.
+        rules: What each key must be.
+        dropped: Keys that clients are known to send, and that Metabase is known to drop.
 
     Raises:
         ApiError: 400 with Metabase's envelope; 501 for a key that the fake does not know, which
@@ -88,6 +133,7 @@ def validated(body: object, rules: Mapping[str, Rule]) -> dict[str, Any]:
     """
     if not isinstance(body, dict):
         raise errors.invalid({"_error": "invalid type"}, {"_error": ["invalid type"]})
+    body = {key: value for key, value in body.items() if key not in dropped}
     if unknown := sorted(body.keys() - rules.keys()):
         raise errors.not_implemented(f"the body keys {', '.join(unknown)}")
 

@@ -1,0 +1,315 @@
+"""References: files name tables, columns and content; Metabase's API has numbers.
+
+One walk translates in both directions, since references are in the same places: see "Foreign Key
+References" in the specification of the representation format.
+"""
+
+import difflib
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from metabase_content.files import ContentError
+
+NAMESPACE = uuid.UUID("5e7a7d2e-9c38-4d0e-8f0e-3f4f0a5b7c11")
+Key = tuple[str | int, ...]
+
+
+class Resolver(Protocol):
+    """Gives the other name of a thing."""
+
+    def database(self, value: Any) -> Any: ...  # noqa: D102
+
+    def table(self, value: Any) -> Any: ...  # noqa: D102
+
+    def field(self, value: Any) -> Any: ...  # noqa: D102
+
+    def entity(self, model: str, value: Any) -> Any: ...  # noqa: D102
+
+
+class Warehouse:
+    """The databases that Metabase knows, with their tables and columns."""
+
+    def __init__(self, metadata: Sequence[Mapping[str, Any]]) -> None:
+        """Takes the answers of `GET /api/database/:id/metadata`."""
+        self.databases: dict[str, int] = {}
+        self.tables: dict[tuple[str, ...], int] = {}
+        self.fields: dict[tuple[str, ...], int] = {}
+        for database in metadata:
+            self.databases[database["name"]] = database["id"]
+            for table in database["tables"]:
+                key = (database["name"], table["schema"], table["name"])
+                self.tables[key] = table["id"]
+                for column in table["fields"]:
+                    if column.get("parent_id") is None:
+                        self.fields[*key, column["name"]] = column["id"]
+        self.names_of_databases = {value: key for key, value in self.databases.items()}
+        self.names_of_tables = {value: list(key) for key, value in self.tables.items()}
+        self.names_of_fields = {value: list(key) for key, value in self.fields.items()}
+
+    def missing(self, value: Any) -> Iterator[tuple[str, ...]]:
+        """Yield the tables and columns that a query names and Metabase doesn't know (yet)."""
+        match value:
+            case ["field", Mapping(), list() as column] if tuple(column) not in self.fields:
+                yield tuple(column)
+            case Mapping():
+                table = tuple(value.get("source-table") or ())
+                if table and table not in self.tables:
+                    yield table
+        for item in value.values() if isinstance(value, Mapping) else value:
+            if isinstance(item, Mapping | list):
+                yield from self.missing(item)
+
+
+class ToIds:
+    """Names → Metabase's numbers."""
+
+    def __init__(self, warehouse: Warehouse, ids: Mapping[str, Any]) -> None:
+        """`ids` has the number of each entity by its `entity_id`."""
+        self.warehouse = warehouse
+        self.ids = ids
+
+    def database(self, value: Any) -> Any:
+        """Return a database's number."""
+        if value not in self.warehouse.databases:
+            known = ", ".join(self.warehouse.databases) or "none"
+            raise ContentError(f"Metabase has no database {value!r}; it has {known}")
+        return self.warehouse.databases[value]
+
+    def table(self, value: Any) -> Any:
+        """Return a table's number."""
+        self.database(value[0])
+        found = self.warehouse.tables.get(tuple(value))
+        if found is None:
+            names = [key[2] for key in self.warehouse.tables if key[:2] == tuple(value[:2])]
+            raise ContentError(
+                f"Metabase has no table {value[1]}.{value[2]}{like(value[2], names)}"
+            )
+        return found
+
+    def field(self, value: Any) -> Any:
+        """Return a column's number; columns of an earlier stage stay as they are."""
+        if not isinstance(value, list):
+            return value
+        self.table(value[:3])
+        found = self.warehouse.fields.get(tuple(value))
+        if found is None:
+            table = tuple(value[:3])
+            names = [key[3] for key in self.warehouse.fields if key[:3] == table]
+            raise ContentError(
+                f"{value[1]}.{value[2]} has no column {value[3]}{like(value[3], names)}"
+            )
+        return found
+
+    def entity(self, model: str, value: Any) -> Any:
+        """Return the number of a card, a dashboard and so on."""
+        if value is None:
+            return None
+        if value not in self.ids:
+            raise ContentError(f"No file has the {model.lower()} {value}")
+        return self.ids[value]
+
+
+class ToNames:
+    """Metabase's numbers → names. What has no name stays a number."""
+
+    def __init__(self, warehouse: Warehouse, entities: Mapping[tuple[str, int], str]) -> None:
+        """`entities` has the `entity_id` of each number, by model."""
+        self.warehouse = warehouse
+        self.entities = entities
+
+    def database(self, value: Any) -> Any:
+        """Return a database's name."""
+        return self.warehouse.names_of_databases.get(value, value)
+
+    def table(self, value: Any) -> Any:
+        """Return a table's names."""
+        return self.warehouse.names_of_tables.get(value, value)
+
+    def field(self, value: Any) -> Any:
+        """Return a column's names; columns of an earlier stage have theirs."""
+        return self.warehouse.names_of_fields.get(value, value)
+
+    def entity(self, model: str, value: Any) -> Any:
+        """Return an `entity_id`."""
+        return self.entities.get((model, value), value)
+
+
+def like(name: str, names: Sequence[str]) -> str:
+    """Return a question after the name that was probably meant."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f". Is it {near[0]}?" if near else ""
+
+
+LINKS = {"dashboard": "Dashboard", "question": "Card", "card": "Card", "dataset": "Card"}
+
+
+def translate(value: Any, resolver: Resolver, key: Key = ()) -> Any:
+    """Translate all references in a query, in settings or in parameters.
+
+    Raises:
+        ContentError: what is named is missing; with the place.
+    """
+    if isinstance(value, Mapping):
+        return {
+            settings_key(name, resolver, key): translate_item(
+                name, item, value, resolver, (*key, name)
+            )
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return translate_list(value, resolver, key)
+    return value
+
+
+def translate_item(
+    name: str, item: Any, owner: Mapping[str, Any], resolver: Resolver, key: Key
+) -> Any:
+    """Translate what a mapping has under a name."""
+    if item is None:
+        return None
+    try:
+        match name:
+            case "database" if "stages" in owner:
+                return resolver.database(item)
+            case "source-table" | "table-id":
+                return resolver.table(item)
+            case "source-field":
+                return resolver.field(item)
+            case "source-card" | "card-id" | "card_id":
+                return resolver.entity("Card", item)
+            case "targetId" if owner.get("linkType") in LINKS:
+                return resolver.entity(LINKS[owner["linkType"]], item)
+            case "entity" if isinstance(item, Mapping) and item.get("model") in LINKS:
+                return {**item, "id": resolver.entity(LINKS[item["model"]], item["id"])}
+    except ContentError as error:
+        raise ContentError(str(error), error.key or key) from None
+    return translate(item, resolver, key)
+
+
+def translate_list(value: list[Any], resolver: Resolver, key: Key) -> Any:
+    """Translate a clause, or a list of anything."""
+    place = (*key, 2)
+    try:
+        match value:
+            case ["field", Mapping() as options, target]:  # a query's
+                return ["field", translate(options, resolver, (*key, 1)), resolver.field(target)]
+            case ["field", target, options] if options is None or isinstance(options, Mapping):
+                # A parameter's: the options come last.
+                place = (*key, 1)
+                return ["field", resolver.field(target), translate(options, resolver, (*key, 2))]
+            case ["segment", Mapping() as options, target]:
+                return ["segment", options, resolver.entity("Segment", target)]
+            case ["metric", Mapping() as options, target]:
+                return ["metric", options, resolver.entity("Card", target)]
+            case ["measure", Mapping(), _]:
+                raise ContentError("Measures can't be pushed: use a metric")
+    except ContentError as error:
+        raise ContentError(str(error), error.key or place) from None
+    return [translate(item, resolver, (*key, i)) for i, item in enumerate(value)]
+
+
+def settings_key(name: str, resolver: Resolver, key: Key) -> str:
+    """Translate a column's key in `column_settings`: JSON that may hold a reference."""
+    if key[-1:] == ("column_settings",) and name.startswith('["ref"'):
+        return json.dumps(translate(json.loads(name), resolver, key), separators=(",", ":"))
+    return name
+
+
+def with_uuids(query: Any, seed: str) -> Any:
+    """Give each clause of a query the `lib/uuid` that Metabase's library works by.
+
+    Those that the file has stay. The others follow from the seed and the place, so that the same
+    file always gives the same query.
+    """
+
+    def walk(value: Any, place: str) -> Any:
+        match value:
+            case dict():
+                items = {name: walk(item, f"{place}/{name}") for name, item in value.items()}
+                if isinstance(tags := items.get("template-tags"), list):
+                    items["template-tags"] = {tag["name"]: tag for tag in tags}
+                if "conditions" in value and "stages" in value:
+                    options = items.get("lib/options") or {"lib/uuid": made(place)}
+                    return {"lib/type": "mbql/join", **items, "lib/options": options}
+                return items
+            case [str() as operator, dict() as options, *arguments]:
+                walked = [walk(item, f"{place}/{i}") for i, item in enumerate(arguments)]
+                return [operator, {"lib/uuid": made(place), **options}, *walked]
+            case list():
+                return [walk(item, f"{place}/{i}") for i, item in enumerate(value)]
+        return value
+
+    def made(place: str) -> str:
+        return str(uuid.uuid5(NAMESPACE, f"{seed}{place}"))
+
+    return walk(query, "")
+
+
+VOLATILE = frozenset({"lib/uuid", "lib/options", "lib/metadata", "info", "ident"})
+
+
+def without_uuids(query: Any, keep: Mapping[str, str] | None = None) -> Any:
+    """Remove what Metabase adds to a query; an aggregation that is referred to keeps an ID.
+
+    Args:
+        query: With names or with numbers.
+        keep: The ID to write for each `lib/uuid` that something refers to; by default, its position
+            among them, so that two queries that mean the same are equal.
+    """
+    if keep is None:
+        keep = {item: f"#{i}" for i, item in enumerate(referred(query))}
+
+    def walk(value: Any) -> Any:
+        match value:
+            case ["aggregation", dict() as options, str() as target]:
+                return ["aggregation", clean(options), keep.get(target, target)]
+            case ["field", dict() as options, target] if not isinstance(target, str):
+                kept = {k: v for k, v in options.items() if k not in TYPES}
+                return ["field", clean(kept), target]
+            case [str() as operator, dict() as options, *arguments]:
+                cleaned = clean(options)
+                if options.get("lib/uuid") in keep:
+                    cleaned["lib/uuid"] = keep[options["lib/uuid"]]
+                return [operator, cleaned, *(walk(item) for item in arguments)]
+            case list():
+                return [walk(item) for item in value]
+            case dict():
+                if "conditions" in value:
+                    value = {k: v for k, v in value.items() if k != "lib/type"}
+                tags = value.get("template-tags")
+                if isinstance(tags, dict):
+                    value = {**value, "template-tags": list(tags.values())}
+                return {k: walk(v) for k, v in value.items() if k not in VOLATILE}
+        return value
+
+    def clean(options: dict[str, Any]) -> dict[str, Any]:
+        return {k: walk(v) for k, v in options.items() if k not in VOLATILE}
+
+    return walk(query)
+
+
+TYPES = frozenset({"base-type", "effective-type"})
+
+
+def referred(query: Any) -> list[str]:
+    """Return the `lib/uuid`s that clauses refer to, in the order in which their clauses come."""
+    targets: set[str] = set()
+    order: list[str] = []
+
+    def walk(value: Any) -> None:
+        match value:
+            case ["aggregation", dict(), str() as target]:
+                targets.add(target)
+            case [str(), dict() as options, *_] if "lib/uuid" in options:
+                order.append(options["lib/uuid"])
+        if isinstance(value, dict):
+            for item in value.values():
+                walk(item)
+        elif isinstance(value, list):
+            for item in value:
+                walk(item)
+
+    walk(query)
+    return [item for item in order if item in targets]

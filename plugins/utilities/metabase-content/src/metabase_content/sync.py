@@ -1,0 +1,478 @@
+"""What differs between the files and Metabase, and who has changed it; then the push.
+
+What was pushed is kept in Metabase itself, so that another machine knows it too: for each entity
+its number, and a hash of what the file said and of what Metabase then had. So a push knows what
+people have changed in the page since, and what is no longer in the files. Metabase gives
+collections and dashboards `entity_id`s of its own by its API; here they are found by their numbers.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, NamedTuple
+
+from metabase_content import shapes
+from metabase_content.api import Metabase, Refused
+from metabase_content.files import Content, ContentError, Entity, Problem, kind
+from metabase_content.references import ToIds, ToNames, Warehouse
+
+Json = dict[str, Any]
+
+RECORD = "What is kept as code"
+RECORD_DESCRIPTION = (
+    "Which collections, questions and dashboards come from the project's repository. You may "
+    "change them: a push leaves your change alone and shows it, and `meltano invoke metabase:pull` "
+    "takes it into the repository. This dashboard holds what was pushed last; please leave it."
+)
+FORMAT = 1
+
+
+class Pushed(NamedTuple):
+    """What was last pushed of an entity."""
+
+    model: str
+    number: int
+    file: str
+    """Hash of what was sent."""
+    page: str
+    """Hash of what Metabase had afterwards."""
+
+
+@dataclass
+class Change:
+    """What a push does with an entity, or would do."""
+
+    action: str
+    """create, update, same, adopt, edited, conflict, unknown, gone, archive, restore or kept."""
+    entity_id: str
+    model: str
+    kind: str
+    name: str
+    detail: str = ""
+    entity: Entity | None = None
+    """The file; None if there is none any more."""
+    document: Json | None = None
+    """What Metabase has, as a file has it; where people have changed it."""
+
+
+WRITES = frozenset({"create", "update", "archive", "restore"})
+OF_PEOPLE = frozenset({"edited", "conflict", "unknown", "gone"})
+
+
+@dataclass
+class Report:
+    """What came of a plan or a push."""
+
+    changes: list[Change] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    writes: int = 0
+
+
+class Sync:
+    """Compares a folder with a Metabase, and pushes."""
+
+    def __init__(self, metabase: Metabase, content: Content, warehouse: Warehouse) -> None:
+        """`warehouse` is what Metabase knows of its databases."""
+        self.metabase = metabase
+        self.content = content
+        self.warehouse = warehouse
+        self.report = Report(problems=list(content.problems))
+        self.record: Json | None = None
+        self.pushed: dict[str, Pushed] = {}
+        self.pages: dict[str, Json] = {}
+        self.ids: dict[str, Any] = {}
+
+    # --- What there is
+
+    def look(self) -> None:
+        """Find the entities in Metabase: by what was pushed, else by `entity_id`, else by name."""
+        self.read_record()
+        for entity_id, known in self.pushed.items():
+            row = self.metabase.get(known.model, known.number)
+            if row is not None:
+                self.pages[entity_id] = row
+                self.ids[entity_id] = known.number
+        collections: list[Json] | None = None
+        for entity in self.in_order():
+            if entity.entity_id in self.pushed:
+                continue
+            row = self.metabase.get_by_entity_id(entity.model, entity.entity_id)
+            if row is None and entity.model == "Collection":
+                collections = collections or self.metabase.collections()
+                row = self.named_collection(entity, collections)
+            elif row is None and entity.model == "Dashboard":
+                row = self.named_dashboard(entity)
+            if row is not None and not row.get("archived"):
+                self.pages[entity.entity_id] = row
+                self.ids[entity.entity_id] = row["id"]
+
+    def read_record(self) -> None:
+        """Read what was pushed last."""
+        for model, row in self.metabase.items("root"):
+            if model == "Dashboard" and row["name"] == RECORD:
+                self.record = self.metabase.get(model, row["id"])
+        text = (self.record or {}).get("caveats") or "{}"
+        try:
+            kept = json.loads(text)
+            if kept.get("format", FORMAT) == FORMAT:
+                self.pushed = {key: Pushed(*value) for key, value in kept.get("pushed", {}).items()}
+        except (ValueError, TypeError, AttributeError):
+            self.pushed = {}  # Then everything is compared as if it had never been pushed.
+
+    def named_collection(self, entity: Entity, collections: Sequence[Json]) -> Json | None:
+        """Return the collection with this name in the same place."""
+        parent = entity.document.get("parent_id")
+        place = self.ids.get(parent) if parent else None
+        if parent and place is None:
+            return None
+        for row in collections:
+            location = [part for part in (row.get("location") or "/").split("/") if part]
+            above = int(location[-1]) if location else None
+            if row["name"] == entity.name and above == place and not self.taken("Collection", row):
+                return self.metabase.get("Collection", row["id"])
+        return None
+
+    def named_dashboard(self, entity: Entity) -> Json | None:
+        """Return the dashboard with this name in the same collection."""
+        home = entity.document.get("collection_id")
+        place = self.ids.get(home) if home else "root"
+        if place is None:
+            return None
+        for model, row in self.metabase.items(place):
+            if (
+                model == "Dashboard"
+                and row["name"] == entity.name
+                and not self.taken("Dashboard", row)
+            ):
+                return self.metabase.get("Dashboard", row["id"])
+        return None
+
+    def taken(self, model: str, row: Json) -> bool:
+        """Tell whether what Metabase has is another entity of the files."""
+        return any(
+            number == row["id"] and self.model_of(entity_id) == model
+            for entity_id, number in self.ids.items()
+        )
+
+    def in_order(self) -> list[Entity]:
+        """Return the entities so that each comes after those that it needs.
+
+        Cards that need one another are problems.
+        """
+        needs = {
+            entity.entity_id: [item for item in self.needed(entity) if item in self.content.by_id]
+            for entity in self.content.entities
+        }
+        while True:
+            try:
+                order = list(TopologicalSorter(needs).static_order())
+                break
+            except CycleError as error:
+                for entity_id in error.args[1][1:]:
+                    entity = self.content.by_id[entity_id]
+                    names = " → ".join(self.content.by_id[item].name for item in error.args[1])
+                    problem = ContentError(f"Questions are made of one another: {names}")
+                    self.report.problems.append(entity.problem(problem))
+                    needs.pop(entity_id, None)
+                    self.content.entities.remove(entity)
+                self.content.__dict__.pop("by_id", None)
+                needs = {k: [i for i in v if i in needs] for k, v in needs.items()}
+        return [self.content.by_id[entity_id] for entity_id in order]
+
+    @staticmethod
+    def needed(entity: Entity) -> Iterator[str]:
+        """Yield the `entity_id`s that must be in Metabase before an entity is.
+
+        Dashboards link to one another, and have questions of their own: they are made empty first.
+        """
+        document = entity.document
+        yield from (document[key] for key in ("parent_id", "collection_id") if document.get(key))
+        if entity.model != "Dashboard":
+            yield from references_of(document.get("dataset_query") or document.get("definition"))
+        else:
+            yield from cards_of(document)
+
+    def names(self) -> ToNames:
+        """Return what gives names to Metabase's numbers."""
+        entities = {}
+        for entity_id, row in self.pages.items():
+            entities[self.model_of(entity_id), row["id"]] = entity_id
+        return ToNames(self.warehouse, entities)
+
+    def model_of(self, entity_id: str) -> str:
+        """Return the model of an entity in the files, or of one that was pushed."""
+        entity = self.content.by_id.get(entity_id)
+        return entity.model if entity else self.pushed[entity_id].model
+
+    # --- What differs
+
+    def compare(self, overwrite: Sequence[str] | None = None, archive: bool = False) -> None:
+        """Say of each entity what a push does with it.
+
+        Args:
+            overwrite: Names or `entity_id`s of what may be overwritten though people have changed
+                it; everything, if empty; nothing, if None.
+            archive: Whether to archive what is no longer in the files.
+        """
+        order = self.in_order()
+        placeholders: dict[str, Any] = {entity.entity_id: entity.entity_id for entity in order}
+        to = ToIds(self.warehouse, {**placeholders, **self.ids})
+        broken = self.find_problems(order, to)
+        names = self.names()
+        for entity in order:
+            if entity.entity_id not in broken:
+                self.report.changes.append(self.compare_one(entity, to, names, overwrite))
+        readable = {problem.path for problem in self.content.problems}
+        for entity_id, known in self.pushed.items():
+            if entity_id in self.content.by_id:
+                continue
+            row = self.pages.get(entity_id)
+            if row is None or row.get("archived") or readable:
+                # A file that can't be read is not a file that was removed.
+                continue
+            self.report.changes.append(
+                Change(
+                    "archive" if archive else "kept",
+                    entity_id,
+                    known.model,
+                    kind(known.model, row),
+                    row["name"],
+                    "no longer in the files",
+                )
+            )
+
+    def find_problems(self, order: Sequence[Entity], to: ToIds) -> set[str]:
+        """Find what refers to nothing, and what needs such a thing; nothing of it is pushed."""
+        broken: dict[str, Entity] = {}
+        for entity in order:
+            try:
+                culprit = next((item for item in self.needed(entity) if item in broken), None)
+                if culprit is not None:
+                    file = broken[culprit].path
+                    raise ContentError(f"“{entity.name}” needs what can't be pushed: {file}")
+                shapes.body(entity.model, entity.entity_id, entity.document, to)
+                if entity.model == "Dashboard":
+                    shapes.contents(entity.document, {}, to)
+            except ContentError as error:
+                broken[entity.entity_id] = entity
+                self.report.problems.append(entity.problem(error))
+            except (KeyError, TypeError, IndexError, AttributeError) as error:
+                broken[entity.entity_id] = entity
+                problem = ContentError(f"This is not the format's ({error!r}): run validate-schema")
+                self.report.problems.append(entity.problem(problem))
+        return set(broken)
+
+    def compare_one(
+        self, entity: Entity, to: ToIds, names: ToNames, overwrite: Sequence[str] | None
+    ) -> Change:
+        """Say what a push does with an entity."""
+        row = self.pages.get(entity.entity_id)
+        known = self.pushed.get(entity.entity_id)
+
+        def change(action: str, detail: str = "", document: Json | None = None) -> Change:
+            about = (entity.entity_id, entity.model, entity.kind, entity.name)
+            return Change(action, *about, detail, entity, document)
+
+        asked = overwrite is not None and (
+            not overwrite or entity.name in overwrite or entity.entity_id in overwrite
+        )
+        if row is None:
+            if entity.archived:
+                return change("same")
+            if known is None or asked:
+                return change("create")
+            return change("gone", "deleted in Metabase")
+        if row.get("archived"):
+            if entity.archived:
+                return change("same")
+            return change("restore") if asked else change("gone", "archived in Metabase")
+        if entity.archived:
+            return change("archive", "its file says so")
+        document = shapes.portable(entity.model, row, names)
+        theirs = shapes.canonical(entity.model, document)
+        ours = shapes.canonical(entity.model, entity.document)
+        keys = ", ".join(key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key))
+        page_is_as_pushed = known is not None and shapes.digest(theirs) == known.page
+        file_is_as_pushed = known is not None and self.fingerprint(entity, to) == known.file
+        if page_is_as_pushed:
+            return change("same") if file_is_as_pushed else change("update", keys)
+        if not keys:
+            return change("adopt")
+        if asked or self.is_empty_shell(entity, row, known):
+            return change("update", keys)
+        if known is None:
+            return change("unknown", keys, document)
+        return change("edited" if file_is_as_pushed else "conflict", keys, document)
+
+    @staticmethod
+    def is_empty_shell(entity: Entity, row: Json, known: Pushed | None) -> bool:
+        """Tell whether a push was killed after it had made a dashboard."""
+        return known is None and entity.model == "Dashboard" and not row.get("dashcards")
+
+    def fingerprint(self, entity: Entity, to: ToIds) -> str:
+        """Return the hash of what would be sent."""
+        sent = shapes.body(entity.model, entity.entity_id, entity.document, to)
+        if entity.model == "Dashboard":
+            sent |= shapes.contents(entity.document, {}, to)
+        return shapes.digest(sent)
+
+    # --- The push
+
+    def push(self) -> None:
+        """Write what the comparison has found, and remember it."""
+        failed: set[str] = set()
+        changes = self.report.changes
+        first = [change for change in changes if change.model == "Collection"]
+        new = [c for c in changes if c.model == "Dashboard" and c.action == "create"]
+        last = sorted((c for c in changes if c.action == "archive"), key=archiving_order)
+        rest = [change for change in changes if change not in first]
+        try:
+            for change in first:
+                if change not in last:
+                    self.attempt(change, failed)
+            for change in new:
+                if change.entity:
+                    self.make_shell(change.entity, failed)
+            for change in rest:
+                if change not in last:
+                    self.attempt(change, failed)
+            for change in last:
+                self.attempt(change, failed)
+        finally:
+            self.write_record()
+            self.report.writes = self.metabase.writes
+
+    def attempt(self, change: Change, failed: set[str]) -> None:
+        """Write one change; what Metabase refuses is a problem of its file."""
+        entity = change.entity
+        if change.entity_id in failed:
+            change.action = "failed"
+            return
+        try:
+            if change.action == "archive":
+                self.archive(change.entity_id)
+            elif entity is None:
+                return
+            elif change.action in WRITES:
+                culprit = next((item for item in self.needed(entity) if item in failed), None)
+                if culprit is not None:
+                    file = self.content.by_id[culprit].path
+                    raise ContentError(f"“{entity.name}” needs what can't be pushed: {file}")
+                self.write(entity, change.action)
+            elif change.action == "adopt":
+                self.remember(entity, self.pages[entity.entity_id])
+        except (Refused, ContentError) as error:
+            if entity is None:
+                raise
+            failed.add(entity.entity_id)
+            problem = error if isinstance(error, ContentError) else ContentError(str(error))
+            self.report.problems.append(entity.problem(problem))
+            change.action = "failed"
+
+    def make_shell(self, entity: Entity, failed: set[str]) -> None:
+        """Make a dashboard without cards, so that there is a number to refer to."""
+        try:
+            to = ToIds(self.warehouse, self.ids)
+            sent = shapes.body(entity.model, entity.entity_id, entity.document, to)
+            keys = ("name", "description", "collection_id", "collection_position")
+            row = self.metabase.create("Dashboard", {key: sent[key] for key in keys})
+            self.ids[entity.entity_id] = row["id"]
+            self.pages[entity.entity_id] = row
+        except (Refused, ContentError) as error:
+            failed.add(entity.entity_id)
+            problem = error if isinstance(error, ContentError) else ContentError(str(error))
+            self.report.problems.append(entity.problem(problem))
+
+    def write(self, entity: Entity, action: str) -> None:
+        """Create or change one entity."""
+        model = entity.model
+        to = ToIds(self.warehouse, self.ids)
+        sent = shapes.body(model, entity.entity_id, entity.document, to)
+        if action == "restore":
+            sent = {**sent, "archived": False}
+        if model == "Dashboard":
+            sent |= shapes.contents(entity.document, self.pages.get(entity.entity_id, {}), to)
+        if action == "create" and model != "Dashboard":
+            given = {"entity_id": entity.entity_id} if model == "Card" else {}
+            self.ids[entity.entity_id] = self.metabase.create(model, {**sent, **given})["id"]
+        else:
+            self.metabase.update(model, self.ids[entity.entity_id], sent)
+        row = self.metabase.get(model, self.ids[entity.entity_id])
+        if row is None:
+            raise ContentError(f"Metabase has lost the {entity.kind} “{entity.name}”")
+        self.remember(entity, row)
+
+    def remember(self, entity: Entity, row: Json) -> None:
+        """Keep what was pushed, and what Metabase has made of it."""
+        self.pages[entity.entity_id] = row
+        document = shapes.portable(entity.model, row, self.names())
+        self.pushed[entity.entity_id] = Pushed(
+            entity.model,
+            row["id"],
+            self.fingerprint(entity, ToIds(self.warehouse, self.ids)),
+            shapes.digest(shapes.canonical(entity.model, document)),
+        )
+
+    def archive(self, entity_id: str) -> None:
+        """Archive what is no longer in the files."""
+        model, number = self.model_of(entity_id), self.ids[entity_id]
+        self.metabase.update(model, number, {"archived": True})
+        self.pushed.pop(entity_id, None)
+
+    def write_record(self) -> None:
+        """Keep what was pushed, in Metabase."""
+        kept = {"format": FORMAT, "pushed": {key: list(it) for key, it in self.pushed.items()}}
+        text = json.dumps(kept, separators=(",", ":"))
+        if self.record is None and self.pushed:
+            sent = {"name": RECORD, "description": RECORD_DESCRIPTION}
+            self.record = self.metabase.create("Dashboard", sent)
+        if self.record is not None and self.record.get("caveats") != text:
+            self.metabase.update("Dashboard", self.record["id"], {"caveats": text})
+            self.record["caveats"] = text
+
+
+def archiving_order(change: Change) -> int:
+    """Return the place of what is archived: what is in a collection comes before it."""
+    return ["Dashboard", "Card", "Segment", "Collection"].index(change.model)
+
+
+def references_of(query: Any) -> Iterator[str]:
+    """Yield the cards and segments that a query is made of."""
+    match query:
+        case ["segment" | "metric", Mapping(), str() as target]:
+            yield target
+        case Mapping():
+            for key in ("source-card", "card-id"):
+                if isinstance(query.get(key), str):
+                    yield query[key]
+            for item in query.values():
+                yield from references_of(item)
+            return
+        case list():
+            for item in query:
+                yield from references_of(item)
+
+
+def cards_of(document: Json) -> Iterator[str]:
+    """Yield the cards on a dashboard."""
+    for item in document.get("dashcards") or []:
+        shown = [item, *(item.get("series") or [])]
+        yield from (one["card_id"] for one in shown if one.get("card_id"))
+        yield from linked_questions(item.get("visualization_settings"))
+    for parameter in document.get("parameters") or []:
+        if card := (parameter.get("values_source_config") or {}).get("card_id"):
+            yield card
+
+
+def linked_questions(settings: Any) -> Iterator[str]:
+    """Yield the questions that a click leads to."""
+    match settings:
+        case {"linkType": "question", "targetId": str() as target}:
+            yield target
+        case dict():
+            for item in settings.values():
+                yield from linked_questions(item)
+
+
+__all__ = ["OF_PEOPLE", "WRITES", "Change", "Pushed", "Report", "Sync"]

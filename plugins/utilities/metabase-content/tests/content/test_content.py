@@ -1,0 +1,462 @@
+"""What is in the files gets into Metabase, and what people do there is theirs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from metabase_content import cli
+from metabase_content.api import ApiError
+from metabase_content.files import dump, read
+
+from .fake import FakeMetabase
+
+Json = dict[str, Any]
+ORGANISATIONS = ["All (dbt)", "dbt", "dim_organisations"]
+OPPORTUNITIES = ["All (dbt)", "dbt", "fct_opportunities"]
+TOTAL = "11111111-1111-4111-8111-111111111111"
+
+
+def eid(name: str) -> str:
+    return name.replace(" ", "_").ljust(21, "_")[:21]
+
+
+def meta(name: str, model: str) -> list[Json]:
+    return [{"id": eid(name), "label": name, "model": model}]
+
+
+def collection(name: str, parent: str | None = None) -> Json:
+    more = {"parent_id": eid(parent)} if parent else {}
+    return {"name": name, "entity_id": eid(name), **more, "serdes/meta": meta(name, "Collection")}
+
+
+def field(*column: str, **options: Any) -> list[Any]:
+    return ["field", options, list(column)]
+
+
+def query(table: list[str], **stage: Any) -> Json:
+    first = {"lib/type": "mbql.stage/mbql", "source-table": table, **stage}
+    return {"lib/type": "mbql/query", "database": "All (dbt)", "stages": [first]}
+
+
+def question(name: str, asked: Json, **more: Any) -> Json:
+    return {
+        "name": name,
+        "entity_id": eid(name),
+        "creator_id": "internal@metabase.com",
+        "collection_id": eid("Company"),
+        "display": "bar",
+        "dataset_query": asked,
+        "visualization_settings": {},
+        **more,
+        "serdes/meta": meta(name, "Card"),
+    }
+
+
+PIPELINE = question(
+    "Pipeline",
+    query(
+        OPPORTUNITIES,
+        filters=[["=", {}, field(*OPPORTUNITIES, "status"), "open"]],
+        aggregation=[["sum", {"lib/uuid": TOTAL}, field(*OPPORTUNITIES, "value")]],
+        breakout=[
+            field(*ORGANISATIONS, "plan", **{"source-field": [*OPPORTUNITIES, "organisation_id"]})
+        ],
+        **{"order-by": [["desc", {}, ["aggregation", {}, TOTAL]]]},
+    ),
+)
+COUNT = question("Organisations", query(ORGANISATIONS, aggregation=[["count", {}]]))
+
+
+def dashcard(name: str, row: int, **more: Any) -> Json:
+    place = {"entity_id": eid(f"on {name}"), "row": row, "col": 0, "size_x": 12, "size_y": 6}
+    card = {"card_id": eid(name)} if name else {}
+    ids = [{"id": eid("Overview"), "model": "Dashboard"}]
+    return {**place, **card, **more, "serdes/meta": ids}
+
+
+OVERVIEW = {
+    "name": "Overview",
+    "entity_id": eid("Overview"),
+    "creator_id": "internal@metabase.com",
+    "collection_id": eid("Company"),
+    "parameters": [{"id": "plan", "name": "Plan", "slug": "plan", "type": "string/="}],
+    "dashcards": [
+        dashcard(
+            "Organisations",
+            0,
+            parameter_mappings=[
+                {
+                    "parameter_id": "plan",
+                    "target": ["dimension", ["field", [*ORGANISATIONS, "plan"], None]],
+                }
+            ],
+            visualization_settings={
+                "click_behavior": {
+                    "type": "link",
+                    "linkType": "question",
+                    "targetId": eid("Pipeline"),
+                }
+            },
+        ),
+        dashcard("Pipeline", 6),
+        dashcard(
+            "",
+            12,
+            visualization_settings={"virtual_card": {"display": "text"}, "text": "Read *this*"},
+        ),
+    ],
+    "serdes/meta": meta("Overview", "Dashboard"),
+}
+
+
+class Project:
+    """A folder of content, and what a push of it prints."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, *documents: Json) -> None:
+        for document in documents:
+            path = self.root / "collections/main" / f"{document['name'].lower()}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(dump(document))
+
+    def path(self, name: str) -> Path:
+        return self.root / "collections/main" / f"{name}.yaml"
+
+    def text(self) -> dict[str, Json]:
+        paths = sorted(self.root.rglob("*.yaml"))
+        return {str(p.relative_to(self.root)): yaml.safe_load(p.read_text()) for p in paths}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path / "metabase")
+    made.write(collection("Company"), PIPELINE, COUNT, OVERVIEW)
+    return made
+
+
+@pytest.fixture
+def metabase() -> FakeMetabase:
+    return FakeMetabase()
+
+
+def push(metabase: FakeMetabase, project: Project, **options: Any) -> int:
+    """Return how much was written, without the record of what was pushed."""
+    before = metabase.writes
+    cli.push(metabase, project.root, **options)
+    return metabase.writes - before
+
+
+def pull(metabase: FakeMetabase, project: Project, names: Sequence[str] = ()) -> None:
+    assert cli.pull(metabase, project.root, names) == 0
+
+
+def test_names_become_numbers(metabase: FakeMetabase, project: Project) -> None:
+    assert cli.push(metabase, project.root) == 0
+    card = metabase.named("card", "Pipeline")
+    stage = card["dataset_query"]["stages"][0]
+    fields = {
+        f"{table['name']}.{column['name']}": column["id"]
+        for table in metabase.tables()
+        for column in table["fields"]
+    }
+    assert card["entity_id"] == eid("Pipeline")
+    assert stage["filters"][0][2][2] == fields["fct_opportunities.status"]
+    _, options, plan = stage["breakout"][0]
+    assert plan == fields["dim_organisations.plan"]
+    assert options["source-field"] == fields["fct_opportunities.organisation_id"]
+    assert stage["order-by"][0][2][2] == stage["aggregation"][0][1]["lib/uuid"]
+    first, second, _ = metabase.named("dashboard", "Overview")["dashcards"]
+    assert second["card_id"] == card["id"]
+    assert first["visualization_settings"]["click_behavior"]["targetId"] == card["id"]
+    assert first["parameter_mappings"][0]["target"][1][1] == fields["dim_organisations.plan"]
+
+
+def test_a_second_push_writes_nothing(metabase: FakeMetabase, project: Project) -> None:
+    assert push(metabase, project) > 0
+    assert push(metabase, project) == 0
+
+
+def test_a_plan_writes_nothing(metabase: FakeMetabase, project: Project) -> None:
+    assert push(metabase, project, dry=True) == 0
+
+
+def test_only_what_differs_is_written(metabase: FakeMetabase, project: Project) -> None:
+    push(metabase, project)
+    project.write({**COUNT, "description": "All of them"})
+    # The question, and the record of what was pushed.
+    assert push(metabase, project) == 2
+    assert metabase.named("card", "Organisations")["description"] == "All of them"
+
+
+def test_a_card_on_a_dashboard_keeps_its_number(metabase: FakeMetabase, project: Project) -> None:
+    """Subscriptions refer to it."""
+    push(metabase, project)
+    before = {d["card_id"]: d["id"] for d in metabase.named("dashboard", "Overview")["dashcards"]}
+    first, second, third = OVERVIEW["dashcards"]
+    project.write({**OVERVIEW, "dashcards": [{**second, "row": 20}, first, third]})
+    push(metabase, project)
+    after = {d["card_id"]: d["id"] for d in metabase.named("dashboard", "Overview")["dashcards"]}
+    assert after == before
+
+
+def test_what_people_change_is_shown_and_stays(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(metabase, project)
+    metabase.named("dashboard", "Overview")["description"] = "Ours"
+    assert push(metabase, project) == 0
+    said = capsys.readouterr().out
+    assert "! dashboard “Overview”: changed in Metabase: description" in said
+    # The same if the file has changed too.
+    project.write({**OVERVIEW, "width": "full"})
+    assert push(metabase, project) == 0
+    assert "changed here and in Metabase" in capsys.readouterr().out
+    push(metabase, project, overwrite=["Overview"])
+    row = metabase.named("dashboard", "Overview")
+    assert (row["description"], row["width"]) == (None, "full")
+
+
+def test_what_people_change_is_pulled(metabase: FakeMetabase, project: Project) -> None:
+    push(metabase, project)
+    before = project.text()
+    row = metabase.named("dashboard", "Overview")
+    row["dashcards"][1]["size_x"] = 24
+    pull(metabase, project)
+    after = project.text()
+    shown = after["collections/main/overview.yaml"].pop("dashcards")
+    before["collections/main/overview.yaml"].pop("dashcards")
+    assert after == before
+    assert [(d["entity_id"], d["size_x"]) for d in shown][:2] == [
+        (eid("on Organisations"), 12),
+        (eid("on Pipeline"), 24),
+    ]
+    # Only the record is written: the files are as the page is.
+    assert push(metabase, project) == 1
+    assert row["dashcards"][1]["size_x"] == 24
+
+
+def test_a_dashboard_made_in_the_page_becomes_files_that_can_be_pushed_elsewhere(
+    metabase: FakeMetabase, project: Project
+) -> None:
+    push(metabase, project)
+    home = metabase.named("collection", "Company")["id"]
+    new = metabase.make("dashboard", {"name": "By hand", "collection_id": home})
+    # A question that was saved in the dashboard.
+    asked = metabase.named("card", "Pipeline")["dataset_query"]
+    own = {"name": "Own", "type": "question", "display": "table", "dataset_query": asked}
+    own |= {"collection_id": home, "dashboard_id": new["id"], "visualization_settings": {}}
+    card = metabase.make("card", own)
+    place = {"id": -1, "row": 0, "col": 0, "size_x": 24, "size_y": 6, "dashboard_tab_id": None}
+    shown = {**place, "card_id": card["id"], "visualization_settings": {}, "series": []}
+    metabase.alter("dashboard", new, {"dashcards": [{**shown, "parameter_mappings": []}]})
+    pull(metabase, project)
+    assert {
+        "collections/main/company/by_hand.yaml",
+        "collections/main/company/by_hand/own.yaml",
+    } < set(project.text())
+    assert read(project.root).problems == []
+    assert push(metabase, project) == 1
+    elsewhere = FakeMetabase(first_id=7000)
+    assert cli.push(elsewhere, project.root) == 0
+    assert elsewhere.shape() == metabase.shape()
+    pull(elsewhere, project)
+    assert push(elsewhere, project) == 0
+
+
+def test_something_elsewhere_is_pulled_by_its_name(
+    metabase: FakeMetabase, project: Project
+) -> None:
+    push(metabase, project)
+    place = metabase.make("collection", {"name": "Sandbox", "parent_id": None})
+    metabase.make("dashboard", {"name": "Sketch", "collection_id": place["id"]})
+    pull(metabase, project, ["Sketch"])
+    assert "collections/main/sandbox/sketch.yaml" in project.text()
+    assert cli.push(metabase, project.root) == 0
+
+
+def test_what_left_the_files_is_archived_only_when_asked(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(metabase, project)
+    project.path("overview").unlink()
+    assert push(metabase, project) == 0
+    assert "! dashboard “Overview”: no longer in the files" in capsys.readouterr().out
+    push(metabase, project, archive=True)
+    assert metabase.named("dashboard", "Overview")["archived"]
+    assert not metabase.named("card", "Pipeline")["archived"]
+    assert push(metabase, project) == 0
+
+
+def test_what_people_have_archived_stays_so(metabase: FakeMetabase, project: Project) -> None:
+    push(metabase, project)
+    metabase.named("card", "Pipeline")["archived"] = True
+    assert push(metabase, project) == 0
+    push(metabase, project, overwrite=["Pipeline"])
+    assert not metabase.named("card", "Pipeline")["archived"]
+
+
+@pytest.mark.parametrize("writes", range(7))
+def test_a_push_that_was_killed_is_made_up_for(
+    metabase: FakeMetabase, project: Project, writes: int
+) -> None:
+    metabase.fails_after = writes
+    with pytest.raises(KeyboardInterrupt):
+        cli.push(metabase, project.root)
+    metabase.fails_after = None
+    assert cli.push(metabase, project.root) == 0
+    whole = FakeMetabase()
+    cli.push(whole, project.root)
+    assert metabase.shape() == whole.shape()
+    assert push(metabase, project) == 0
+
+
+def test_a_dashboard_of_the_same_name_is_not_overwritten(
+    metabase: FakeMetabase, project: Project
+) -> None:
+    home = metabase.make("collection", {"name": "Company", "parent_id": None})
+    place = {"id": -1, "row": 0, "col": 0, "size_x": 24, "size_y": 6, "dashboard_tab_id": None}
+    text = {"virtual_card": {"display": "text"}, "text": "Theirs"}
+    shown = {**place, "card_id": None, "visualization_settings": text, "parameter_mappings": []}
+    row = metabase.make("dashboard", {"name": "Overview", "collection_id": home["id"]})
+    metabase.alter("dashboard", row, {"dashcards": [{**shown, "series": []}]})
+    push(metabase, project)
+    assert [d["visualization_settings"] for d in row["dashcards"]] == [text]
+    assert len(metabase.rows["dashboard"]) == 2  # this one and the record
+
+
+# --- What can't be pushed is named, and the rest is pushed
+
+
+def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [line.removeprefix("  ✗ ") for line in capsys.readouterr().err.splitlines()]
+
+
+def test_a_column_that_is_missing(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = [["sum", {}, field(*OPPORTUNITIES, "vaule")]]
+    project.write({**PIPELINE, "dataset_query": query(OPPORTUNITIES, aggregation=bad)})
+    assert cli.push(metabase, project.root) == 1
+    first, second = errors(capsys)
+    path = project.path("pipeline")
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if "vaule" in text)
+    assert first.startswith(f"{path}:")
+    assert first.endswith("dbt.fct_opportunities has no column vaule. Is it value?")
+    assert int(first.split(":")[1]) == line
+    assert second.startswith(f"{project.path('overview')}: “Overview” needs what can't be pushed")
+    # Nothing of these two, and all of the rest.
+    assert {row["name"] for row in metabase.rows["card"].values()} == {"Organisations"}
+
+
+def test_a_table_that_is_missing(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write({**COUNT, "dataset_query": query(["All (dbt)", "dbt", "dim_organisation"])})
+    assert cli.push(metabase, project.root) == 1
+    assert "has no table dbt.dim_organisation. Is it dim_organisations?" in errors(capsys)[0]
+
+
+def test_a_database_that_is_missing(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {**query(ORGANISATIONS), "database": "Warehouse"}
+    project.write({**COUNT, "dataset_query": asked})
+    assert cli.push(metabase, project.root) == 1
+    assert "Metabase has no database 'Warehouse'; it has All (dbt)" in errors(capsys)[0]
+
+
+def test_collections_in_a_cycle(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write(collection("One", "Two"), collection("Two", "One"))
+    assert cli.push(metabase, project.root) == 1
+    said = errors(capsys)
+    assert any("one.yaml:3: The collection is in itself: One → Two → One" in s for s in said)
+    assert "Overview" in {row["name"] for row in metabase.rows["dashboard"].values()}
+
+
+def test_questions_in_a_cycle(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def of(name: str) -> Json:
+        stage = {"lib/type": "mbql.stage/mbql", "source-card": eid(name)}
+        return {"lib/type": "mbql/query", "database": "All (dbt)", "stages": [stage]}
+
+    project.write(question("A", of("B")), question("B", of("A")))
+    assert cli.push(metabase, project.root) == 1
+    assert any("Questions are made of one another" in said for said in errors(capsys))
+    assert "Overview" in {row["name"] for row in metabase.rows["dashboard"].values()}
+
+
+def test_two_files_with_one_id(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write({**COUNT, "name": "Zz"})
+    assert cli.push(metabase, project.root) == 1
+    (said,) = errors(capsys)
+    assert said == (
+        f"{project.path('zz')}:2: `entity_id` {eid('Organisations')} is also that of "
+        f"{project.path('organisations')}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("display: bar", "dispaly: bar", "`display` is missing"),
+        ("display: bar", "display: 3", "`display` can't be 3"),
+        ("display: bar", "display: bar\ncolour: red", "A card has no key `colour`"),
+        ("display: bar", "display: [bar", "This is no YAML"),
+        ("model: Card", "model: Crad", "`model` in `serdes/meta` is 'Crad'"),
+    ],
+)
+def test_a_file_that_is_no_card(
+    metabase: FakeMetabase,
+    project: Project,
+    capsys: pytest.CaptureFixture[str],
+    before: str,
+    after: str,
+    message: str,
+) -> None:
+    cli.push(metabase, project.root)
+    capsys.readouterr()
+    path = project.path("organisations")
+    path.write_text(path.read_text().replace(before, after))
+    assert cli.push(metabase, project.root, archive=True) == 1
+    assert errors(capsys)[0].startswith(str(path))
+    path.write_text(path.read_text().replace(after, before))
+    assert push(metabase, project) == 0  # nothing was archived for a file that can't be read
+    path.write_text(path.read_text().replace(before, after))
+    cli.push(metabase, project.root)
+    assert message in errors(capsys)[0]
+
+
+def test_metabase_refuses_one_entity(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write({**COUNT, "dataset_query": {**COUNT["dataset_query"], "lib/type": "mbql"}})
+    assert cli.push(metabase, project.root) == 1
+    said = errors(capsys)
+    assert said[0].startswith(f"{project.path('organisations')}: Metabase answers 400")
+    assert "Pipeline" in {row["name"] for row in metabase.rows["card"].values()}
+
+
+def test_a_key_without_rights(metabase: FakeMetabase, project: Project) -> None:
+    metabase.read_only = True
+    with pytest.raises(ApiError, match="no right"):
+        cli.push(metabase, project.root)
+
+
+@pytest.mark.parametrize(("tag", "fits"), [("v0.56.1", False), ("v1.56", False), ("v0.57.0", True)])
+def test_an_old_metabase_is_refused(project: Project, tag: str, fits: bool) -> None:
+    metabase = FakeMetabase(tag)
+    if fits:
+        assert cli.push(metabase, project.root) == 0
+        return
+    with pytest.raises(ApiError, match=f"is {tag}; content needs v0.57 or newer"):
+        cli.push(metabase, project.root)
+    assert metabase.writes == 0
