@@ -29,10 +29,6 @@ from dbt_metabase_sync.pending import ALL, MANIFEST, ROOT
 # Seconds between dbt-metabase's checks whether Metabase sees the new tables; its default is 5.
 dbtmetabase._models._SYNC_PERIOD = raw_tables.SYNC_PERIOD
 
-# dbt-metabase logs a line for every column that needs no change, and one for every table that
-# Metabase has not seen yet.
-logging.basicConfig(level=logging.ERROR, format="%(message)s")
-
 
 def main(models: Sequence[str]) -> tuple[int, bool]:
     """Tell Metabase of tables, then push questions and dashboards.
@@ -72,6 +68,9 @@ def write_exposures() -> int:
 
 def explained(url: str, work: Callable[[], int]) -> int:
     """Return the exit code of some work; 1, and a line that says why, if Metabase refuses it."""
+    # dbt-metabase logs a line for every column that needs no change, and one for every table that
+    # Metabase has not seen yet.
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
     try:
         return work()
     except requests.HTTPError as error:
