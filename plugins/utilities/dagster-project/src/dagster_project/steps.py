@@ -1,0 +1,285 @@
+"""What the steps do: run a command of Meltano, and tell Dagster what came of it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator
+from dagster_dbt.asset_utils import get_asset_check_key_for_test, get_subset_selection_for_context
+from google.api_core.exceptions import GoogleAPIError
+from google.cloud import bigquery
+from pydantic import Field
+from stack import meltano
+from stack.warehouse import connect
+
+from dagster_project.project import DBT, METABASE, RawSource, Snapshot
+
+LAST_LINES = 30
+TERMINATION_SECONDS = 60
+RUN = "DBT_ENV_CUSTOM_ENV_DAGSTER_STEP"
+"""dbt writes what such variables hold into its results: whose they are."""
+LOADS = """
+select
+    *,
+    last_value(
+        if(
+            error is null
+            and (rows_inserted + rows_updated + rows_deleted > 0 or array_length(schema_changes) > 0),
+            load_id,
+            null
+        ) ignore nulls
+    ) over (partition by `table` order by ended_at) as changed_by
+from `{ledger}.loads`
+where dataset = @dataset and `table` is not null
+qualify ended_at >= @since
+order by ended_at
+"""
+
+
+class Load(dg.Config):
+    """How the tables of a source are loaded."""
+
+    tasks: list[str] = Field(
+        default=[], description="What `meltano run` is told; by default, the source's extractor."
+    )
+    resync: bool = Field(
+        default=False, description="Read the selected tables again from their beginning."
+    )
+    backfill_from: str = Field(
+        default="", description="Read the selected tables again since a day, e.g. 2026-01-31."
+    )
+
+
+def run_meltano(*arguments: str, **variables: str) -> None:
+    """Run a command of Meltano; what it prints is in the log of the step.
+
+    Raises:
+        dagster.Failure: it has failed, with its last lines.
+    """
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    process = subprocess.Popen(  # noqa: S603
+        meltano.command(*arguments),
+        cwd=meltano.root(),
+        env={**os.environ, **variables, "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout  # noqa: S101
+        for line in process.stdout:
+            sys.stdout.write(line)
+            last.append(line.rstrip())
+        code = process.wait()
+    finally:
+        stop(process)
+    if code:
+        said = "\n".join(last)
+        raise dg.Failure(f"`meltano {' '.join(arguments)}` has failed:\n{said}")
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a command with all that it has started, where a run is cancelled or takes too long."""
+    if process.poll() is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(TERMINATION_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def load(
+    context: dg.AssetExecutionContext, config: Load, source: RawSource, snapshot: Snapshot
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Load a source, or read some of its tables again, and yield what was loaded.
+
+    Raises:
+        dagster.Failure: a stream has failed. What others have loaded is yielded all the same.
+    """
+    since = datetime.now(UTC)
+    failure = None
+    try:
+        if config.resync or config.backfill_from:
+            start = ["--from", config.backfill_from] if config.backfill_from else []
+            command = "backfill" if config.backfill_from else "resync"
+            for key in context.selected_asset_keys:
+                stream = source.streams.get(key.path[-1], key.path[-1])
+                run_meltano("invoke", "stack", command, source.name, stream, *start)
+        else:
+            tasks = config.tasks or source.tasks
+            run_meltano("run", "stack:guard", *(word for task in tasks for word in task.split()))
+    except dg.Failure as error:
+        failure = error
+    for key, metadata, version in loaded(source, snapshot, since):
+        if key in context.selected_asset_keys:
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=version)
+        else:  # a source loads all of its tables, even where only some were asked for
+            tags = {"dagster/data_version": version.value}
+            context.log_event(dg.AssetMaterialization(key, metadata=metadata, tags=tags))
+    if failure:
+        raise failure
+
+
+def loaded(
+    source: RawSource, snapshot: Snapshot, since: datetime
+) -> Iterator[tuple[dg.AssetKey, dict[str, Any], dg.DataVersion]]:
+    """Yield what the ledger says of each table that was loaded since a moment.
+
+    The version of a table's data is the load that has changed it last: a load that brings nothing
+    new leaves it, and no model is built for it.
+    """
+    if not snapshot.ledger:
+        for table in source.tables:
+            yield dg.AssetKey([source.name, table]), {}, dg.DataVersion(since.isoformat())
+        return
+    client = connect(snapshot.warehouse)
+    options = bigquery.QueryJobConfig(
+        query_parameters=[
+            bigquery.ScalarQueryParameter("dataset", "STRING", source.dataset),
+            bigquery.ScalarQueryParameter("since", "TIMESTAMP", since),
+        ]
+    )
+    rows = client.query_and_wait(LOADS.format(ledger=snapshot.ledger), job_config=options)
+    for row in {row["table"]: row for row in rows if row["error"] is None}.values():
+        metadata = {
+            "rows received": row["rows_received"],
+            "rows inserted": row["rows_inserted"],
+            "rows updated": row["rows_updated"],
+            "rows deleted": row["rows_deleted"],
+            "bytes billed": row["bytes_billed"],
+            "seconds": (row["ended_at"] - row["started_at"]).total_seconds(),
+            "bookmark": dg.MetadataValue.json(row["bookmark"]),
+            "schema changes": dg.MetadataValue.json(row["schema_changes"]),
+            "load": row["load_id"],
+        }
+        with contextlib.suppress(GoogleAPIError):
+            table = client.get_table(f"{source.dataset}.{row['table']}")
+            metadata |= {"dagster/row_count": table.num_rows, "bytes": table.num_bytes}
+        key = dg.AssetKey([source.name, row["table"]])
+        yield key, metadata, dg.DataVersion(row["changed_by"] or "nothing")
+
+
+def build(
+    context: dg.AssetExecutionContext,
+    manifest: Mapping[str, Any],
+    translator: DagsterDbtTranslator,
+) -> Iterator[Any]:
+    """Build the selected models, and yield what was built and tested.
+
+    Where the step is tried again, only what has failed is.
+
+    Raises:
+        dagster.Failure: dbt has failed. What was built is yielded all the same.
+    """
+    selection, indirect = get_subset_selection_for_context(
+        context,
+        manifest,
+        select=None,
+        exclude=None,
+        selector=None,
+        dagster_dbt_translator=translator,
+        current_dbt_indirect_selection_env=os.environ.get("DBT_INDIRECT_SELECTION"),
+    )
+    variables = {"DBT_INDIRECT_SELECTION": indirect} if indirect else {}
+    target = Path(os.environ.get("DBT_TARGET_PATH") or meltano.root() / "transform" / "target")
+    step = f"{context.run_id}/{context.op_execution_context.op_handle}"
+    failure = None
+    try:
+        if context.retry_number and results(target, step):
+            run_meltano("invoke", DBT, "retry", **variables, **{RUN: step})
+        else:
+            run_meltano("run", "stack:guard", f"{DBT}:make-missing-models")
+            only = ["--exclude-resource-type", "unit_test", *selection]
+            run_meltano("invoke", DBT, "build", *only, **variables, **{RUN: step})
+    except dg.Failure as error:
+        failure = error
+    for result in results(target, step):
+        yield from events(context, result, manifest, translator)
+    if failure:
+        raise failure
+
+
+def results(target: Path, step: str) -> list[dict[str, Any]]:
+    """Return what dbt has done in a step; nothing if its results are another's."""
+    try:
+        found = json.loads((target / "run_results.json").read_text())
+    except (OSError, ValueError):
+        return []
+    name = RUN.removeprefix("DBT_ENV_CUSTOM_ENV_")
+    done: list[dict[str, Any]] = found["results"]
+    return done if found["metadata"]["env"].get(name) == step else []
+
+
+def events(
+    context: dg.AssetExecutionContext,
+    result: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    translator: DagsterDbtTranslator,
+) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+    """Yield what a node of a dbt build is to Dagster."""
+    node = manifest["nodes"].get(result["unique_id"])
+    if node is None:
+        return
+    response = result["adapter_response"]
+    metadata: dict[str, Any] = {
+        "status": result["status"],
+        "seconds": result["execution_time"],
+        "bytes billed": response.get("bytes_billed") or 0,
+    }
+    if node["resource_type"] == "test":
+        key = get_asset_check_key_for_test(manifest, translator, result["unique_id"], None)
+        if key in context.selected_asset_check_keys and result["status"] != "skipped":
+            yield dg.AssetCheckResult(
+                passed=result["status"] == "pass",
+                asset_key=key.asset_key,
+                check_name=key.name,
+                severity=dg.AssetCheckSeverity.WARN
+                if result["status"] == "warn"
+                else dg.AssetCheckSeverity.ERROR,
+                metadata={**metadata, "rows that break it": result["failures"] or 0},
+                description=result["message"],
+            )
+    elif result["status"] == "success":
+        key = translator.get_asset_key(node)
+        if key in context.selected_asset_keys:
+            if (rows := response.get("rows_affected")) is not None:
+                metadata["dagster/row_count"] = rows
+            yield dg.Output(None, output_name=key.to_python_identifier(), metadata=metadata)
+
+
+def sync(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+    """Tell Metabase of the last build.
+
+    Raises:
+        dagster.Failure: it can't be told.
+    """
+    run_meltano("run", f"{METABASE}:sync")
+    for key in context.selected_asset_keys:
+        yield dg.MaterializeResult(asset_key=key)
+
+
+def job_as_it_is(name: str, op: str) -> dg.JobDefinition:
+    """Return a job that runs one of Meltano's as it is."""
+
+    @dg.op(name=f"run_{op}", description=f"`meltano run {name}`")
+    def run_job() -> None:
+        run_meltano("run", name)
+
+    @dg.job(name=op, description=f"`meltano run {name}`", executor_def=dg.in_process_executor)
+    def job() -> None:
+        run_job()
+
+    return job
