@@ -171,8 +171,9 @@ def when_loaded(tables: Sequence[dg.AssetKey]) -> dg.AutomationCondition[Any]:
     """
     condition = dg.AutomationCondition
     changed = condition.any_deps_match(
-        condition.data_version_changed() | condition.will_be_requested()
-    ).since(condition.newly_requested() | condition.newly_updated())
+        (condition.data_version_changed() & ~condition.executed_with_root_target())
+        | condition.will_be_requested()
+    ).since_last_handled()
     loading = [condition.asset_matches(key, condition.in_progress()) for key in tables]
     for one in [*loading, condition.in_progress()]:
         changed &= ~one

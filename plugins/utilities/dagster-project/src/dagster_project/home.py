@@ -8,7 +8,6 @@ from pathlib import Path
 from stack import meltano
 
 CONFIGURATION = Path("orchestrate/dagster.yaml")
-MODULE = "dagster_project.definitions"
 
 
 def main() -> None:
@@ -18,8 +17,9 @@ def main() -> None:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.copyfile(root / CONFIGURATION, home / "dagster.yaml")
     os.environ |= {
+        # Dagster warns of parts that it uses itself.
+        "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS") or "ignore",
         "DAGSTER_HOME": str(home),
-        "DAGSTER_MODULE_NAME": os.environ.get("DAGSTER_MODULE_NAME") or MODULE,
         "MELTANO_PROJECT_ROOT": str(root),
         "MELTANO_ENVIRONMENT": meltano.environment(),
     }
