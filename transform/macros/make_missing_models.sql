@@ -1,16 +1,19 @@
 {#-
     Make the models that no job has built yet, without rows. So whichever source is loaded first, its job finds
     all that its dimensions and facts read, and Metabase knows every table. The columns are those that YAML files
-    declare. A step of every job: `dbt-bigquery:make-missing-models`, before the build.
+    declare. `dbt-changed` does it before a build, where a model is missing.
+
+    Args:
+        built_anyway: the names of relations that the build makes by itself.
 -#}
-{% macro make_missing_models() -%}
+{% macro make_missing_models(built_anyway=[]) -%}
     {%- if not execute -%} {{ return("") }} {%- endif -%}
     {%- do check_datasets() -%}
     {%- if not adapter.check_schema_exists(target.database, target.schema) -%}
         {%- do adapter.create_schema(target_schema()) -%}
     {%- endif -%}
     {%- set made = [] -%}
-    {%- for model in missing_models() if typed_columns(model) -%}
+    {%- for model in missing_models() if model.alias not in built_anyway and typed_columns(model) -%}
         {%- set kind = "view" if model.config.materialized == "view" else "table" -%}
         {%- do run_query(
             "create " ~ kind ~ " if not exists `" ~ model.database ~ "`.`" ~ model.schema ~ "`.`"

@@ -19,8 +19,8 @@
     {%- if names -%}
         {%- do log(
             "Not built yet: " ~ names | sort | join(", ") ~ ". Make them without rows: "
-            ~ "`meltano invoke dbt-bigquery:make-missing-models`. In a job, put the step "
-            ~ "`dbt-bigquery:make-missing-models` before the build, as in extract/product.meltano.yml.",
+            ~ "`meltano invoke dbt-bigquery:make-missing-models`, or build with "
+            ~ "`meltano invoke dbt-bigquery:build-changed`, which does it by itself.",
             info=true
         ) -%}
     {%- endif -%}

@@ -3,12 +3,10 @@
 dbt-metabase does the work. This module chooses the tables, and explains errors.
 """
 
-import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dbtmetabase._models
@@ -18,50 +16,45 @@ from dbtmetabase.errors import ArgumentError, MetabaseStateError
 from dbtmetabase.manifest import Model
 
 from dbt_metabase_sync import raw_tables
+from dbt_metabase_sync.pending import ALL, ROOT, TARGET
 
 # Seconds between dbt-metabase's checks whether Metabase sees the new tables; its default is 5.
 dbtmetabase._models._SYNC_PERIOD = raw_tables.SYNC_PERIOD
-ROOT = Path(os.environ.get("MELTANO_PROJECT_ROOT", "."))
-TARGET = Path(os.environ.get("DBT_TARGET_PATH", "transform/target"))
 
 
-def main() -> int:
-    """Return the exit code: 0 when Metabase knows every table that was built."""
+def main(models: Sequence[str]) -> tuple[int, bool]:
+    """Tell Metabase of tables.
+
+    Args:
+        models: their names, or `pending.ALL`.
+
+    Returns:
+        The exit code, 0 when Metabase knows every table that was built; and whether it has found
+        all raw tables, too.
+    """
     # dbt-metabase logs a line for every column that needs no change, and one for every table that
     # Metabase has not seen yet.
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
-    url = os.environ.get("DBT_METABASE_URL")
-    if not url:
-        print("No Metabase in this environment: set its `url` in meltano.yml.")  # noqa: T201
-        return 0
+    url = os.environ["DBT_METABASE_URL"]
     try:
-        sync(url, built_models(TARGET / "run_results.json"))
+        return 0, sync(url, None if ALL in models else Filter(include=models))
     except requests.HTTPError as error:
-        return fail(f"Metabase at {url} answered {error.response.status_code}: {error}")
+        problem = f"Metabase at {url} answered {error.response.status_code}: {error}"
     except requests.RequestException as error:
-        return fail(f"Metabase at {url} can't be reached ({type(error).__name__})")
+        problem = f"Metabase at {url} can't be reached ({type(error).__name__})"
     except (ArgumentError, MetabaseStateError) as error:
-        return fail(f"Metabase at {url}: {error}")
+        problem = f"Metabase at {url}: {error}"
     except OSError as error:
-        return fail(f"{error.filename}: {error.strerror}. dbt has not been run yet")
-    return 0
+        problem = f"{error.filename}: {error.strerror}. dbt has not been run yet"
+    return fail(problem), False
 
 
-def built_models(run_results: Path) -> Filter | None:
-    """Return the models of the last dbt build; None for all, if dbt was last run in another way.
+def sync(url: str, models: Filter | None) -> bool:
+    """Push names, descriptions, types and foreign keys; only differences are written.
 
-    After a build of one source's models, the tables of other sources may not exist yet, and
-    dbt-metabase would wait for them.
+    Returns:
+        Whether Metabase has found all raw tables of sources without staging.
     """
-    last = json.loads(run_results.read_text())
-    if last["args"]["which"] not in ("build", "run"):
-        return None
-    built = [r["unique_id"].split(".") for r in last["results"] if r["status"] == "success"]
-    return Filter(include=sorted(name for kind, _, name, *_ in built if kind == "model"))
-
-
-def sync(url: str, models: Filter | None) -> None:
-    """Push names, descriptions, types and foreign keys; only differences are written."""
     client = DbtMetabase(
         manifest_path=TARGET / "manifest.json",
         metabase_url=url,
@@ -81,6 +74,7 @@ def sync(url: str, models: Filter | None) -> None:
         )
         tables = f"{len(models.include)} tables" if models else "every table"
         print(f"Metabase at {url} knows {tables} of dbt's.")  # noqa: T201
+    found_all = True
     for source in raw_tables.sources_without_staging(ROOT):
         known = raw_tables.describe(client.metabase, database, source, timeout)
         print(  # noqa: T201
@@ -89,6 +83,8 @@ def sync(url: str, models: Filter | None) -> None:
             else f"Metabase at {url} finds no raw tables of {source.label}: may its account read "
             f"the dataset {source.dataset}?"
         )
+        found_all &= known >= len(source.streams)
+    return found_all
 
 
 def keep_hidden(client: DbtMetabase, database: str) -> None:

@@ -7,8 +7,9 @@ import contextlib
 import functools
 import os
 import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ def main(port: int, grpc_port: int, project: str, directory: Path) -> None:
     read_the_catalog_from_ducklake()
     read_values_as_bigquery()
     let_json_be_assigned()
+    change_tables_one_at_a_time()
+    say_when_rows_changed()
     for name in LEFT_BEHIND:
         shutil.rmtree(data / name, ignore_errors=True)
 
@@ -382,6 +385,72 @@ def let_json_be_assigned() -> None:
         return node if is_assignment else equality(node, context)
 
     rules.NODE_RULES[rules.NODE_RULES.index(equality)] = comparison
+
+
+def change_tables_one_at_a_time() -> None:
+    """Let of two `tables.insert`, or of two `tables.patch` with one etag, only one succeed.
+
+    local-bigquery 0.3.2 looks whether a table is there, and whether it is as If-Match says, and
+    then writes: what happens between, in another thread, is overwritten.
+    """
+    from local_bigquery.catalog import tables  # type: ignore[import-untyped]
+
+    changing = threading.Lock()
+
+    def alone(change: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(change)
+        def change_alone(*arguments: Any) -> Any:
+            with changing:
+                return change(*arguments)
+
+        return change_alone
+
+    tables.create, tables.update = alone(tables.create), alone(tables.update)
+
+
+def say_when_rows_changed() -> None:
+    """Let `tables.get` say when a table's rows or columns last changed, as BigQuery's does.
+
+    local-bigquery 0.3.2 has `lastModifiedTime` of metadata only. DuckLake notes each change of a
+    table: https://ducklake.select/docs/stable/specification/tables/ducklake_snapshot_changes
+    """
+    from local_bigquery.catalog import tables
+    from local_bigquery.engine import database
+
+    load = tables.load
+
+    @functools.wraps(load)
+    def load_with_time(project: str, dataset: str, table: str) -> Any:
+        resource = load(project, dataset, table)
+        lake = database.quote(f"__ducklake_metadata_{project}")
+        try:
+            found = database.fetch(
+                LAST_CHANGE.format(lake=lake), [*tables.physical(project, dataset, table)[1:]]
+            )
+        except duckdb.CatalogException:  # The result of a query, in no lake.
+            return resource
+        changed = max(int(found[0][0] or 0), int(resource.lastModifiedTime or 0))
+        return resource.replace(lastModifiedTime=str(changed))
+
+    tables.load = load_with_time
+
+
+LAST_CHANGE = """
+    with found as (
+        select table_id, tables.begin_snapshot
+        from {lake}.ducklake_table as tables
+        join {lake}.ducklake_schema as schemas using (schema_id)
+        where schema_name = ? and table_name = ?
+            and tables.end_snapshot is null and schemas.end_snapshot is null
+    )
+    select epoch_ms(max(snapshot_time))
+    from {lake}.ducklake_snapshot
+    join {lake}.ducklake_snapshot_changes using (snapshot_id)
+    join found on snapshot_id >= begin_snapshot
+    where snapshot_id = begin_snapshot
+        or regexp_matches(changes_made, '(^|,)[a-z_]+:' || table_id || '(,|$)')
+"""
+"""When a table was made, altered, inserted into or deleted from."""
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Builds the dbt models whose data, code or date has changed, and starts dbt only for them."""
