@@ -20,6 +20,7 @@ from stack import meltano
 from dagster_project import steps
 from dagster_project.project import DBT, METABASE, RawSource, Snapshot, manifest
 
+FOLLOWS = "the build and Metabase follow by themselves."
 RETRIES = int(os.environ.get("DAGSTER_RETRIES", "2"))
 RETRY_SECONDS = float(os.environ.get("DAGSTER_RETRY_SECONDS", "60"))
 PARALLEL_SOURCES = int(os.environ.get("DAGSTER_PARALLEL_SOURCES", "4"))
@@ -105,9 +106,7 @@ def definitions(snapshot: Snapshot, manifest: Mapping[str, Any]) -> dg.Definitio
     )
 
 
-def load(
-    source: RawSource, snapshot: Snapshot, manifest: Mapping[str, Any]
-) -> dg.AssetsDefinition:
+def load(source: RawSource, snapshot: Snapshot, manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
     """Return the raw tables of a source, which one step loads."""
     declared = {
         table["name"]: table
@@ -174,10 +173,10 @@ def when_loaded(tables: Sequence[dg.AssetKey]) -> dg.AutomationCondition[Any]:
         (condition.data_version_changed() & ~condition.executed_with_root_target())
         | condition.will_be_requested()
     ).since_last_handled()
-    loading = [condition.asset_matches(key, condition.in_progress()) for key in tables]
-    for one in [*loading, condition.in_progress()]:
-        changed &= ~one
-    return changed.with_label("something was loaded")
+    ready: dg.AutomationCondition[Any] = changed & ~condition.in_progress()
+    for key in tables:
+        ready &= ~condition.asset_matches(key, condition.in_progress())
+    return ready
 
 
 def build(manifest: Mapping[str, Any], translator: Translator) -> dg.AssetsDefinition:
@@ -237,9 +236,7 @@ def sync(tables: Sequence[dg.AssetSpec]) -> dg.AssetsDefinition:
     return sync_metabase
 
 
-def dashboards(
-    manifest: Mapping[str, Any], built: dg.AssetsDefinition
-) -> Iterator[dg.AssetSpec]:
+def dashboards(manifest: Mapping[str, Any], built: dg.AssetsDefinition) -> Iterator[dg.AssetSpec]:
     """Yield dbt's exposures: what people look at."""
     keys = {spec.metadata["dagster_dbt/unique_id"]: spec.key for spec in built.specs}
     for exposure in manifest["exposures"].values():
@@ -276,7 +273,7 @@ def jobs_of(
         yield dg.define_asset_job(
             op_name(name),
             selection=dg.AssetSelection.assets(*(loads[source] for source in by_source)),
-            description=f"What `meltano run {name}` loads; models and Metabase follow by themselves.",
+            description=f"Loads what `meltano run {name}` loads; {FOLLOWS}",
             config={
                 "ops": {
                     op_name(source): {"config": {"tasks": tasks}}
@@ -292,7 +289,7 @@ def everything(loads: Mapping[str, dg.AssetsDefinition]) -> Any:
     return dg.define_asset_job(
         "every_source",
         selection=dg.AssetSelection.assets(*loads.values()),
-        description="Loads all sources beside each other; models and Metabase follow by themselves.",
+        description=f"Loads all sources beside each other; {FOLLOWS}",
     )
 
 
@@ -320,4 +317,7 @@ def op_name(name: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in name)
 
 
-defs = Loader().build_defs()
+@dg.definitions
+def project() -> dg.Definitions:
+    """Return the definitions of this project, where Dagster asks for them."""
+    return Loader().build_defs()

@@ -23,5 +23,5 @@ def main() -> None:
         "MELTANO_PROJECT_ROOT": str(root),
         "MELTANO_ENVIRONMENT": meltano.environment(),
     }
-    dagster = Path(sys.executable).with_name("dagster")
+    dagster = str(Path(sys.executable).with_name("dagster"))
     os.execv(dagster, [dagster, *sys.argv[1:]])  # noqa: S606

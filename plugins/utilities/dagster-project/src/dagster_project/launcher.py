@@ -25,7 +25,7 @@ class LocalRunLauncher(DefaultRunLauncher):
     @override
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Ask the code server that has started the run, and knows its process."""
-        client = self._get_grpc_client_for_termination(run.run_id)
+        client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         if client is None:  # not started by this launcher, or ended meanwhile
             return CheckRunHealthResult(WorkerStatus.UNKNOWN, "No code server has started it.")
         try:

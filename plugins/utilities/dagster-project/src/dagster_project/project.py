@@ -1,6 +1,7 @@
 """What definitions are made of: the project's files, asked for once, as plain data."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ class Snapshot:
             StackError: Meltano can't read the project, or dbt can't.
         """
         project = Project()
+        parse()
         declared = _declared(manifest())
         history = RunHistory(list(project.sources.values()))
         facts = next(p for p in project.facts["plugins"] if p["name"] == project.loader.name)
@@ -96,20 +98,29 @@ class Snapshot:
         return Plugin.from_facts(self.loader)
 
 
+def target() -> Path:
+    """Return the folder that dbt writes to."""
+    return Path(os.environ.get("DBT_TARGET_PATH") or meltano.root() / "transform" / "target")
+
+
 def manifest() -> dict[str, Any]:
-    """Return dbt's manifest, made anew where a file of the dbt project is newer.
+    """Return dbt's manifest."""
+    found: dict[str, Any] = json.loads((target() / "manifest.json").read_text())
+    return found
+
+
+def parse() -> None:
+    """Let dbt write its manifest, if a file of the dbt project is newer.
 
     Raises:
         StackError: dbt can't read the project.
     """
-    folder = meltano.root() / "transform"
-    path = folder / "target" / "manifest.json"
+    path = target() / "manifest.json"
     made = path.stat().st_mtime if path.exists() else 0.0
+    folder = meltano.root() / "transform"
     parts = ("models", "macros", "tests", "snapshots", "seeds", "dbt_project.yml")
     if any(file.stat().st_mtime > made for part in parts for file in _files(folder / part)):
         meltano.output("invoke", DBT, "parse")
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
 
 
 def _files(path: Path) -> list[Path]:

@@ -9,10 +9,10 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import AUTOMATION_CONDITION_TAG
 from dagster_dbt import DagsterDbtTranslator
 from dagster_dbt.asset_utils import get_asset_check_key_for_test, get_subset_selection_for_context
 from google.api_core.exceptions import GoogleAPIError
@@ -21,7 +21,7 @@ from pydantic import Field
 from stack import meltano
 from stack.warehouse import connect
 
-from dagster_project.project import DBT, METABASE, RawSource, Snapshot
+from dagster_project.project import DBT, METABASE, RawSource, Snapshot, target
 
 LAST_LINES = 30
 TERMINATION_SECONDS = 60
@@ -32,8 +32,7 @@ select
     *,
     last_value(
         if(
-            error is null
-            and (rows_inserted + rows_updated + rows_deleted > 0 or array_length(schema_changes) > 0),
+            rows_inserted + rows_updated + rows_deleted + array_length(schema_changes) > 0,
             load_id,
             null
         ) ignore nulls
@@ -166,8 +165,8 @@ def loaded(
             "load": row["load_id"],
         }
         with contextlib.suppress(GoogleAPIError):
-            table = client.get_table(f"{source.dataset}.{row['table']}")
-            metadata |= {"dagster/row_count": table.num_rows, "bytes": table.num_bytes}
+            there = client.get_table(f"{source.dataset}.{row['table']}")
+            metadata |= {"dagster/row_count": there.num_rows, "bytes": there.num_bytes}
         key = dg.AssetKey([source.name, row["table"]])
         yield key, metadata, dg.DataVersion(row["changed_by"] or "nothing")
 
@@ -177,45 +176,56 @@ def build(
     manifest: Mapping[str, Any],
     translator: DagsterDbtTranslator,
 ) -> Iterator[Any]:
-    """Build the selected models, and yield what was built and tested.
+    """Build the models for which something was loaded, or those that somebody has chosen.
 
-    Where the step is tried again, only what has failed is.
+    Tried again, the step builds only what has failed and what was skipped for it: `build-changed`
+    knows, and `dbt retry` does.
 
     Raises:
         dagster.Failure: dbt has failed. What was built is yielded all the same.
     """
-    selection, indirect = get_subset_selection_for_context(
-        context,
-        manifest,
-        select=None,
-        exclude=None,
-        selector=None,
-        dagster_dbt_translator=translator,
-        current_dbt_indirect_selection_env=os.environ.get("DBT_INDIRECT_SELECTION"),
-    )
-    variables = {"DBT_INDIRECT_SELECTION": indirect} if indirect else {}
-    target = Path(os.environ.get("DBT_TARGET_PATH") or meltano.root() / "transform" / "target")
     step = f"{context.run_id}/{context.op_execution_context.op_handle}"
+    is_automatic = AUTOMATION_CONDITION_TAG in context.run.tags
+    variables = {RUN: step}
     failure = None
     try:
-        if context.retry_number and results(target, step):
-            run_meltano("invoke", DBT, "retry", **variables, **{RUN: step})
+        if is_automatic:
+            run_meltano("run", "stack:guard", f"{DBT}:build-changed", **variables)
+        elif context.retry_number and results(step):
+            run_meltano("invoke", DBT, "retry", **variables)
         else:
-            run_meltano("run", "stack:guard", f"{DBT}:make-missing-models")
-            only = ["--exclude-resource-type", "unit_test", *selection]
-            run_meltano("invoke", DBT, "build", *only, **variables, **{RUN: step})
+            only, indirect = get_subset_selection_for_context(
+                context,
+                manifest,
+                select=None,
+                exclude=None,
+                selector=None,
+                dagster_dbt_translator=translator,
+                current_dbt_indirect_selection_env=None,
+            )
+            variables |= {"DBT_INDIRECT_SELECTION": indirect} if indirect else {}
+            without = ["--exclude-resource-type", "unit_test"]
+            run_meltano("run", "stack:guard")
+            run_meltano("invoke", DBT, "build", *without, *only, **variables)
     except dg.Failure as error:
         failure = error
-    for result in results(target, step):
+    done = results(step)
+    for result in done:
         yield from events(context, result, manifest, translator)
     if failure:
         raise failure
+    # Else Dagster would take what depends on them for not to be done.
+    built = {result["unique_id"] for result in done}
+    for key in context.selected_asset_keys if is_automatic else ():
+        spec = context.assets_def.get_asset_spec(key)
+        if spec.metadata["dagster_dbt/unique_id"] not in built:
+            yield dg.Output(None, key.to_python_identifier(), metadata={"status": "unchanged"})
 
 
-def results(target: Path, step: str) -> list[dict[str, Any]]:
+def results(step: str) -> list[dict[str, Any]]:
     """Return what dbt has done in a step; nothing if its results are another's."""
     try:
-        found = json.loads((target / "run_results.json").read_text())
+        found = json.loads((target() / "run_results.json").read_text())
     except (OSError, ValueError):
         return []
     name = RUN.removeprefix("DBT_ENV_CUSTOM_ENV_")
@@ -229,9 +239,9 @@ def events(
     manifest: Mapping[str, Any],
     translator: DagsterDbtTranslator,
 ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
-    """Yield what a node of a dbt build is to Dagster."""
+    """Yield what a node of a dbt build is to Dagster; log it if it wasn't asked for."""
     node = manifest["nodes"].get(result["unique_id"])
-    if node is None:
+    if node is None or result["status"] == "skipped":
         return
     response = result["adapter_response"]
     metadata: dict[str, Any] = {
@@ -240,24 +250,25 @@ def events(
         "bytes billed": response.get("bytes_billed") or 0,
     }
     if node["resource_type"] == "test":
-        key = get_asset_check_key_for_test(manifest, translator, result["unique_id"], None)
-        if key in context.selected_asset_check_keys and result["status"] != "skipped":
+        check = get_asset_check_key_for_test(manifest, translator, result["unique_id"], None)
+        if check and check in context.selected_asset_check_keys:
+            warn, error = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
             yield dg.AssetCheckResult(
                 passed=result["status"] == "pass",
-                asset_key=key.asset_key,
-                check_name=key.name,
-                severity=dg.AssetCheckSeverity.WARN
-                if result["status"] == "warn"
-                else dg.AssetCheckSeverity.ERROR,
+                asset_key=check.asset_key,
+                check_name=check.name,
+                severity=warn if result["status"] == "warn" else error,
                 metadata={**metadata, "rows that break it": result["failures"] or 0},
                 description=result["message"],
             )
     elif result["status"] == "success":
         key = translator.get_asset_key(node)
+        if (rows := response.get("rows_affected")) is not None:
+            metadata["dagster/row_count"] = rows
         if key in context.selected_asset_keys:
-            if (rows := response.get("rows_affected")) is not None:
-                metadata["dagster/row_count"] = rows
-            yield dg.Output(None, output_name=key.to_python_identifier(), metadata=metadata)
+            yield dg.Output(None, key.to_python_identifier(), metadata=metadata)
+        else:
+            context.log_event(dg.AssetMaterialization(key, metadata=metadata))
 
 
 def sync(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
