@@ -54,7 +54,8 @@ install --no-deps -e plugins/utilities/run-output
 if [ "${1:-}" = dev ]; then
     say "Installing what the tests need"
     install --require-hashes -r requirements-dev.txt
-    install --no-deps -e plugins/extractors/singer-completed -e plugins/extractors/tap-airbyte-manifest -e plugins/extractors/tap-postgres-arrow -e plugins/loaders/target-bigquery-arrow -e plugins/utilities/bigquery-lock -e plugins/utilities/dbt-changed -e plugins/utilities/dbt-metabase-sync -e plugins/utilities/local-servers -e plugins/utilities/metabase-content -e plugins/utilities/sandbox -e plugins/utilities/stack
+    # Every package of the project; what they need is in the file.
+    install --no-deps $(dirname plugins/*/*/pyproject.toml | sed 's/^/-e /')
 fi
 
 # Nobody else on this machine reads passwords: .env holds them, and so does what Meltano keeps of its runs.
@@ -71,7 +72,14 @@ if ! grep -q '^DEVELOPER=' .env; then
 fi
 
 say "Installing Meltano's plugins"
-.venv/bin/meltano --log-level=warning install
+set --
+if [ ! -d .meltano/utilities/dagster ]; then
+    # Dagster is large: its first command installs it.
+    names='import sys, yaml; print(*(plugin["name"] for path in sys.argv[1:] for plugins in (yaml.safe_load(open(path)).get("plugins") or {}).values() for plugin in plugins if plugin["name"] != "dagster"))'
+    # shellcheck disable=SC2046 # each word is a plugin
+    set -- $(.venv/bin/python -c "$names" */*.meltano.yml extract/tap-*/*.meltano.yml)
+fi
+.venv/bin/meltano --log-level=warning install "$@"
 # `meltano install` knows no environment. What is installed beside taps in `local`, the local jobs install.
 if [ "${MELTANO_ENVIRONMENT:-local}" = local ]; then
     jobs='import sys, yaml; print(*(job["name"] for path in sys.argv[1:] for job in yaml.safe_load(open(path)).get("jobs") or []))'

@@ -1,0 +1,1 @@
+"""Dagster's view of this Meltano project."""
