@@ -55,7 +55,9 @@ if [ "${1:-}" = dev ]; then
     say "Installing what the tests need"
     install --require-hashes -r requirements-dev.txt
     # Every package of the project; what they need is in the file.
-    install --no-deps $(dirname plugins/*/*/pyproject.toml | sed 's/^/-e /')
+    own=()
+    for file in plugins/*/*/pyproject.toml; do own+=(-e "${file%/*}"); done
+    install --no-deps "${own[@]}"
 fi
 
 # Nobody else on this machine reads passwords: .env holds them, and so does what Meltano keeps of its runs.

@@ -85,9 +85,7 @@ def test_a_run_shows_the_rows_that_the_warehouse_has(stack: Stack) -> None:
 
 
 @pytest.mark.usefixtures("in_the_project")
-def test_a_source_that_fails_is_tried_again(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_source_that_fails_is_tried_again(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAP_STRIPE_MAX_RETRY_SECONDS", "1")
     stack.sandbox("fault", "stripe", "500", "--times", "4")
     result = repository().get_job("stripe_daily").execute_in_process()
