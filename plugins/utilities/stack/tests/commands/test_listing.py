@@ -108,6 +108,21 @@ def test_what_is_dropped_on_its_way_is_not_missed() -> None:
     assert kept.startswith("column 'email' is no longer")
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"flattening_enabled": True, "flattening_max_depth": 1},
+        {"stream_maps": {"public-s": "no map"}},
+    ],
+)
+def test_what_the_loader_refuses_is_told_and_the_other_streams_are_listed(settings: Any) -> None:
+    inside = {"type": "object", "properties": {"b": {"type": "string"}}}
+    schemas = {"id": {"type": "integer"}, "a__b": {"type": "string"}, "a": inside}
+    one = Stream("public-s", "FULL_TABLE", None, ["id"], True, schemas, list(schemas))
+    said = found(plugin(**settings), one, id=INT64, a__b=STRING, a=ColumnType(Kind.JSON))
+    assert [text.startswith("the next load fails: ") for text in said] == [True]
+
+
 THERE = ["product", "helpdesk", "ann_helpdesk", "ann_product", "dbt_ann", "joe_product", "dbt"]
 NAMED = ["product", "close"]
 

@@ -129,7 +129,7 @@ def test_ctrl_c_while_modules_are_imported_is_a_line() -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-", "| head -c 1"])
-@pytest.mark.parametrize("arguments", ["--help", "new-source x", "streams --no-such-option"])
+@pytest.mark.parametrize("arguments", ["--help", "new-source x", "check --no-such-option"])
 def test_closed_streams_are_no_traceback(tmp_path: Path, closed: str, arguments: str) -> None:
     log = tmp_path / "log"
     done = subprocess.run(

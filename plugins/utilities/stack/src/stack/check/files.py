@@ -48,10 +48,8 @@ class Entry:
         """Say what is wrong with it, or with what lies below it at a path of keys and positions."""
         node, line = self.node, self.line
         for step in steps:
-            if (inner := _step(node, step)) is None:
-                break
-            key, node = inner
-            line = key.start_mark.line + 1
+            key, node = _step(node, step)
+            line = key.start_mark.line + 1 if key else line
         return Fault(self.file, line, what, fix, fatal)
 
     def named(self, *path: str) -> Iterator["Entry"]:
@@ -60,23 +58,22 @@ class Entry:
         node = self.node
         for step in path:
             found = found.get(step) if isinstance(found, dict) else None
-            inner = _step(node, step)
-            node = inner[1] if inner else None
+            _, node = _step(node, step)
         for position, data in enumerate(found if isinstance(found, list) else []):
             if isinstance(data, dict) and isinstance(data.get("name"), str):
-                inner = _step(node, position)
-                below = inner[1] if inner else None
+                _, below = _step(node, position)
                 yield Entry(self.file, data, below, below.start_mark.line + 1 if below else None)
 
 
-def _step(node: yaml.Node | None, step: Hashable) -> tuple[yaml.Node, yaml.Node] | None:
+def _step(node: yaml.Node | None, step: Hashable) -> tuple[yaml.Node | None, yaml.Node | None]:
     """Return what leads to a value below a node, and the value."""
+    nothing = None, None
     match node:
         case yaml.SequenceNode() if isinstance(step, int) and step < len(node.value):
             return node.value[step], node.value[step]
         case yaml.MappingNode():
-            return next((pair for pair in node.value if pair[0].value == step), None)
-    return None
+            return next((pair for pair in node.value if pair[0].value == step), nothing)
+    return nothing
 
 
 class Loader(yaml.SafeLoader):

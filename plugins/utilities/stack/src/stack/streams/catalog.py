@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from singer_sdk.exceptions import StreamMapConfigError
 from target_bigquery_arrow.column_types import Kind
 from target_bigquery_arrow.drift import SchemaDrift, TableTypes, reconcile
 from target_bigquery_arrow.errors import LoadError
@@ -160,6 +161,8 @@ class Destination:
     table: str
     properties: Mapping[str, Any]
     keys: Sequence[str]
+    problem: str | None = None
+    """Why the loader can't tell, by its settings; then these are as without `stream_maps`."""
 
 
 def destinations(
@@ -172,10 +175,13 @@ def destinations(
     if not any(config.get(setting) for setting in MAPPING_SETTINGS):
         return [Destination(table_of(stream.name, config), properties, stream.keys)]
     schema = {"type": "object", "properties": properties}
-    return [
-        Destination(table_of(name, config), found["properties"], keys)
-        for name, found, keys in mapped(stream.name, schema, stream.keys, config)
-    ]
+    try:
+        return [
+            Destination(table_of(name, config), found["properties"], keys)
+            for name, found, keys in mapped(stream.name, schema, stream.keys, config)
+        ]
+    except (LoadError, StreamMapConfigError) as error:
+        return [Destination(table_of(stream.name, config), properties, stream.keys, str(error))]
 
 
 def changes(stream: Stream, loader: Plugin, table: str, columns: TableTypes) -> list[str]:
@@ -192,6 +198,8 @@ def _to_come(stream: Stream, loader: Plugin, table: str, columns: TableTypes) ->
         if found.table != table:
             continue
         try:
+            if found.problem:
+                raise LoadError(found.problem)
             layout = layout_of(stream.name, table, {"properties": found.properties}, found.keys)
             for finding in reconcile(layout, columns, policy).report:
                 is_to_come = finding.startswith("new column") and finding.endswith(")")

@@ -45,7 +45,11 @@ class Reread:
 
     @classmethod
     def of(cls, source_name: str, stream_name: str) -> "Reread":
-        """Find a stream by its name, or by its table's; it must be selected."""
+        """Find a stream by its name, or by its table's.
+
+        Raises:
+            StackError: there is no such source or stream, or the stream isn't selected.
+        """
         project = Project(states=True)
         source = project.source(source_name)
         history = RunHistory([source])
