@@ -4,6 +4,7 @@ import argparse
 import datetime
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from dbt_changed.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from bigquery_lock import Lock
+    from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
 REASONS = {
@@ -172,10 +174,8 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
     Returns:
         dbt's exit code.
     """
-    from dbt.cli.main import dbtRunner
-
-    # Written at the end of the build.
-    parsed = dbtRunner().invoke(["--quiet", "--no-write-json", "parse", *request.common])
+    # The manifest is written at the end of the build.
+    parsed = dbt(["--quiet", "--no-write-json", "parse", *request.common])
     if not parsed.success:
         return _exit_code(parsed)
     manifest: Manifest = parsed.result
@@ -200,8 +200,9 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
         if node.kind == "model" and node.relation not in now.present and node.id not in reasons
     ]
     if missing:
-        made = dbtRunner(manifest=manifest).invoke(
-            ["run-operation", *MAKE_MISSING, str({"built_anyway": built}), *request.common]
+        made = dbt(
+            ["run-operation", *MAKE_MISSING, str({"built_anyway": built}), *request.common],
+            manifest,
         )
         if not made.success:
             return _exit_code(made)
@@ -209,7 +210,7 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
     selected += [node.selector for node in graph.values() if node.runs_always]
     kinds = () if request.unit_tests else UNIT_TESTS
     arguments = ["build", "--select", *selected, *kinds, *request.common, *request.build]
-    result = dbtRunner(manifest=manifest).invoke(arguments)
+    result = dbt(arguments, manifest)
     statuses = {
         one.node.unique_id: str(one.status) for one in getattr(result.result, "results", ())
     }
@@ -218,7 +219,21 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
     return _exit_code(result)
 
 
-def _exit_code(result: Any) -> int:
+def dbt(arguments: list[str], manifest: "Manifest | None" = None) -> "dbtRunnerResult":
+    """Run a command of dbt's in this process: importing dbt takes longer than most commands.
+
+    Args:
+        arguments: of dbt's command line.
+        manifest: what `parse` has returned, so that nothing is parsed twice.
+    """
+    from dbt.cli.main import dbtRunner
+
+    # Each command leaves its log file open.
+    warnings.simplefilter("ignore", ResourceWarning)
+    return dbtRunner(manifest=manifest).invoke(arguments)
+
+
+def _exit_code(result: "dbtRunnerResult") -> int:
     """Return as dbt's command line does: https://docs.getdbt.com/reference/exit-codes."""
     if result.success:
         return 0
