@@ -54,6 +54,12 @@ streams as (
 
 ),
 
+promises as (
+
+    {{ freshness_promises() }}
+
+),
+
 joined as (
 
     select
@@ -66,12 +72,18 @@ joined as (
         round(
             {{ on_demand_usd('coalesce(last_month.bytes_billed_last_30_days, 0)') }}, 2
         ) as usd_last_30_days,
+        promises.promised_hours,
         last_runs.failed_streams > 0 as is_failing,
+        promises.promised_hours is not null and coalesce(
+            timestamp_diff(current_timestamp(), last_runs.last_success_at, minute) > promises.promised_hours * 60,
+            true
+        ) as is_late,
         last_runs.last_success_at,
         last_runs.last_load_at
     from last_runs
     inner join streams on last_runs.source_id = streams.source_id
     left join last_month on last_runs.source_id = last_month.source_id
+    left join promises on last_runs.source_id = promises.source_id
 
 )
 

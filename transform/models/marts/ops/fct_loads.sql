@@ -42,6 +42,7 @@ joined as (
     select
         loads.id,
         loads.load_id,
+        loads.run_id,
         loads.source_id,
         loads.extractor,
         loads.stream,

@@ -11,6 +11,7 @@ renamed as (
         ---------- ids
         {{ surrogate_key(['load_id', 'stream']) }} as id,
         load_id,
+        run_id,
         dataset as source_id,
 
         ---------- text

@@ -3,6 +3,7 @@
 import datetime
 import importlib.metadata
 import logging
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,7 @@ TABLE = "loads"
 LONGEST_ERROR = 2_000
 SCHEMA = [
     SchemaField("load_id", "STRING", description="The run of the loader"),
+    SchemaField("run_id", "STRING", description="The run of Meltano that started the loader"),
     SchemaField("source", "STRING", description="The extractor that the rows came from"),
     SchemaField("stream", "STRING", description="The stream, as the extractor calls it"),
     SchemaField("dataset", "STRING", description="The dataset that was loaded into"),
@@ -82,6 +84,7 @@ class Ledger:
         self._started_at = _now()
         self._same = {
             "load_id": run,
+            "run_id": os.environ.get("MELTANO_RUN_ID"),
             "source": source,
             "dataset": dataset,
             "host": platform.node(),

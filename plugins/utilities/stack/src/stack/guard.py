@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import bigquery_lock
 import click
 
 from stack import killed_runs, meltano, run_ended
@@ -23,8 +22,6 @@ MAIN = "main"
 CONFIRMED = "STACK_CONFIRMED"
 FILES_SHOWN = 5
 GUARD = "stack:guard"
-WAIT = "STACK_WAIT_SECONDS"
-LOCK_WAIT_SECONDS = 900.0
 
 
 @click.command()
@@ -57,23 +54,9 @@ def take_locks() -> None:
     """
     run = json.loads(os.environ.get("STACK_RUN") or "{}")
     datasets = sorted(set(to_be_loaded(run, int(os.environ.get("STACK_RUN_BLOCK") or 0))))
-    wait_seconds = float(os.environ.get(WAIT) or LOCK_WAIT_SECONDS)
     ops = Ops(run.get("warehouse") or {})
     for dataset in datasets:
-        try:
-            if lock := ops.lock(
-                dataset, owner=os.getppid(), wait_seconds=wait_seconds, on_wait=warn
-            ):
-                lock.leave()
-        except bigquery_lock.Held as error:
-            message = (
-                f"{error} Nothing was run. Run again once it has ended, or wait longer than "
-                f"{wait_seconds:g} s: {WAIT} in .env."
-            )
-            raise StackError(message) from error
-        except bigquery_lock.LockError as error:
-            message = f"{error} {meltano.sandbox_or('Check the network and the credentials.')}"
-            raise StackError(message) from error
+        ops.leave_lock(ops.name(dataset), owner=os.getppid(), on_wait=warn)
 
 
 def warn(text: str) -> None:

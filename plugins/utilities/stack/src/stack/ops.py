@@ -4,6 +4,7 @@ Not by google-cloud-bigquery, which takes longer to import than all that is done
 """
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +16,14 @@ from typing import Any
 import bigquery_lock
 import requests
 
+from stack import meltano
+from stack.terminal import StackError
+
 REQUEST_SECONDS = 60
 JOB_SECONDS = 60
 ATTEMPTS = 20
+WAIT = "STACK_WAIT_SECONDS"
+WAIT_SECONDS = 900.0
 LEASE_SECONDS = 300.0
 """How long a lock is held between the guard and the loader: a tap may discover in between."""
 
@@ -70,21 +76,46 @@ class Ops:
         return dataset_name(dataset, developer)
 
     def lock(
-        self, dataset: str, *, owner: int, wait_seconds: float, on_wait: Callable[[str], None]
+        self, dataset: str, *, owner: int, on_wait: Callable[[str], None]
     ) -> bigquery_lock.Lock | None:
-        """Return the lock of a raw dataset, for `owner`; None where loaders take none."""
+        """Return the lock of a raw dataset, for `owner`; None where loaders take none.
+
+        Args:
+            dataset: its name in this environment.
+            owner: the process in whose name it is to be held.
+            on_wait: told whom it waits for.
+        """
         if not (ops := self.settings.get("lock_dataset")):
             return None
-        name = self.name(dataset)
         return bigquery_lock.Lock(
             self.connection,
-            f"{self.settings['project']}.{self.name(ops)}.lock_{name}",
-            purpose=f"the load of {name}",
-            wait_seconds=wait_seconds,
+            f"{self.settings['project']}.{self.name(ops)}.lock_{dataset}",
+            purpose=f"the load of {dataset}",
+            wait_seconds=float(os.environ.get(WAIT) or WAIT_SECONDS),
             on_wait=on_wait,
             owner=owner,
             lease_seconds=LEASE_SECONDS,
         )
+
+    def leave_lock(self, dataset: str, *, owner: int, on_wait: Callable[[str], None]) -> None:
+        """Take the lock of a raw dataset for `owner`, whose loader takes it over.
+
+        Raises:
+            StackError: another run has held it for too long; or BigQuery refuses, or doesn't
+                answer.
+        """
+        try:
+            if lock := self.lock(dataset, owner=owner, on_wait=on_wait):
+                lock.leave()
+        except bigquery_lock.Held as error:
+            message = (
+                f"{error} Nothing was run. Run again once it has ended, or set {WAIT} to wait "
+                f"longer than {os.environ.get(WAIT) or WAIT_SECONDS} s."
+            )
+            raise StackError(message) from error
+        except bigquery_lock.LockError as error:
+            message = f"{error} {meltano.sandbox_or('Check the network and the credentials.')}"
+            raise StackError(message) from error
 
     def append(
         self,

@@ -8,6 +8,7 @@ import contextlib
 import json
 import platform
 import sys
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,14 +31,15 @@ def _columns(mode: str = "NULLABLE", /, **types: str) -> list[dict[str, str]]:
 
 
 RUNS = [
-    *_columns(run_id="STRING", arguments="STRING", environment="STRING", status="STRING"),
-    *_columns(failed_step="STRING", error="STRING"),
+    *_columns(id="STRING", run_id="STRING", arguments="STRING", environment="STRING"),
+    *_columns(status="STRING", failed_step="STRING", error="STRING"),
     *_columns("REPEATED", sources="STRING"),
     *_columns(steps="INTEGER", tables="INTEGER", rows_received="INTEGER", rows_deleted="INTEGER"),
     *_columns(log_file="STRING", host="STRING", started_at="TIMESTAMP", ended_at="TIMESTAMP"),
 ]
 """The columns of `ops.runs`; transform/models/staging/ops/src_ops.yml describes them."""
 SYNCS = _columns(
+    id="STRING",
     run_id="STRING",
     environment="STRING",
     status="STRING",
@@ -80,6 +82,7 @@ def row(run: Mapping[str, Any]) -> dict[str, Any]:
     failed = next((step for step in steps if not step["is_ok"]), None)
     lines = failed["lines"] if failed else run.get("lines") or []
     return {
+        "id": uuid.uuid4().hex,
         **{name: run.get(name) for name in ("run_id", "arguments", "environment", "status")},
         "failed_step": failed["name"] if failed else None,
         "error": alerts.masked("\n".join(lines))[:2000] or None,
@@ -99,6 +102,7 @@ def metabase_syncs(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of `ops.metabase_syncs` of a run."""
     return [
         {
+            "id": uuid.uuid4().hex,
             "run_id": run.get("run_id"),
             "environment": run.get("environment"),
             "status": "success" if step["is_ok"] else "failure",

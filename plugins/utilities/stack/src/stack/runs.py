@@ -1,4 +1,4 @@
-"""`stack runs`: what the last runs of each source have loaded, from the loader's ledger."""
+"""`stack runs`: the last runs, and what those of a source have loaded, from the ledger."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +11,8 @@ from stack.terminal import StackError, json_text, plain, style, table
 from stack.warehouse import Warehouse
 
 NUMBERS = ("tables", "received", "new", "changed", "deleted", "seconds")
+RUN_NUMBERS = ("tables", "received", "deleted", "seconds")
+RUN_HEADINGS = ("ended (UTC)", "run", *RUN_NUMBERS, "status")
 HEADINGS = ("ended (UTC)", "source", *NUMBERS, "status")
 
 
@@ -19,33 +21,74 @@ HEADINGS = ("ended (UTC)", "source", *NUMBERS, "status")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="How many; 20 by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, for programs.")
 def runs(source: str | None, *, limit: int, as_json: bool) -> None:
-    """Show what the last runs of a SOURCE, or of all, have loaded, the newest first."""
+    """Show how the last runs have ended; of a SOURCE, what each has loaded. The newest first."""
     project = Project()
     chosen = project.source(source) if source else None
-    found = last_runs(project, chosen, limit)
+    found = last_loads(project, chosen, limit) if chosen else last_runs(project, limit)
     if as_json:
         click.echo(json_text(found))
     elif found:
-        click.echo("\n".join(lines(found, by_dataset(project))))
+        shown = lines(found, by_dataset(project)) if chosen else run_lines(found)
+        click.echo("\n".join(shown))
     else:
         job = chosen.job if chosen else None
         hint = f": `meltano run {job}`" if job else ""
         click.echo(f"No run has been recorded yet{hint}.")
 
 
-def last_runs(project: Project, source: Source | None, limit: int) -> list[dict[str, Any]]:
-    """Return the last runs of a source, or of all, the newest first.
+def last_loads(project: Project, source: Source, limit: int) -> list[dict[str, Any]]:
+    """Return what the last runs have loaded of a source, the newest first.
 
     Raises:
         StackError: the loader keeps no ledger, or BigQuery doesn't answer.
     """
+    return Warehouse(project.loader).loads(ledger(project), source.dataset, limit)
+
+
+def last_runs(project: Project, limit: int) -> list[dict[str, Any]]:
+    """Return the last runs of Meltano, the newest first.
+
+    Raises:
+        StackError: the loader keeps no ledger, or BigQuery doesn't answer.
+    """
+    return Warehouse(project.loader).runs(ledger(project), limit)
+
+
+def ledger(project: Project) -> str:
+    """Return the dataset of the ledger in this environment.
+
+    Raises:
+        StackError: the loader keeps none.
+    """
     config = project.loader.config()
-    ledger = config.get("ledger_dataset")
-    if not ledger:
+    if not (name := config.get("ledger_dataset")):
         message = f"No run is recorded. Set {project.loader.where('ledger_dataset')} to `ops`."
         raise StackError(message)
-    name = dataset_name(str(ledger), config.get("developer"))
-    return Warehouse(project.loader).loads(name, source.dataset if source else None, limit)
+    return dataset_name(str(name), config.get("developer"))
+
+
+def run_lines(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Return the lines of a table of runs; below it, why those that failed did."""
+    rows = [
+        (
+            f"{run['ended_at']:%Y-%m-%d %H:%M}",
+            plain(run["arguments"]),
+            f"{run['tables']:,}",
+            f"{run['rows_received']:,}",
+            f"{run['rows_deleted']:,}",
+            f"{(run['ended_at'] - run['started_at']).total_seconds():.0f}",
+            style(run["status"], fg="green" if run["status"] == "success" else "red"),
+        )
+        for run in found
+    ]
+    yield from table(RUN_HEADINGS, rows, RUN_NUMBERS)
+    for run in found:
+        if run["status"] != "success":
+            yield ""
+            what = plain(run["failed_step"] or run["arguments"])
+            yield style(f"{run['ended_at']:%Y-%m-%d %H:%M} {what}", bold=True)
+            yield from (f"  {plain(line)}" for line in (run["error"] or "").splitlines())
+            yield plain(f"  All output: {run['log_file']} on {run['host']}")
 
 
 def by_dataset(project: Project) -> Mapping[str, str]:

@@ -109,6 +109,12 @@ from `{dataset}`.INFORMATION_SCHEMA.COLUMNS
 order by table_name, ordinal_position
 """
 LOADS = Path(__file__).with_name("loads.sql").read_text()
+RUNS = """
+select *
+from `{ledger}.runs`
+order by ended_at desc
+limit @limit
+"""
 ROWS = f"""
 select
     '{{name}}' as name,
@@ -242,6 +248,22 @@ class Warehouse:
         ]
         try:
             return self._query(LOADS.format(ledger=f"{self.project}.{ledger}"), parameters)
+        except NotFound:
+            return []
+
+    def runs(self, ledger: str, limit: int) -> list[dict[str, Any]]:
+        """Return the last runs of Meltano, the newest first: rows of `ops.runs`.
+
+        Args:
+            ledger: the loader's `ledger_dataset` in this environment.
+            limit: how many.
+
+        Raises:
+            UnreachableError: BigQuery doesn't answer, or refuses.
+        """
+        parameters = [bigquery.ScalarQueryParameter("limit", "INT64", limit)]
+        try:
+            return self._query(RUNS.format(ledger=f"{self.project}.{ledger}"), parameters)
         except NotFound:
             return []
 

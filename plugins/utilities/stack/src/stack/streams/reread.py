@@ -6,6 +6,7 @@ bookmark, and is made up for by running the command again.
 """
 
 import json
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stack import killed_runs, meltano
+from stack.ops import Ops
 from stack.project import Plugin, Project, Source
 from stack.streams import state
 from stack.streams.catalog import (
@@ -52,6 +54,9 @@ class Reread:
         """
         project = Project(states=True)
         source = project.source(source_name)
+        if take_lock(source):  # a run has ended meanwhile: it has moved the bookmarks
+            project = Project(states=True)
+            source = project.source(source_name)
         history = RunHistory([source])
         # It may be new since the last run.
         if find(history.catalog(source), stream_name, source) is None:
@@ -185,6 +190,22 @@ class Reread:
             )
         if (dbt := f"dbt-{self.source.name}") in self.project.plugins:
             echo(f"  What dbt makes of it follows with: meltano invoke {dbt}:build")
+
+
+def take_lock(source: Source) -> bool:
+    """Take the lock of a source's dataset for this process; return whether it was waited for.
+
+    Raises:
+        StackError: another run has held it for too long; or BigQuery refuses, or doesn't answer.
+    """
+    waited: list[str] = []
+
+    def on_wait(text: str) -> None:
+        waited.append(text)
+        echo(text)
+
+    Ops(source.loader.config()).leave_lock(source.dataset, owner=os.getpid(), on_wait=on_wait)
+    return bool(waited)
 
 
 def find(catalog: Catalog | None, name: str, source: Source) -> Stream | None:
