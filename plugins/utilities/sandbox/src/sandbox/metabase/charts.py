@@ -24,6 +24,7 @@ ROWS_SHOWN = 200
 
 _VEGA_LITE = "v6_1"
 _COLOURS = [f"var(--series-{number})" for number in range(8)]
+_ORIGIN = "http://page.invalid"
 _FONT = "system-ui, sans-serif"
 # Vega measures texts in a narrower font than some machines have. The page writes them at 11 px.
 _MEASURED = 13
@@ -270,7 +271,13 @@ def _svg(drawing: Drawing) -> str:
     svg: str = vl_convert.vegalite_to_svg(specification(drawing), vl_version=_VEGA_LITE)
     # Inside HTML, namespaces go without saying.
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
-    return svg.replace(' target="_blank"', "")
+    return svg.replace(' target="_blank"', "").replace(_ORIGIN, "")
+
+
+def _url(drawing: Drawing, row: Sequence[Any]) -> str | None:
+    """A whole address: Vega would put one of its own before a path."""
+    path = drawing.link(row)
+    return f"{_ORIGIN}{path}" if path and path.startswith("/") else path
 
 
 def specification(drawing: Drawing) -> dict[str, Any]:
@@ -343,7 +350,7 @@ def _points(drawing: Drawing) -> list[dict[str, Any]]:
                     "text": value,
                     "series": name,
                     "tip": f"{at} · {name}: {value}" if _many(drawing) else f"{at}: {value}",
-                    "url": drawing.link(row),
+                    "url": _url(drawing, row),
                 }
             )
     return points
@@ -527,7 +534,7 @@ def _pie(drawing: Drawing) -> dict[str, Any]:
             "y": row[amount],
             "tip": f"{drawing.label(row, slice_)}: {drawing.text(row, amount)}"
             f" ({(row[amount] or 0) / total:.1%})",
-            "url": drawing.link(row),
+            "url": _url(drawing, row),
         }
         for row in drawing.result.rows
     ]

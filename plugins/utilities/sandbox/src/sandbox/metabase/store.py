@@ -366,7 +366,7 @@ def next_id(rows: dict[int, Any]) -> int:
     return max(rows, default=0) + 1
 
 
-def update(row: Any, **values: object) -> int:
+def update(row: Any, /, **values: object) -> int:
     """Set the values that differ and, if any does, `updated_at`; return 1 or 0."""
     changed = {key: value for key, value in values.items() if getattr(row, key) != value}
     for key, value in changed.items():
