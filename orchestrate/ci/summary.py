@@ -44,11 +44,11 @@ def touched(results: Sequence[Result], manifest: Mapping[str, Any]) -> Iterator[
         (exposure, sorted(built.intersection(exposure["depends_on"]["nodes"])))
         for exposure in manifest.get("exposures", {}).values()
     ]
-    for of_type, called in (("dashboard", "dashboards"), ("analysis", "questions")):
+    for of_type, called in (("dashboard", "Dashboards"), ("analysis", "Questions")):
         found = [(one, read) for one, read in exposures if read and one["type"] == of_type]
         if found:
             yield ""
-            yield f"### Metabase: {len(found)} {called} read what this changes"
+            yield f"### {called} in Metabase that read what this changes: {len(found)}"
             yield ""
         for one, read in sorted(found, key=lambda pair: str(pair[0]["label"])):
             models = ", ".join(f"`{node.split('.')[-1]}`" for node in read)

@@ -92,7 +92,7 @@ class Metabase:
         if match and int(match[1]) < OLDEST:
             raise ApiError(
                 f"Metabase at {self.url} is {tag}; content needs v0.{OLDEST} or newer, which takes "
-                "queries as the files have them"
+                "queries as the files have them. Upgrade it, or remove the files"
             )
 
     def metadata(self) -> Iterator[Json]:

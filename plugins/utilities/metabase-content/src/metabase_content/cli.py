@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from metabase_content.api import ApiError, Metabase, Refused
-from metabase_content.files import Content, read
+from metabase_content.files import Content, read, short
 from metabase_content.pull import NotFoundError, Pull
 from metabase_content.references import Warehouse
 from metabase_content.sync import OF_PEOPLE, WRITES, Change, Report, Sync
@@ -133,8 +133,6 @@ def push(
 def pull(metabase: Metabase, folder: Path, names: Sequence[str]) -> int:
     """Write files; return the exit code."""
     sync = compared(metabase, folder)
-    if sync.report.problems:
-        return fail("\n".join(str(problem) for problem in sync.report.problems))
     what = Pull(sync)
     if names:
         what.named(names)
@@ -142,10 +140,12 @@ def pull(metabase: Metabase, folder: Path, names: Sequence[str]) -> int:
         what.changed()
     written = what.write()
     for path in written:
-        say(f"  wrote {path}")
-    say(f"{len(written)} files differ from what Metabase at {metabase.url} has had."
-        if written else f"The files are as Metabase at {metabase.url} has it.")  # fmt: skip
-    return 0
+        say(f"  wrote {short(path)}")
+    for problem in sync.report.problems:
+        say(f"  ✗ {problem}", error=True)
+    if not written:
+        say(f"The files are as Metabase at {metabase.url} has it.")
+    return 1 if sync.report.problems else 0
 
 
 def show(report: Report, url: str, mark: str, *, dry: bool) -> None:

@@ -110,7 +110,7 @@ class Problem:
     line: int | None = None
 
     def __str__(self) -> str:
-        place = f"{self.path}:{self.line}" if self.line else str(self.path)
+        place = f"{short(self.path)}:{self.line}" if self.line else short(self.path)
         return f"{place}: {self.message}"
 
 
@@ -167,6 +167,12 @@ class Content:
     def by_id(self) -> dict[str, Entity]:
         """Entities by their `entity_id`."""
         return {entity.entity_id: entity for entity in self.entities}
+
+
+def short(path: Path) -> str:
+    """Return a path as people in the project's folder write it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def kind(model: str, document: Mapping[str, Any]) -> str:
@@ -260,7 +266,7 @@ def refuse_duplicates(content: Content) -> None:
     for entity in list(content.entities):
         other = first.setdefault(entity.entity_id, entity)
         if other is not entity:
-            message = f"`entity_id` {entity.entity_id} is also that of {other.path}"
+            message = f"`entity_id` {entity.entity_id} is also that of {short(other.path)}"
             content.entities.remove(entity)
             content.problems.append(entity.problem(ContentError(message, ("entity_id",))))
 

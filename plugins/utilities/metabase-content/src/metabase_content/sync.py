@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from metabase_content import shapes
 from metabase_content.api import Metabase, Refused
-from metabase_content.files import Content, ContentError, Entity, Problem, kind
+from metabase_content.files import Content, ContentError, Entity, Problem, kind, short
 from metabase_content.references import ToIds, ToNames, Warehouse
 
 Json = dict[str, Any]
@@ -249,7 +249,7 @@ class Sync:
             try:
                 culprit = next((item for item in self.needed(entity) if item in broken), None)
                 if culprit is not None:
-                    file = broken[culprit].path
+                    file = short(broken[culprit].path)
                     raise ContentError(f"“{entity.name}” needs what can't be pushed: {file}")
                 shapes.body(entity.model, entity.entity_id, entity.document, to)
                 if entity.model == "Dashboard":
@@ -357,7 +357,7 @@ class Sync:
             elif change.action in WRITES:
                 culprit = next((item for item in self.needed(entity) if item in failed), None)
                 if culprit is not None:
-                    file = self.content.by_id[culprit].path
+                    file = short(self.content.by_id[culprit].path)
                     raise ContentError(f"“{entity.name}” needs what can't be pushed: {file}")
                 self.write(entity, change.action)
             elif change.action == "adopt":

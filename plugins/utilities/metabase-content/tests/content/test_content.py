@@ -328,6 +328,31 @@ def test_a_dashboard_of_the_same_name_is_not_overwritten(
     assert len(metabase.rows["dashboard"]) == 2  # this one and the record
 
 
+def test_a_segment_is_pushed_before_the_question_that_uses_it(
+    metabase: FakeMetabase, project: Project
+) -> None:
+    is_open = ["=", {}, field(*OPPORTUNITIES, "status"), "open"]
+    segment = {
+        "name": "Open",
+        "entity_id": eid("Open"),
+        "creator_id": "internal@metabase.com",
+        "table_id": OPPORTUNITIES,
+        "definition": query(OPPORTUNITIES, filters=[is_open]),
+        "serdes/meta": meta("Open", "Segment"),
+    }
+    path = project.root / "databases/all_dbt/schemas/dbt/tables/fct_opportunities/segments"
+    path.mkdir(parents=True)
+    (path / "open.yaml").write_text(dump(segment))
+    asked = query(OPPORTUNITIES, filters=[["segment", {}, eid("Open")]])
+    project.write(question("Open deals", asked))
+    assert cli.push(metabase, project.root) == 0
+    row = metabase.named("segment", "Open")
+    stage = metabase.named("card", "Open deals")["dataset_query"]["stages"][0]
+    assert stage["filters"][0][2] == row["id"]
+    assert row["table_id"] == row["definition"]["stages"][0]["source-table"]
+    assert push(metabase, project) == 0
+
+
 # --- What can't be pushed is named, and the rest is pushed
 
 

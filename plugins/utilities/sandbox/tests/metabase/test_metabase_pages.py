@@ -14,7 +14,7 @@ from sandbox.metabase.page import Node
 from sandbox.metabase.pages import written
 
 from .support import FakeMetabase
-from .test_metabase_content import PLACE, new_card, new_dashboard, query
+from .test_metabase_cards import PLACE, new_card, new_dashboard, query
 
 PLAN = Column("plan", "Plan", "type/Text", source="breakout")
 MONTH = Column("month", "Month", "type/Date", unit="month", source="breakout")

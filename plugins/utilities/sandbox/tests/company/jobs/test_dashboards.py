@@ -430,5 +430,5 @@ def test_dashboards_and_questions_are_in_dbts_lineage(stack: Stack, tmp_path: Pa
     built.write_text(json.dumps({"results": [results]}))
     command = [ROOT / ".venv/bin/python", ROOT / "orchestrate/ci/summary.py", built, manifest]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert "### Metabase: 1 dashboards read what this changes" in said
+    assert "### Dashboards in Metabase that read what this changes: 1" in said
     assert re.search(rf"- \[Sales pipeline\]\(http://[^)]+/dashboard/\d+\): `{OPP}`", said)
