@@ -24,6 +24,7 @@ ROWS_SHOWN = 200
 
 _VEGA_LITE = "v6_1"
 _COLOURS = [f"var(--series-{number})" for number in range(8)]
+_ORIGIN = "http://page.invalid"
 _FONT = "system-ui, sans-serif"
 # Vega measures texts in a narrower font than some machines have. The page writes them at 11 px.
 _MEASURED = 13
@@ -270,7 +271,13 @@ def _svg(drawing: Drawing) -> str:
     svg: str = vl_convert.vegalite_to_svg(specification(drawing), vl_version=_VEGA_LITE)
     # Inside HTML, namespaces go without saying.
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
-    return svg.replace(' target="_blank"', "")
+    return svg.replace(' target="_blank"', "").replace(_ORIGIN, "")
+
+
+def _url(drawing: Drawing, row: Sequence[Any]) -> str | None:
+    """A whole address: Vega would put one of its own before a path."""
+    path = drawing.link(row)
+    return f"{_ORIGIN}{path}" if path and path.startswith("/") else path
 
 
 def specification(drawing: Drawing) -> dict[str, Any]:
@@ -343,7 +350,7 @@ def _points(drawing: Drawing) -> list[dict[str, Any]]:
                     "text": value,
                     "series": name,
                     "tip": f"{at} · {name}: {value}" if _many(drawing) else f"{at}: {value}",
-                    "url": drawing.link(row),
+                    "url": _url(drawing, row),
                 }
             )
     return points
@@ -373,6 +380,7 @@ def _axis_values(drawing: Drawing) -> list[str]:
 
 _STEPS = ("day", "week", "month", "quarter", "year")
 _MOST_GAPS = 1000
+_THICKEST = 40  # pixels
 
 
 def _colour(drawing: Drawing) -> dict[str, Any]:
@@ -386,13 +394,14 @@ def _colour(drawing: Drawing) -> dict[str, Any]:
         (own.get(key) or own.get(name) or {}).get("color") or _COLOURS[number % len(_COLOURS)]
         for number, (name, key) in enumerate(keys.items())
     ]
+    room = 45 + 8 * max(map(len, keys), default=0)  # pixels for each name
     names = [(own.get(key) or {}).get("title") or name for name, key in keys.items()]
     return {
         "field": "series",
         "type": "nominal",
         "sort": names,
         "scale": {"domain": list(keys), "range": colours},
-        "legend": {"columns": max(1, drawing.width // 130)} if len(keys) > 1 else None,
+        "legend": {"columns": max(1, drawing.width // room)} if len(keys) > 1 else None,
     }
 
 
@@ -439,8 +448,9 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
     }
     if display == "bar" and stack is None and _many(drawing):
         encoding["xOffset"] = {"field": "series", "sort": None}
+        labels = labels * len(_colour(drawing)["scale"]["domain"])
     marks = {
-        "bar": {"type": "bar", "cornerRadiusEnd": 2},
+        "bar": {"type": "bar", "cornerRadiusEnd": 2, **_thickness(drawing.width, len(labels))},
         "line": {"type": "line", "point": {"size": 36}, "strokeWidth": 2},
         "area": {"type": "area", "line": True, "opacity": 0.35, "point": {"size": 24}},
     }
@@ -453,6 +463,11 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
         goal = {"y": {"datum": settings.get("graph.goal_value", 0)}}
         layers.append({"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": goal})
     return {"data": {"values": _points(drawing)}, "layer": layers}
+
+
+def _thickness(room: int, bars: int) -> dict[str, int]:
+    """Few bars are not as thick as there is room."""
+    return {"size": _THICKEST} if room > bars * _THICKEST * 1.6 else {}
 
 
 def _number_format(drawing: Drawing) -> str:
@@ -479,15 +494,9 @@ def _rows(drawing: Drawing) -> dict[str, Any]:
         "field": "x",
         "type": "nominal",
         "sort": None,
-        "axis": {
-            "title": settings.get("graph.x_axis.title_text") or None,
-            "labelLimit": limit,
-            "labelColor": "var(--text)",
-        },
+        "axis": {"title": None, "labelLimit": limit, "labelColor": "var(--text)"},
     }
-    if drawing.settings.get("graph.x_axis.title_text"):
-        y["axis"] = {**y["axis"], "title": None}  # type: ignore[dict-item]
-    amounts = {"field": "y", "type": "quantitative", "axis": None}
+    amounts: dict[str, Any] = {"field": "y", "type": "quantitative", "axis": None}
     stack = {"stacked": "zero", "normalized": "normalize"}.get(
         settings.get("stackable.stack_type") or ""
     )
@@ -505,8 +514,9 @@ def _rows(drawing: Drawing) -> dict[str, Any]:
     }
     if _many(drawing) and not stack:
         encoding["yOffset"] = {"field": "series", "sort": None}
+    thickness = _thickness(drawing.height, len(_axis_values(drawing)))
     layers: list[dict[str, Any]] = [
-        {"mark": {"type": "bar", "cornerRadiusEnd": 2}, "encoding": encoding}
+        {"mark": {"type": "bar", "cornerRadiusEnd": 2, **thickness}, "encoding": encoding}
     ]
     if not _many(drawing):
         shown = {"y": y, "x": amounts, "text": {"field": "text"}}
@@ -524,7 +534,7 @@ def _pie(drawing: Drawing) -> dict[str, Any]:
             "y": row[amount],
             "tip": f"{drawing.label(row, slice_)}: {drawing.text(row, amount)}"
             f" ({(row[amount] or 0) / total:.1%})",
-            "url": drawing.link(row),
+            "url": _url(drawing, row),
         }
         for row in drawing.result.rows
     ]
