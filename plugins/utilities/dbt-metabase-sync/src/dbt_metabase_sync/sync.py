@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,7 @@ def push(url: str) -> int:
     return content.push(metabase, folder, wait=wait, mark="WARNING: ")
 
 
+@cache
 def names_in_manifest() -> set[tuple[str, ...]]:
     """Return the tables and columns that dbt has documented, as files of content name them."""
     database = os.environ["DBT_METABASE_DATABASE"]
