@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import dbtmetabase._models
@@ -157,6 +158,7 @@ def push(url: str) -> int:
     return content.push(metabase, folder, wait=wait, mark="WARNING: ")
 
 
+@cache
 def names_in_manifest() -> set[tuple[str, ...]]:
     """Return the tables and columns that dbt has documented, as files of content name them."""
     database = os.environ["DBT_METABASE_DATABASE"]

@@ -57,7 +57,14 @@ class Metabase:
         url = f"{self.url}{path}"
         try:
             answer = self.session.request(
-                method, url, params=query, json=body, timeout=self.timeout, **self.settings
+                method,
+                url,
+                params=query,
+                json=body,
+                timeout=self.timeout,
+                # Another host would get the key.
+                allow_redirects=False,
+                **self.settings,
             )
         except requests.RequestException as error:
             raise ApiError(
@@ -70,11 +77,16 @@ class Metabase:
                 f"Metabase at {self.url} refuses {method} {path}: the API key has no right to it. "
                 "Use a key of the group Administrators"
             )
+        if answer.is_redirect:
+            raise ApiError(f"{self.url} leads to {answer.headers['Location']}: use that address")
         if not answer.ok:
             raise Refused(answer.status_code, reason(answer))
         if method != "GET":
             self.writes += 1
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except ValueError:
+            raise ApiError(f"{self.url} answers, and not as Metabase does") from None
 
     def check_version(self) -> None:
         """Refuse a Metabase that stores queries in another form than the files.

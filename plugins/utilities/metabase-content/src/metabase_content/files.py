@@ -6,7 +6,7 @@ each file in full; here a file is checked as far as a push depends on it.
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -338,12 +338,11 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text).strip("_") or "untitled"
 
 
-def free_path(folder: Path, name: str, taken: Iterator[Path] | set[Path]) -> Path:
+def free_path(folder: Path, name: str, taken: Collection[Path]) -> Path:
     """Return a path for a new file that no other entity has."""
-    used = set(taken)
     path = folder / f"{slug(name)}.yaml"
     number = 2
-    while path in used or path.exists():
+    while path in taken or path.exists():
         path = folder / f"{slug(name)}_{number}.yaml"
         number += 1
     return path

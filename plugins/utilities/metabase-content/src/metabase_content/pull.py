@@ -134,12 +134,12 @@ class Pull:
             database, schema, table = document["table_id"]
             folder = self.sync.content.root / "databases" / slug(database) / "schemas"
             folder = folder / slug(schema) / "tables" / slug(table) / "segments"
-            return free_path(folder, document["name"], set(paths.values()))
+            return free_path(folder, document["name"], paths.values())
         home = document.get("parent_id" if model == "Collection" else "collection_id")
         home = document.get("dashboard_id") or home
         main = self.sync.content.root / "collections" / "main"
         folder = paths[home].with_suffix("") if home in paths else main
-        return free_path(folder, document["name"], set(paths.values()))
+        return free_path(folder, document["name"], paths.values())
 
 
 def merged(entity: Entity, document: Document) -> Document:

@@ -52,8 +52,6 @@ class Change:
     detail: str = ""
     entity: Entity | None = None
     """The file; None if there is none any more."""
-    document: Json | None = None
-    """What Metabase has, as a file has it; where people have changed it."""
 
 
 WRITES = frozenset({"create", "update", "archive", "restore"})
@@ -66,7 +64,6 @@ class Report:
 
     changes: list[Change] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    writes: int = 0
 
 
 class Sync:
@@ -270,9 +267,9 @@ class Sync:
         row = self.pages.get(entity.entity_id)
         known = self.pushed.get(entity.entity_id)
 
-        def change(action: str, detail: str = "", document: Json | None = None) -> Change:
+        def change(action: str, detail: str = "") -> Change:
             about = (entity.entity_id, entity.model, entity.kind, entity.name)
-            return Change(action, *about, detail, entity, document)
+            return Change(action, *about, detail, entity)
 
         asked = overwrite is not None and (
             not overwrite or entity.name in overwrite or entity.entity_id in overwrite
@@ -302,8 +299,8 @@ class Sync:
         if asked or self.is_empty_shell(entity, row, known):
             return change("update", keys)
         if known is None:
-            return change("unknown", keys, document)
-        return change("edited" if file_is_as_pushed else "conflict", keys, document)
+            return change("unknown", keys)
+        return change("edited" if file_is_as_pushed else "conflict", keys)
 
     @staticmethod
     def is_empty_shell(entity: Entity, row: Json, known: Pushed | None) -> bool:
@@ -341,7 +338,6 @@ class Sync:
                 self.attempt(change, failed)
         finally:
             self.write_record()
-            self.report.writes = self.metabase.writes
 
     def attempt(self, change: Change, failed: set[str]) -> None:
         """Write one change; what Metabase refuses is a problem of its file."""
@@ -473,6 +469,3 @@ def linked_questions(settings: Any) -> Iterator[str]:
         case dict():
             for item in settings.values():
                 yield from linked_questions(item)
-
-
-__all__ = ["OF_PEOPLE", "WRITES", "Change", "Pushed", "Report", "Sync"]

@@ -1,13 +1,15 @@
 """What is in the files gets into Metabase, and what people do there is theirs."""
 
+import threading
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from metabase_content import cli
-from metabase_content.api import ApiError
+from metabase_content.api import ApiError, Metabase
 from metabase_content.files import dump, read
 
 from .fake import FakeMetabase
@@ -474,6 +476,39 @@ def test_a_key_without_rights(metabase: FakeMetabase, project: Project) -> None:
     metabase.read_only = True
     with pytest.raises(ApiError, match="no right"):
         cli.push(metabase, project.root)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "message"),
+    [
+        (
+            302,
+            {"Location": "https://login.test/"},
+            "leads to https://login.test/: use that address",
+        ),
+        (200, {}, "answers, and not as Metabase does"),
+        (401, {}, "doesn't know the API key"),
+    ],
+)
+def test_an_address_that_is_not_metabases(
+    project: Project, status: int, headers: dict[str, str], message: str
+) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": "7"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"<html/>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ApiError, match=message):
+            cli.push(Metabase(f"http://127.0.0.1:{server.server_port}", "key"), project.root)
+        server.shutdown()
 
 
 @pytest.mark.parametrize(("tag", "fits"), [("v0.56.1", False), ("v1.56", False), ("v0.57.0", True)])

@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+import requests
 from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from local_servers.loopback import HOST
-from requests.exceptions import ConnectionError as NotReachable
 
 from sandbox.errors import SandboxError
 from sandbox.services import BIGQUERY_PROJECT, DBT_DATASET, bigquery_endpoint
 from sandbox.settings import TOOLS, Settings
 
 BAR_WIDTH = 40
+OVERVIEW = "Company overview"
 SOURCES = {"product": "Postgres", **{tool: f"{tool.capitalize()}'s API" for tool in TOOLS}}
 
 IN_ARREARS_AND_ASKING = f"""
@@ -66,7 +67,7 @@ def show(settings: Settings) -> None:
         )
         _show_bars(client, "How far do organisations get with set-up?", SETUP_FUNNEL)
         _show_bars(client, "How many timeline items a month?", TIMELINE_ITEMS_BY_MONTH)
-    except (GoogleAPICallError, NotReachable) as error:
+    except (GoogleAPICallError, requests.ConnectionError) as error:
         raise SandboxError(
             "There is nothing to show yet. Run `meltano invoke sandbox up`, then `meltano run "
             f"product-daily`. ({str(error).splitlines()[0]})"
@@ -126,14 +127,29 @@ def _show_bars(client: bigquery.Client, title: str, query: str) -> None:
 
 def _show_next_steps(settings: Settings) -> None:
     _heading("Where to look next")
+    metabase = f"http://{HOST}:{settings.metabase_port}"
+    overview = _dashboard(settings, metabase)
     for what, why in (
-        (f"http://{HOST}:{settings.metabase_port}", "every table as Metabase knows it"),
         ("source .venv/bin/activate", "then `meltano` is a command"),
         ("meltano invoke sandbox tick", "let a day pass in the product and the tools …"),
         ("meltano run product-daily", "… and bring it to BigQuery and Metabase"),
         ("README.md", "connect your own Postgres, tools, BigQuery and Metabase"),
+        (metabase, "every dashboard and table as Metabase knows it"),
+        *([(overview, f"{OVERVIEW}: open it in a browser")] if overview else []),
     ):
-        click.echo(f"  {what:<29}{why}")
+        click.echo(f"  {what:<35}{why}")
+
+
+def _dashboard(settings: Settings, metabase: str) -> str | None:
+    """The address of the dashboard to begin with, if it has been pushed."""
+    headers = {"X-API-KEY": settings.metabase_api_key}
+    try:
+        answer = requests.get(f"{metabase}/api/dashboard", headers=headers, timeout=5)
+        answer.raise_for_status()
+    except requests.RequestException:
+        return None
+    ids = [row["id"] for row in answer.json() if row["name"] == OVERVIEW]
+    return f"{metabase}/dashboard/{ids[0]}" if ids else None
 
 
 def _heading(text: str) -> None:

@@ -1,4 +1,7 @@
-"""A fake, served over HTTP, whose warehouse is a list that tests may change."""
+"""A fake, served over HTTP, whose warehouse is a list that tests may change.
+
+`FakeWarehouse.answer` is what every query gives; `asked` is the SQL that was run.
+"""
 
 import socket
 import threading
@@ -13,7 +16,13 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 from sandbox.metabase.app import create_app
-from sandbox.metabase.discovery import Column, DiscoveredTable, WarehouseError, metabase_types
+from sandbox.metabase.discovery import (
+    Column,
+    DiscoveredTable,
+    Schema,
+    WarehouseError,
+    metabase_types,
+)
 from sandbox.metabase.provision import Provision, provision
 from sandbox.metabase.store import Store
 
@@ -39,6 +48,8 @@ class FakeWarehouse:
 
     found: list[DiscoveredTable] = field(default_factory=list)
     down: bool = False
+    answer: tuple[Schema, list[tuple[Any, ...]]] = ([("count", "type/Integer")], [(42,)])
+    asked: list[str] = field(default_factory=list)
 
     def check(self) -> None:
         if self.down:
@@ -46,6 +57,15 @@ class FakeWarehouse:
 
     def tables(self) -> list[DiscoveredTable]:
         return list(self.found)
+
+    def query(self, sql: str, limit: int) -> tuple[Schema, list[tuple[Any, ...]]]:
+        self.check()
+        self.asked.append(sql)
+        schema, rows = self.answer
+        return schema, rows[:limit]
+
+    def columns(self, sql: str) -> Schema:
+        return self.query(sql, 0)[0]
 
 
 def timeline() -> list[DiscoveredTable]:

@@ -400,6 +400,11 @@ def test_every_bad_value_is_named_with_what_was_received(shared_metabase: FakeMe
         ("GET", "/api/card/1"),
         ("GET", "/api/dashboard/1"),
         ("GET", "/api/collection/999/items"),
+        ("PUT", "/api/collection/999"),
+        ("PUT", "/api/card/999"),
+        ("PUT", "/api/dashboard/999"),
+        ("GET", "/dashboard/1"),
+        ("GET", "/question/1"),
     ],
 )
 def test_unknown_ids_are_not_found(shared_metabase: FakeMetabase, method: str, path: str) -> None:
@@ -412,12 +417,14 @@ def test_unknown_ids_are_not_found(shared_metabase: FakeMetabase, method: str, p
     ("method", "path", "body"),
     [
         ("GET", "/api/permissions/group", None),
-        ("POST", "/api/dataset", {}),
+        ("POST", "/api/native-query-snippet", {}),
+        ("POST", "/api/card", {"something": 1}),
+        ("GET", "/api/collection?tree=true", None),
         ("DELETE", "/api/database/1", None),
         ("GET", "/api/database?include=tables", None),
         ("GET", "/api/database/1/metadata?skip_fields=true", None),
         ("PUT", "/api/field/1", {"json_unfolding": True}),
-        ("GET", "/question/1", None),
+        ("GET", "/browse/1", None),
     ],
 )
 def test_what_it_does_not_implement_it_says_and_logs(

@@ -255,3 +255,39 @@ def test_there_are_no_exposures_to_extract(
 ) -> None:
     _, make = dbt_metabase
     assert make().extract_exposures(str(tmp_path)) == []
+
+
+def test_questions_and_dashboards_become_exposures_of_the_models_that_they_read(
+    dbt_metabase: tuple[FakeMetabase, DbtMetabase], tmp_path: Path
+) -> None:
+    fake, make = dbt_metabase
+    fake.sync()
+    stages = (
+        {
+            "lib/type": "mbql.stage/mbql",
+            "source-table": fake.tables()["dim_organisations"]["id"],
+        },
+        {
+            "lib/type": "mbql.stage/native",
+            "native": "select count(*) from dbt.stg_product__timeline_items",
+        },
+    )
+    cards = []
+    for name, stage in zip(("Organisations", "Timeline items"), stages, strict=True):
+        query = {"lib/type": "mbql/query", "database": 1, "stages": [stage]}
+        body = {"name": name, "display": "table", "visualization_settings": {}}
+        answer = fake.api.post("/api/card", json={**body, "dataset_query": query})
+        cards.append(answer.raise_for_status().json()["id"])
+    row = fake.api.post("/api/dashboard", json={"name": "Both"}).json()
+    places = [
+        {"id": -card, "card_id": card, "row": card, "col": 0, "size_x": 24, "size_y": 6}
+        for card in cards
+    ]
+    path = f"/api/dashboard/{row['id']}"
+    fake.api.put(path, json={"dashcards": places}).raise_for_status()
+    exposures = [found["body"] for found in make().extract_exposures(str(tmp_path))]
+    assert {found["label"]: sorted(found["depends_on"]) for found in exposures} == {
+        "Organisations": ["ref('dim_organisations')"],
+        "Timeline items": ["ref('stg_product__timeline_items')"],
+        "Both": ["ref('dim_organisations')", "ref('stg_product__timeline_items')"],
+    }

@@ -118,7 +118,8 @@ def questions(api: httpx.Client) -> Questions:
     return Questions(api, {t["name"]: t["id"] for t in tables}, fields)
 
 
-COUNT = ["count", {"lib/uuid": "11111111-1111-1111-1111-111111111111"}]
+COUNTED = "11111111-1111-1111-1111-111111111111"
+COUNT = ["count", {"lib/uuid": COUNTED}]
 type Make = Callable[[Questions], list[dict[str, Any]]]
 
 
@@ -289,7 +290,7 @@ QUESTIONS: dict[str, tuple[Make, str]] = {
         tickets(
             breakout=lambda q: [ticket(q, "organisation_id")],
             aggregation=lambda _: [COUNT],
-            order_by=lambda _: [["desc", {}, ["aggregation", {}, COUNT[1]["lib/uuid"]]]],
+            order_by=lambda _: [["desc", {}, ["aggregation", {}, COUNTED]]],
             limit=lambda _: 2,
         ),
         "select organisation_id, count(*) from dbt.fct_tickets group by organisation_id"

@@ -22,8 +22,10 @@ CHARTS = ("bar", "line", "area", "combo", "row", "pie")
 ROWS_SHOWN = 200
 """Rows in a table on the page. The answer of the API has more."""
 
+_NUMBERS_SHOWN = 4
 _VEGA_LITE = "v6_1"
 _COLOURS = [f"var(--series-{number})" for number in range(8)]
+_ORIGIN = "http://page.invalid"
 _FONT = "system-ui, sans-serif"
 # Vega measures texts in a narrower font than some machines have. The page writes them at 11 px.
 _MEASURED = 13
@@ -174,11 +176,6 @@ def _scalar(drawing: Drawing) -> Element:
     row = drawing.result.rows[0]
     number = tag("span", drawing.text(row, place), class_="number")
     href = drawing.link(row)
-    beside = [
-        tag("span", " · ".join(_with_group(drawing, other, place)), class_="muted")
-        for other in drawing.result.rows[:4]
-        if len(drawing.result.columns) > 1
-    ]
     large = (
         tag("a", number, href=href, class_="scalar")
         if href
@@ -186,12 +183,16 @@ def _scalar(drawing: Drawing) -> Element:
     )
     if not isinstance(row[place], int | float) or isinstance(row[place], bool):
         large.set("class", "scalar words")
+    beside = (tag("span", one, class_="muted") for one in _groups(drawing, place))
     return tag("div", large, *beside, class_="numbers")
 
 
-def _with_group(drawing: Drawing, row: Sequence[Any], place: int) -> list[str]:
-    groups = [drawing.text(row, n) for n in drawing.dimensions if n != place]
-    return [*groups, drawing.text(row, place)]
+def _groups(drawing: Drawing, place: int) -> list[str]:
+    """What the number is of; with several numbers, each of them."""
+    names = [n for n in drawing.dimensions if n != place]
+    rows = drawing.result.rows[:_NUMBERS_SHOWN]
+    shown = [*names, place] if len(rows) > 1 else names
+    return [" · ".join(drawing.text(row, n) for n in shown) for row in rows] if names else []
 
 
 def _trend(drawing: Drawing) -> Element:
@@ -270,7 +271,13 @@ def _svg(drawing: Drawing) -> str:
     svg: str = vl_convert.vegalite_to_svg(specification(drawing), vl_version=_VEGA_LITE)
     # Inside HTML, namespaces go without saying.
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
-    return svg.replace(' target="_blank"', "")
+    return svg.replace(' target="_blank"', "").replace(_ORIGIN, "")
+
+
+def _url(drawing: Drawing, row: Sequence[Any]) -> str | None:
+    """A whole address: Vega would put one of its own before a path."""
+    path = drawing.link(row)
+    return f"{_ORIGIN}{path}" if path and path.startswith("/") else path
 
 
 def specification(drawing: Drawing) -> dict[str, Any]:
@@ -343,7 +350,7 @@ def _points(drawing: Drawing) -> list[dict[str, Any]]:
                     "text": value,
                     "series": name,
                     "tip": f"{at} · {name}: {value}" if _many(drawing) else f"{at}: {value}",
-                    "url": drawing.link(row),
+                    "url": _url(drawing, row),
                 }
             )
     return points
@@ -416,9 +423,7 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
             "labelAngle": 0,
             "labelOverlap": "parity",
             "labelSeparation": 8,
-            "labelLimit": max(
-                50, min(_LONGEST_LABEL, drawing.width // max(1, min(len(labels), 6)))
-            ),
+            "labelLimit": _longest_label(drawing, labels),
         },
     }
     y: dict[str, Any] = {
@@ -456,6 +461,14 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
         goal = {"y": {"datum": settings.get("graph.goal_value", 0)}}
         layers.append({"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": goal})
     return {"data": {"values": _points(drawing)}, "layer": layers}
+
+
+def _longest_label(drawing: Drawing, labels: Sequence[str]) -> int:
+    """Times are written whole, and some are left out; of names, all have a place."""
+    axis, _, _ = _series(drawing)
+    if drawing.result.columns[axis].base_type in SQL_TYPES:
+        return _LONGEST_LABEL
+    return max(50, min(_LONGEST_LABEL, drawing.width // max(1, len(labels))))
 
 
 def _thickness(room: int, bars: int) -> dict[str, int]:
@@ -527,7 +540,7 @@ def _pie(drawing: Drawing) -> dict[str, Any]:
             "y": row[amount],
             "tip": f"{drawing.label(row, slice_)}: {drawing.text(row, amount)}"
             f" ({(row[amount] or 0) / total:.1%})",
-            "url": drawing.link(row),
+            "url": _url(drawing, row),
         }
         for row in drawing.result.rows
     ]

@@ -177,31 +177,42 @@ def list_parameter_values(
         }
 
 
+@router.get("/field/{field_id:int}/values", dependencies=[Depends(viewer_of)])
+def list_field_values(field_id: int, request: Request, store: StoreOf) -> dict[str, Any]:
+    """List the different values of a field."""
+    with store.read() as state:
+        found(state.fields, field_id)
+        values = _distinct_values(request, state, field_id)
+    return {"field_id": field_id, "has_more_values": False, "values": values}
+
+
 def values_of(
     request: Request, state: State, dashboard: Dashboard, parameter: Mapping[str, Any]
 ) -> list[list[Any]]:
     """The values of the first field that the parameter filters, or those that it lists itself."""
-    from sandbox.metabase import execution
-
     if parameter.get("values_source_type") == "static-list":
         listed = (parameter.get("values_source_config") or {}).get("values") or []
         return [one if isinstance(one, list) else [one] for one in listed]
     for dashcard in state.dashcards_of(dashboard.id):
-        for mapping_ in dashcard.parameter_mappings:
-            match mapping_["target"]:
+        for mapped in dashcard.parameter_mappings:
+            match mapped["target"]:
                 case [_, ["field", int(field_id), *_], *_] | [_, ["field", _, int(field_id)], *_]:
-                    if mapping_["parameter_id"] != parameter["id"] or field_id not in state.fields:
-                        continue
-                    table = state.tables[state.fields[field_id].table_id]
-                    stage = {
-                        "lib/type": mbql.MBQL_STAGE,
-                        "source-table": table.id,
-                        "breakout": [["field", {}, field_id]],
-                        "limit": MOST_VALUES,
-                    }
-                    query = {"lib/type": mbql.QUERY, "database": table.db_id, "stages": [stage]}
-                    warehouse = warehouse_of(request, state, table.db_id)
-                    prepared = execution.prepare(state, warehouse, query)
-                    rows = execution.run(prepared, warehouse).rows
-                    return [list(row) for row in rows if row[0] is not None]
+                    if mapped["parameter_id"] == parameter["id"] and field_id in state.fields:
+                        return _distinct_values(request, state, field_id)
     return []
+
+
+def _distinct_values(request: Request, state: State, field_id: int) -> list[list[Any]]:
+    from sandbox.metabase import execution
+
+    table = state.tables[state.fields[field_id].table_id]
+    stage = {
+        "lib/type": mbql.MBQL_STAGE,
+        "source-table": table.id,
+        "breakout": [["field", {}, field_id]],
+        "limit": MOST_VALUES,
+    }
+    query = {"lib/type": mbql.QUERY, "database": table.db_id, "stages": [stage]}
+    warehouse = warehouse_of(request, state, table.db_id)
+    rows = execution.run(execution.prepare(state, warehouse, query), warehouse).rows
+    return [list(row) for row in rows if row[0] is not None]

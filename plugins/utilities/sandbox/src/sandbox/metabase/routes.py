@@ -265,6 +265,15 @@ def get_table(table_id: int, viewer: Viewer, store: StoreOf) -> dict[str, Any]:
         return _table_with_database(state, found(state.tables, table_id), viewer)
 
 
+@router.get("/table/{table_id:int}/query_metadata")
+def get_query_metadata(table_id: int, viewer: Viewer, store: StoreOf) -> dict[str, Any]:
+    """Show a table with its fields."""
+    with store.read() as state:
+        row = found(state.tables, table_id)
+        fields = present.table_with_fields(state, row)
+        return fields | _table_with_database(state, row, viewer) | {"dimension_options": {}}
+
+
 def _table_with_database(state: State, row: Table, viewer: User) -> dict[str, Any]:
     database: Database = state.databases[row.db_id]
     return present.table(row) | {"db": present.database(database, viewer)}
