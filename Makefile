@@ -44,6 +44,7 @@ metabase := plugins/utilities/dbt-metabase-sync plugins/utilities/metabase-conte
 output := plugins/utilities/run-output
 build := plugins/utilities/dbt-changed
 lock := plugins/utilities/bigquery-lock
+dagster := plugins/utilities/dagster-project
 sandbox := $(filter-out $(company),$(wildcard plugins/utilities/sandbox/tests/*))
 project := tests
 
@@ -53,7 +54,7 @@ suites = $(MAKE) --no-print-directory --keep-going --jobs=2 \
 .PHONY: test
 test: .venv/.setup-dev ## Run the packages' tests, and product-daily on two days: minutes
 	@echo "Suites run two at a time. Each prints what it found when it ends."
-	@$(call suites,loaders walk stack extractors sandbox servers metabase build lock output project)
+	@$(call suites,loaders walk stack extractors sandbox servers metabase build lock output dagster project)
 
 .PHONY: test-all
 test-all: test ## Run all tests: those of `make test`, long searches for faults, and every job and fault on the sandbox

@@ -79,7 +79,7 @@ if [ ! -d .meltano/utilities/dagster ]; then
     # Dagster is large: its first command installs it.
     names='import sys, yaml; print(*(plugin["name"] for path in sys.argv[1:] for plugins in (yaml.safe_load(open(path)).get("plugins") or {}).values() for plugin in plugins if plugin["name"] != "dagster"))'
     # shellcheck disable=SC2046 # each word is a plugin
-    set -- $(.venv/bin/python -c "$names" */*.meltano.yml extract/tap-*/*.meltano.yml)
+    set -- $(.venv/bin/python -c "$names" ./*/*.meltano.yml extract/tap-*/*.meltano.yml)
 fi
 .venv/bin/meltano --log-level=warning install "$@"
 # `meltano install` knows no environment. What is installed beside taps in `local`, the local jobs install.

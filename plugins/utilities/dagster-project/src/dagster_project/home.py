@@ -23,5 +23,9 @@ def main() -> None:
         "MELTANO_PROJECT_ROOT": str(root),
         "MELTANO_ENVIRONMENT": meltano.environment(),
     }
-    dagster = str(Path(sys.executable).with_name("dagster"))
-    os.execv(dagster, [dagster, *sys.argv[1:]])  # noqa: S606
+    # Each has a program of its own: `dagster-daemon`, `dagster-webserver`.
+    program, arguments = "dagster", sys.argv[1:]
+    if arguments[:1] in (["daemon"], ["webserver"]):
+        program, arguments = f"dagster-{arguments[0]}", arguments[1:]
+    path = str(Path(sys.executable).with_name(program))
+    os.execv(path, [path, *arguments])  # noqa: S606
