@@ -36,13 +36,16 @@ def python() -> Path:
     return root() / ".venv" / "bin" / "python"
 
 
+def command(*arguments: str) -> list[str]:
+    """Return the command line of a Meltano command in the active environment."""
+    return [str(python().with_name("meltano")), f"--environment={environment()}", *arguments]
+
+
 def _call(
     *arguments: str, variables: Mapping[str, str], **how: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run a Meltano command in the active environment."""
-    command = [str(python().with_name("meltano")), f"--environment={environment()}", *arguments]
     return subprocess.run(  # noqa: S603
-        command, cwd=root(), env={**os.environ, **variables}, text=True, **how
+        command(*arguments), cwd=root(), env={**os.environ, **variables}, text=True, **how
     )
 
 
