@@ -11,7 +11,7 @@ from metabase_content.files import Document, Entity, dump, free_path, slug
 from metabase_content.references import ToNames
 from metabase_content.sync import OF_PEOPLE, Json, Sync
 
-ADDRESS = re.compile(r".*/(dashboard|question|model|metric|collection)/(\d+)")
+ADDRESS = re.compile(r".*/(dashboard|question|model|metric|collection)/(\d+)\b[^/]*")
 OF_ADDRESS = {"dashboard": "Dashboard", "collection": "Collection"}
 
 
@@ -67,7 +67,7 @@ class Pull:
 
     def find(self, name: str) -> Iterator[tuple[str, int]]:
         """Yield what has a name."""
-        if match := ADDRESS.fullmatch(name.split("?")[0].split("-")[0] if "/" in name else ""):
+        if match := ADDRESS.fullmatch(name):
             yield OF_ADDRESS.get(match[1], "Card"), int(match[2])
             return
         for (model, number), row in self.rows.items():

@@ -269,13 +269,14 @@ def test_a_dashboard_made_in_the_page_becomes_files_that_can_be_pushed_elsewhere
     assert push(elsewhere, project) == 0
 
 
-def test_something_elsewhere_is_pulled_by_its_name(
-    metabase: FakeMetabase, project: Project
+@pytest.mark.parametrize("address", [None, "https://bi-1.acme.test/dashboard/{}-sketch?tab=1"])
+def test_something_elsewhere_is_pulled_by_its_name_or_address(
+    metabase: FakeMetabase, project: Project, address: str | None
 ) -> None:
     push(metabase, project)
     place = metabase.make("collection", {"name": "Sandbox", "parent_id": None})
-    metabase.make("dashboard", {"name": "Sketch", "collection_id": place["id"]})
-    pull(metabase, project, ["Sketch"])
+    row = metabase.make("dashboard", {"name": "Sketch", "collection_id": place["id"]})
+    pull(metabase, project, [address.format(row["id"]) if address else "Sketch"])
     assert "collections/main/sandbox/sketch.yaml" in project.text()
     assert cli.push(metabase, project.root) == 0
 
