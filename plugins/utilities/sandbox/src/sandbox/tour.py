@@ -128,7 +128,7 @@ def _show_bars(client: bigquery.Client, title: str, query: str) -> None:
 def _show_next_steps(settings: Settings) -> None:
     _heading("Where to look next")
     metabase = f"http://{HOST}:{settings.metabase_port}"
-    overview = _dashboard(settings, metabase)
+    overview = overview_address(metabase, settings.metabase_api_key)
     for what, why in (
         ("source .venv/bin/activate", "then `meltano` is a command"),
         ("meltano invoke sandbox tick", "let a day pass in the product and the tools …"),
@@ -140,9 +140,9 @@ def _show_next_steps(settings: Settings) -> None:
         click.echo(f"  {what:<35}{why}")
 
 
-def _dashboard(settings: Settings, metabase: str) -> str | None:
-    """The address of the dashboard to begin with, if it has been pushed."""
-    headers = {"X-API-KEY": settings.metabase_api_key}
+def overview_address(metabase: str, api_key: str) -> str | None:
+    """Return the address of the dashboard to begin with, if it has been pushed."""
+    headers = {"X-API-KEY": api_key}
     try:
         answer = requests.get(f"{metabase}/api/dashboard", headers=headers, timeout=5)
         answer.raise_for_status()

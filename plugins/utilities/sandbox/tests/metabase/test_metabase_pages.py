@@ -12,8 +12,9 @@ from sandbox.metabase.execution import Result
 from sandbox.metabase.formats import text
 from sandbox.metabase.page import Node
 from sandbox.metabase.pages import written
+from sandbox.tour import OVERVIEW, overview_address
 
-from .support import FakeMetabase
+from .support import API_KEY, FakeMetabase
 from .test_metabase_cards import PLACE, new_card, new_dashboard, query
 
 PLAN = Column("plan", "Plan", "type/Text", source="breakout")
@@ -274,3 +275,12 @@ def test_what_the_fake_can_t_run_is_named_on_its_card(metabase: FakeMetabase) ->
     row = new_dashboard(metabase, {**PLACE, "id": -1, "card_id": card["id"]})
     page = shown(metabase, f"/dashboard/{row['id']}/dashcard/{row['dashcards'][0]['id']}")
     assert "does not implement the operator median" in page
+
+
+def test_the_tour_ends_at_the_overview_once_it_is_there(metabase: FakeMetabase) -> None:
+    assert overview_address(metabase.url, API_KEY) is None
+    row = metabase.api.post("/api/dashboard", json={"name": OVERVIEW}).json()
+    address = overview_address(metabase.url, API_KEY)
+    assert address == f"{metabase.url}/dashboard/{row['id']}"
+    assert OVERVIEW in shown(metabase, f"/dashboard/{row['id']}")
+    assert overview_address("http://127.0.0.1:1", API_KEY) is None

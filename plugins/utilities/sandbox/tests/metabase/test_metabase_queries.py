@@ -636,6 +636,33 @@ def test_a_dashboard_s_filter_reaches_the_cards_that_it_is_mapped_to(
     assert len(rows(whole)) == 5
 
 
+def test_a_filter_offers_the_values_of_the_field_that_it_filters(asked: Questions) -> None:
+    card = asked.save(asked.query({"source-table": "dim_organisations"}))
+    made = asked.api.post("/api/dashboard", json={"name": "D"}).json()
+    plan = asked.fields["dim_organisations.plan"]
+    target = ["dimension", ["field", plan, None]]
+    mapping = {"parameter_id": "p", "card_id": card, "target": target}
+    place = {"row": 0, "col": 0, "size_x": 12, "size_y": 6, "card_id": card}
+    listed = {"values_source_type": "static-list", "values_source_config": {"values": ["a", "b"]}}
+    body = {
+        "parameters": [
+            {"id": "p", "name": "Plan", "slug": "plan", "type": "string/="},
+            {"id": "q", "name": "Letter", "slug": "q", "type": "string/=", **listed},
+        ],
+        "dashcards": [{**place, "id": -1, "parameter_mappings": [mapping]}],
+    }
+    asked.api.put(f"/api/dashboard/{made['id']}", json=body).raise_for_status()
+
+    def values(path: str) -> list[list[Any]]:
+        offered: list[list[Any]] = asked.api.get(path).json()["values"]
+        return offered
+
+    plans = [["free"], ["pro"], ["team"]]
+    assert values(f"/api/dashboard/{made['id']}/params/p/values") == plans
+    assert values(f"/api/dashboard/{made['id']}/params/q/values") == [["a"], ["b"]]
+    assert values(f"/api/field/{plan}/values") == plans
+
+
 # --- What is refused
 
 
