@@ -74,7 +74,8 @@ joined as (
         ) as usd_last_30_days,
         promises.promised_hours,
         last_runs.failed_streams > 0 as is_failing,
-        promises.promised_hours is not null and coalesce(
+        promises.promised_hours is not null
+        and coalesce(
             timestamp_diff(current_timestamp(), last_runs.last_success_at, minute)
             > promises.promised_hours * 60,
             true

@@ -3,11 +3,7 @@
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from ..stack import Stack, copy_of_the_project, wait_for
-
-pytestmark = pytest.mark.usefixtures("first_run")
 
 JOB = ("run", "stack:guard", "tap-product", "target-bigquery")
 LOADER = "target-bigquery-arrow"
@@ -15,8 +11,11 @@ LOADER = "target-bigquery-arrow"
 
 def as_people_run_it(stack: Stack, root: Path, **changed: str) -> subprocess.Popen[str]:
     """Start the job with what `meltano run` prints, and hands on, by default."""
-    config = {"MELTANO_CLI_LOG_CONFIG": str(root / "orchestrate" / "logging.yaml")}
-    return Stack(root, stack.environment).start(*JOB, **config, **changed)
+    usual = {
+        "MELTANO_CLI_LOG_CONFIG": str(root / "orchestrate" / "logging.yaml"),
+        "TAP_PRODUCT_PASSWORD": "sandbox",
+    }
+    return Stack(root, stack.environment).start(*JOB, **usual, **changed)
 
 
 def test_of_two_machines_with_one_state_one_waits_for_the_other(
