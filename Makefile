@@ -43,6 +43,7 @@ servers := plugins/utilities/local-servers
 metabase := plugins/utilities/dbt-metabase-sync
 output := plugins/utilities/run-output
 dagster := plugins/utilities/dagster-project
+build := plugins/utilities/dbt-changed
 sandbox := $(filter-out $(company),$(wildcard plugins/utilities/sandbox/tests/*))
 project := tests
 
@@ -52,7 +53,7 @@ suites = $(MAKE) --no-print-directory --keep-going --jobs=2 \
 .PHONY: test
 test: .venv/.setup-dev ## Run the packages' tests, and product-daily on two days: minutes
 	@echo "Suites run two at a time. Each prints what it found when it ends."
-	@$(call suites,loaders walk stack extractors sandbox servers metabase output dagster project)
+	@$(call suites,loaders walk stack extractors sandbox servers metabase build output dagster project)
 
 .PHONY: test-all
 test-all: test ## Run all tests: those of `make test`, long searches for faults, and every job and fault on the sandbox

@@ -54,7 +54,7 @@ install --no-deps -e plugins/utilities/run-output
 if [ "${1:-}" = dev ]; then
     say "Installing what the tests need"
     install --require-hashes -r requirements-dev.txt
-    install --no-deps -e plugins/extractors/singer-completed -e plugins/extractors/tap-airbyte-manifest -e plugins/extractors/tap-postgres-arrow -e plugins/loaders/target-bigquery-arrow -e plugins/utilities/bigquery-lock -e plugins/utilities/dagster-project -e plugins/utilities/dbt-metabase-sync -e plugins/utilities/local-servers -e plugins/utilities/sandbox -e plugins/utilities/stack
+    install --no-deps -e plugins/extractors/singer-completed -e plugins/extractors/tap-airbyte-manifest -e plugins/extractors/tap-postgres-arrow -e plugins/loaders/target-bigquery-arrow -e plugins/utilities/bigquery-lock -e plugins/utilities/dagster-project -e plugins/utilities/dbt-changed -e plugins/utilities/dbt-metabase-sync -e plugins/utilities/local-servers -e plugins/utilities/sandbox -e plugins/utilities/stack
 fi
 
 # Nobody else on this machine reads passwords: .env holds them, and so does what Meltano keeps of its runs.

@@ -4,9 +4,11 @@ import argparse
 import datetime
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from dbt_changed.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from bigquery_lock import Lock
+    from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
 REASONS = {
@@ -29,7 +32,9 @@ REASONS = {
     "data": "for new data",
 }
 """What is said of the reasons."""
+NOTHING = "Nothing to build: no rows, code or date have changed"
 KINDS = ("model", "seed", "snapshot", "test")
+MAKE_MISSING = ("make_missing_models", "--args")
 UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 WAIT_SECONDS = 1800
 """How long to wait for another build into the same dataset."""
@@ -88,8 +93,17 @@ def read_arguments(arguments: Sequence[str]) -> tuple[Request, str | None]:
     parser.add_argument("--target", "-t", help="as for dbt")
     given, build = parser.parse_known_args(arguments)
     for option in build:
-        if option.partition("=")[0] in ("-s", "--select", "-m", "--models", "--exclude", "--selector"):
-            message = f"{option}: this command selects. Use `meltano invoke dbt-bigquery build {option}`"
+        if option.partition("=")[0] in (
+            "-s",
+            "--select",
+            "-m",
+            "--models",
+            "--exclude",
+            "--selector",
+        ):
+            message = (
+                f"{option}: this command selects. Use `meltano invoke dbt-bigquery build {option}`"
+            )
             raise BuildError(message)
     common = ["--vars", given.vars] if given.vars else []
     common += ["--target", given.target] if given.target else []
@@ -113,7 +127,7 @@ def run(request: Request, target_name: str | None) -> int:
     if not request.full and decision.is_current(record, code):
         scope = decision.scope_of(record, request.sources)
         if not decision.out_of_date(record, scope, look(warehouse, record, scope, code)):
-            say_nothing_to_do()
+            echo(NOTHING)
             return 0
     return build_alone(request, warehouse, code)
 
@@ -137,7 +151,7 @@ def build_alone(request: Request, warehouse: Warehouse, code: str) -> int:
         warehouse.target.lock,
         purpose=f"the build of {warehouse.target.dataset}",
         wait_seconds=WAIT_SECONDS,
-        on_wait=lambda line: print(line, flush=True),  # noqa: T201
+        on_wait=echo,
     )
     try:
         with lock:
@@ -160,10 +174,8 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
     Returns:
         dbt's exit code.
     """
-    from dbt.cli.main import dbtRunner
-
-    # Written at the end of the build.
-    parsed = dbtRunner().invoke(["--quiet", "--no-write-json", "parse", *request.common])
+    # The manifest is written at the end of the build.
+    parsed = dbt(["--quiet", "--no-write-json", "parse", *request.common])
     if not parsed.success:
         return _exit_code(parsed)
     manifest: Manifest = parsed.result
@@ -176,11 +188,11 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
     else:
         reasons = decision.out_of_date(graph, scope, now)
     if not reasons:
-        say_nothing_to_do()
+        echo(NOTHING)
         if not decision.is_current(record, code):
             record_build(warehouse, graph, lock)
         return 0
-    say(graph, reasons)
+    say_what_is_built(graph, reasons)
     built = [alias_of(graph[node_id]) for node_id in reasons if graph[node_id].relation]
     missing = [
         node
@@ -188,9 +200,9 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
         if node.kind == "model" and node.relation not in now.present and node.id not in reasons
     ]
     if missing:
-        arguments = str({"built_anyway": built})
-        made = dbtRunner(manifest=manifest).invoke(
-            ["run-operation", "make_missing_models", "--args", arguments, *request.common]
+        made = dbt(
+            ["run-operation", *MAKE_MISSING, str({"built_anyway": built}), *request.common],
+            manifest,
         )
         if not made.success:
             return _exit_code(made)
@@ -198,14 +210,30 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
     selected += [node.selector for node in graph.values() if node.runs_always]
     kinds = () if request.unit_tests else UNIT_TESTS
     arguments = ["build", "--select", *selected, *kinds, *request.common, *request.build]
-    result = dbtRunner(manifest=manifest).invoke(arguments)
-    statuses = {one.node.unique_id: str(one.status) for one in getattr(result.result, "results", ())}
+    result = dbt(arguments, manifest)
+    statuses = {
+        one.node.unique_id: str(one.status) for one in getattr(result.result, "results", ())
+    }
     decision.built(graph, statuses, [*reasons], now)
     record_build(warehouse, graph, lock)
     return _exit_code(result)
 
 
-def _exit_code(result: Any) -> int:
+def dbt(arguments: list[str], manifest: "Manifest | None" = None) -> "dbtRunnerResult":
+    """Run a command of dbt's in this process: importing dbt takes longer than most commands.
+
+    Args:
+        arguments: of dbt's command line.
+        manifest: what `parse` has returned, so that nothing is parsed twice.
+    """
+    from dbt.cli.main import dbtRunner
+
+    # Each command leaves its log file open.
+    warnings.simplefilter("ignore", ResourceWarning)
+    return dbtRunner(manifest=manifest).invoke(arguments)
+
+
+def _exit_code(result: "dbtRunnerResult") -> int:
     """Return as dbt's command line does: https://docs.getdbt.com/reference/exit-codes."""
     if result.success:
         return 0
@@ -215,31 +243,24 @@ def _exit_code(result: Any) -> int:
 def graph_of(manifest: "Manifest", record: decision.Graph, code: str) -> dict[str, Node]:
     """Return the nodes of the code, each with how it was last built."""
     daily = _macros_that_ask_for(manifest, TODAY)
-    inner = {
-        node.unique_id
-        for node in manifest.nodes.values()
-        if node.resource_type == "model" and node.config.materialized == "ephemeral"
-    }
-    views = {
-        node.unique_id
-        for node in manifest.nodes.values()
-        if node.resource_type == "model" and node.config.materialized == "view"
-    }
+    models = [node for node in manifest.nodes.values() if node.resource_type == "model"]
+    inner = {node.unique_id for node in models if node.config.materialized == "ephemeral"}
+    views = {node.unique_id for node in models if node.config.materialized == "view"}
 
-    def inputs_of(node: Any, through: Iterable[str] = inner) -> list[str]:
+    @cache
+    def inputs_of(node_id: str) -> tuple[str, ...]:
         """Return what a node reads, its ephemeral models replaced by what they read."""
         found: dict[str, None] = {}
-        for input_id in node.depends_on.nodes:
-            if input_id in through:
-                found |= dict.fromkeys(inputs_of(manifest.nodes[input_id], through))
-            else:
-                found[input_id] = None
-        return [*found]
+        for input_id in manifest.nodes[node_id].depends_on.nodes:
+            found |= dict.fromkeys(inputs_of(input_id) if input_id in inner else (input_id,))
+        return (*found,)
 
-    def asks_for_the_date(node: Any) -> bool:
+    @cache
+    def asks_for_the_date(node_id: str) -> bool:
         """Return whether a node's own code does, or that of an ephemeral model or view in it."""
+        node = manifest.nodes[node_id]
         return not daily.isdisjoint(node.depends_on.macros) or any(
-            asks_for_the_date(manifest.nodes[input_id])
+            asks_for_the_date(input_id)
             for input_id in node.depends_on.nodes
             if input_id in inner or input_id in views
         )
@@ -258,19 +279,18 @@ def graph_of(manifest: "Manifest", record: decision.Graph, code: str) -> dict[st
     for node in manifest.nodes.values():
         if node.resource_type not in KINDS or node.unique_id in inner:
             continue
-        known = record.get(node.unique_id)
-        seen: Mapping[str, str | None] = known.inputs if known else {}
+        known = record.get(node.unique_id, Node(node.unique_id, str(node.resource_type), ""))
         graph[node.unique_id] = Node(
             node.unique_id,
             str(node.resource_type),
             f"fqn:{'.'.join(node.fqn)}",
             None if node.resource_type == TEST else _relation(node),
-            {input_id: seen.get(input_id) for input_id in inputs_of(node)},
-            is_daily=asks_for_the_date(node),
+            {input_id: known.inputs.get(input_id) for input_id in inputs_of(node.unique_id)},
+            is_daily=asks_for_the_date(node.unique_id),
             runs_always=RUNS_ALWAYS in node.tags,
-            fingerprint=known and known.fingerprint,
-            status=known and known.status,
-            version=known and known.version,
+            fingerprint=known.fingerprint,
+            status=known.status,
+            version=known.version,
         )
     return graph
 
@@ -308,22 +328,23 @@ def record_build(warehouse: Warehouse, graph: decision.Graph, lock: "Lock") -> N
         lock.check()
         warehouse.replace_record([*graph.values()])
     except (GoogleAPIError, Lost) as error:
-        print(  # noqa: T201
+        echo(
             f"This build isn't recorded in {warehouse.target.record}, so the next one repeats it: "
             f"{error}"
         )
 
 
-def say_nothing_to_do() -> None:
-    """Say that nothing is built."""
-    print("Nothing to build: no rows, code or date have changed")  # noqa: T201
-
-
-def say(graph: decision.Graph, reasons: Mapping[str, str]) -> None:
-    """Say how many models are built, and why; else how many tests run."""
+def say_what_is_built(graph: decision.Graph, reasons: Mapping[str, str]) -> None:
+    """Say how many models are built, and why; without any, how many tests run again."""
     models = [why for node_id, why in reasons.items() if graph[node_id].kind != TEST]
-    counted = ", ".join(f"{n} {REASONS[why]}" for why, n in Counter(models or reasons.values()).items())
-    print(f"{'Models' if models else 'Tests'} to build: {counted}".replace("Tests to build", "Tests to run"))  # noqa: T201
+    counts = Counter(models or reasons.values())
+    counted = ", ".join(f"{count} {REASONS[why]}" for why, count in counts.items())
+    echo(f"{'Models to build' if models else 'Tests to run'}: {counted}")
+
+
+def echo(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def scope_of(graph: Graph, sources: Collection[str]) -> set[str]:
             elif node.kind == SOURCE:
                 known[node_id] = node_id.split(".")[2] in sources
             else:
-                known[node_id] = any([is_fed(input_id) for input_id in node.inputs])
+                known[node_id] = any(is_fed(input_id) for input_id in node.inputs)
         return known[node_id]
 
     built = [node for node in graph.values() if node.kind != SOURCE]
@@ -123,7 +123,7 @@ def out_of_date(graph: Graph, scope: Collection[str], now: Now) -> dict[str, str
             return "missing"
         if node.is_daily and node.kind != TEST and (node.version or "")[:10] != today:
             return "date"
-        if any([is_other(node, input_id, seen) for input_id, seen in node.inputs.items()]):
+        if any(is_other(node, input_id, seen) for input_id, seen in node.inputs.items()):
             return "data"
         return None
 

@@ -49,7 +49,9 @@ class Target:
     def ops(self) -> str:
         """Return the dataset for what the stack notes down: of `dbt_lawrence`, `lawrence_ops`."""
         prefix, _, developer = self.dataset.partition("dbt_")
-        return f"{self.project}.{developer}_ops" if developer and not prefix else f"{self.project}.ops"
+        return (
+            f"{self.project}.{developer}_ops" if developer and not prefix else f"{self.project}.ops"
+        )
 
     @property
     def record(self) -> str:
@@ -136,7 +138,7 @@ def fingerprint(project: Path, target: Target, given: Sequence[str]) -> str:
 
 
 def code_files(project: Path) -> Iterator[Path]:
-    """Yield the project's files, in the same order everywhere; not what is hidden or dbt's output."""
+    """Yield the project's files, in the same order everywhere, without dbt's own output."""
     for folder, folders, files in project.walk():
         folders[:] = sorted(
             name

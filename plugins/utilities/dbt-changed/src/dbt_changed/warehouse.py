@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import Client
 
 BIGQUERY = "https://bigquery.googleapis.com"
-SCOPES = ("https://www.googleapis.com/auth/bigquery", "https://www.googleapis.com/auth/cloud-platform")
+SCOPES = (
+    "https://www.googleapis.com/auth/bigquery",
+    "https://www.googleapis.com/auth/cloud-platform",
+)
 TIMEOUT_SECONDS = 60
 PARALLEL = 8
 RETRY = Retry(
@@ -81,9 +84,10 @@ class Warehouse:
         }
 
     def record(self) -> dict[str, Node]:
-        """Return what was built, and from what; empty if nothing is recorded, or in another form."""
-        schema = self._get(_path(self.target.record), fields="schema")
-        if schema is None or [f["name"] for f in schema["schema"]["fields"]] != [*COLUMNS]:
+        """Return what was built, and from what; nothing, if the record has another form."""
+        table = self._get(_path(self.target.record), fields="schema") or {}
+        fields = table.get("schema", {}).get("fields", ())
+        if [field["name"] for field in fields] != [*COLUMNS]:
             return {}
         nodes = {}
         for page in self._pages(f"{_path(self.target.record)}/data", maxResults=5000):
@@ -196,7 +200,7 @@ def _credentials(target: Target) -> Any:
     try:
         match method:
             case "oauth":
-                credentials, _ = google.auth.default(scopes=SCOPES)  # type: ignore[no-untyped-call]
+                credentials, _ = google.auth.default(scopes=SCOPES)
                 return credentials
             case "service-account":
                 from google.oauth2 import service_account

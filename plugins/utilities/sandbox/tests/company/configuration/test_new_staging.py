@@ -34,7 +34,7 @@ plugins:
   - name: dbt-shop
     inherit_from: dbt-bigquery
     commands:
-      build: {args: 'build --select source:shop+ source:ops+ --exclude-resource-type unit_test'}
+      build: {executable: dbt-changed, args: --source shop --source ops}
 jobs:
 - name: shop-daily
   tasks: [tap-shop target-shop, 'dbt-shop:build']

@@ -21,7 +21,7 @@ from .test_stripe import EXTRACT_LOAD, messages_of_tap_stripe
 CUSTOMERS = len(every_way.WAYS)
 """One for each way of charging."""
 DAYS_BY_EVENTS = 6
-BUILD = ("dbt-bigquery:make-missing-models", "dbt-stripe:build")
+BUILD = ("dbt-stripe:build",)
 Amounts = dict[tuple[str, str, date], int]
 
 

@@ -112,7 +112,7 @@ def test_metabase_down_leaves_the_data_and_says_that_only_the_sync_is_missing(
     stack: Stack,
 ) -> None:
     stack.sandbox("down", "metabase")
-    output = stack.meltano("invoke", "dbt-metabase:sync", fails=True)
+    output = stack.meltano("invoke", "dbt-metabase:sync", "--full", fails=True)
     stack.sandbox("up", "metabase")
     assert "can't be reached" in output
     assert "The data is loaded and transformed; only Metabase has not been told" in output
