@@ -102,7 +102,8 @@ def definitions(snapshot: Snapshot, manifest: Mapping[str, Any]) -> dg.Definitio
                 description="Builds what depends on new rows, once all sources have ended.",
             )
         ],
-        executor=PARALLEL,
+        # A process a step costs seconds, and the build and Metabase follow each other anyway.
+        executor=dg.in_process_executor,
     )
 
 
@@ -280,7 +281,7 @@ def jobs_of(
                     for source, tasks in by_source.items()
                 }
             },
-            executor_def=dg.in_process_executor if len(by_source) == 1 else None,
+            executor_def=PARALLEL if len(by_source) > 1 else None,
         )
 
 
@@ -290,6 +291,7 @@ def everything(loads: Mapping[str, dg.AssetsDefinition]) -> Any:
         "every_source",
         selection=dg.AssetSelection.assets(*loads.values()),
         description=f"Loads all sources beside each other; {FOLLOWS}",
+        executor_def=PARALLEL,
     )
 
 
