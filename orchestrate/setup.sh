@@ -53,7 +53,8 @@ install --require-hashes -r requirements.txt
 install --no-deps -e plugins/utilities/run-output
 if [ "${1:-}" = dev ]; then
     say "Installing what the tests need"
-    install --require-hashes -r requirements-dev.txt
+    # The file is complete, but for what orchestrate/lock.py leaves out on purpose.
+    install --no-deps --require-hashes -r requirements-dev.txt
     # Every package of the project; what they need is in the file.
     own=()
     for file in plugins/*/*/pyproject.toml; do own+=(-e "${file%/*}"); done
