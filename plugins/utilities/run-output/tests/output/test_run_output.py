@@ -201,3 +201,25 @@ def test_only_a_run_at_the_usual_level_is_made_shorter(
     logs = list(tmp_path.rglob("*.log"))
     assert [path.stat().st_mode & 0o777 for path in logs] == [0o600] * is_short
     made.close()
+
+
+def test_what_is_handed_on_names_tests_and_streams_and_holds_no_row(run: Run) -> None:
+    run.plugin(
+        DBT,
+        "Failure in test integrity_dim_users (models/marts/core/dim_users.yml)",
+        "  Got 1 result, configured to fail if != 0",
+        "FAIL integrity_dim_users, 1 rows:",
+        "    column_name=email, value=ada@acme.com",
+        "WARN loads_are_usual, 1 rows:",
+        "    source_id=shop, stream=orders, rows_changed=1",
+        "Done. PASS=1 WARN=1 ERROR=1 SKIP=0 NO-OP=0 TOTAL=3",
+    )
+    run.end_step(3, "`dbt-shop build` failed with exit code: 1")
+    (step,) = run.output._summaries
+    assert (step["name"], step["is_ok"], step["has_tested"]) == ("dbt-shop", False, True)
+    assert [(node["type"], node["name"]) for node in step["nodes"]] == [
+        ("test", "integrity_dim_users")
+    ]
+    assert step["unusual"] == ["source_id=shop, stream=orders, rows_changed=1"]
+    assert "ada@acme.com" not in str(step)
+    assert "Got 1 result" in str(step["lines"])

@@ -39,7 +39,7 @@ def guard() -> None:
             check_sources(meltano.root())
     take_locks()
     for line in killed_runs.forget(meltano.root(), meltano.environment()):
-        echo(line)
+        warn(line)
     run_ended.record_killed(meltano.root())
 
 

@@ -202,3 +202,12 @@ def test_a_developers_datasets_are_told_from_productions_by_name(
     result = stack("guard")
     assert result.exit_code == 1
     assert said in result.output
+
+
+def test_a_guard_takes_the_locks_of_what_is_loaded_up_to_the_next_guard() -> None:
+    product = [{"command": "stack:guard"}, {"dataset": "product"}, {"command": "dbt-product:build"}]
+    close = [{"command": "stack:guard"}, {"dataset": "close"}, {"dataset": "intercom"}]
+    run = {"blocks": [*product, *close]}
+    assert list(guard.to_be_loaded(run, 0)) == ["product"]
+    assert list(guard.to_be_loaded(run, 3)) == ["close", "intercom"]
+    assert list(guard.to_be_loaded({}, 0)) == []

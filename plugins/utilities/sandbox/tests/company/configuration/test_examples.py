@@ -37,7 +37,10 @@ IN_FULL = ("run", "tap-github-full", "target-github")
 CHANGING = {"github": "issues", "surveys": "responses", "uptime": "outages"}
 EXTRACT_LOAD = [name for source in SOURCES for name in (f"tap-{source}", f"target-{source}")]
 Table = dict[tuple[Any, ...], Row]
-OPS = {"stg_ops__loads", "stg_ops__dbt_nodes", "dim_sources", "fct_loads", "fct_dbt_nodes"}
+OPS = {
+    *("stg_ops__loads", "stg_ops__dbt_nodes", "stg_ops__runs", "stg_ops__metabase_syncs"),
+    *("dim_sources", "fct_runs", "fct_loads", "fct_dbt_nodes"),
+}
 """What every job builds: the state of the loads."""
 
 
