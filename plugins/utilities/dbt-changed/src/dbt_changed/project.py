@@ -13,8 +13,8 @@ import yaml
 
 from dbt_changed.errors import BuildError
 
-WRITTEN = ("target", "logs")
-"""Folders of the project that dbt writes to."""
+WRITTEN = {"DBT_TARGET_PATH": "target", "DBT_LOG_PATH": "logs"}
+"""Folders of the project that dbt writes to, and the variables that name others."""
 SETTINGS = "*.meltano.yml"
 """Meltano's own files beside the project; what they set is in the profile."""
 DOCS_BLOCK = b"{% docs"
@@ -139,11 +139,11 @@ def fingerprint(project: Path, target: Target, given: Sequence[str]) -> str:
 
 def code_files(project: Path) -> Iterator[Path]:
     """Yield the project's files, in the same order everywhere, without dbt's own output."""
+    written = {project / name for name in WRITTEN.values()}
+    written |= {project / os.environ[name] for name in WRITTEN if os.environ.get(name)}
     for folder, folders, files in project.walk():
         folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and not (folder == project and name in WRITTEN)
+            name for name in folders if not name.startswith(".") and folder / name not in written
         )
         for name in sorted(files):
             path = folder / name

@@ -61,9 +61,19 @@ def test_a_changed_or_new_file_is_other_code(project: Path, path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["target/manifest.json", "logs/dbt.log", ".user.yml", "models/README.md", "dbt.meltano.yml"],
+    [
+        "target/manifest.json",
+        "elsewhere/manifest.json",
+        "logs/dbt.log",
+        ".user.yml",
+        "models/README.md",
+        "dbt.meltano.yml",
+    ],
 )
-def test_what_dbt_writes_and_what_people_read_is_no_code(project: Path, path: str) -> None:
+def test_what_dbt_writes_and_what_people_read_is_no_code(
+    project: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("DBT_TARGET_PATH", str(project / "elsewhere"))
     before = fingerprint(project, TARGET, [])
     (project / path).parent.mkdir(parents=True, exist_ok=True)
     (project / path).write_text("text")
