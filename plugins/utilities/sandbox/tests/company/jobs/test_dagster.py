@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster_project import definitions as project
+from dagster_project import steps
 from dagster_project.project import Snapshot, manifest
 from sandbox.settings import TOOLS
 
@@ -87,10 +88,18 @@ def test_a_run_shows_the_rows_that_the_warehouse_has(stack: Stack) -> None:
 
 @pytest.mark.usefixtures("in_the_project")
 def test_a_source_that_fails_is_tried_again(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TAP_STRIPE_MAX_RETRY_SECONDS", "1")
-    stack.sandbox("fault", "stripe", "500", "--times", "4")
-    result = repository().get_job("stripe_daily").execute_in_process()
-    assert [event.step_key for event in result.all_events if event.is_step_up_for_retry] == [
-        "stripe"
-    ]
-    assert loaded(result)["stripe/customers"]["rows inserted"].value > 0
+    run_meltano = steps.run_meltano
+
+    def until_the_fault_has_passed(*arguments: str, **variables: str) -> None:
+        try:
+            run_meltano(*arguments, **variables)
+        finally:
+            stack.sandbox("fault", "close", "off")
+
+    monkeypatch.setattr(steps, "run_meltano", until_the_fault_has_passed)
+    monkeypatch.setenv("TAP_CLOSE_MAX_RETRY_SECONDS", "1")
+    stack.sandbox("fault", "close", "500")
+    result = repository().get_job("close_daily").execute_in_process()
+    retried = [event.step_key for event in result.all_events if event.is_step_up_for_retry]
+    assert retried == ["close"]
+    assert "close/leads" in loaded(result)
