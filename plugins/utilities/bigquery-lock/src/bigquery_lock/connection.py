@@ -197,12 +197,12 @@ class Connection:
                 )
                 self._note_time(sent, response.headers.get("Date"))
         except (requests.ConnectionError, requests.Timeout, TransportError) as error:
-            raise PassingError(_root(error)) from error
+            raise PassingError(root_of(error)) from error
         except GoogleAuthError as error:
-            message = f"BigQuery: no usable credentials ({_root(error)})."
+            message = f"BigQuery: no usable credentials ({root_of(error)})."
             raise LockError(message) from error
         except requests.RequestException as error:
-            message = f"BigQuery at {self.address} can't be asked ({_root(error)})."
+            message = f"BigQuery at {self.address} can't be asked ({root_of(error)})."
             raise LockError(message) from error
         return response
 
@@ -245,7 +245,7 @@ def connect(
                 credentials or google.auth.default([SCOPE])[0], [SCOPE]
             )
         except GoogleAuthError as error:
-            message = f"BigQuery: no usable credentials ({_root(error)})."
+            message = f"BigQuery: no usable credentials ({root_of(error)})."
             raise LockError(message) from error
         session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
     return Connection(session, api_endpoint or ADDRESS, location, retry_seconds)
@@ -282,7 +282,7 @@ def _table(response: requests.Response, path: str) -> Table:
     raise (NotFound if response.status_code == HTTPStatus.NOT_FOUND else LockError)(message)
 
 
-def _root(error: BaseException) -> str:
+def root_of(error: BaseException) -> str:
     """Return the root cause of an error, in one line."""
     while error.__context__:
         error = error.__context__

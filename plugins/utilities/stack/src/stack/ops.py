@@ -228,7 +228,8 @@ class Ops:
             )
             answer: dict[str, Any] = response.json()
         except (requests.RequestException, ValueError) as error:
-            message = f"BigQuery at {self.connection.address} did not answer: {error}"
+            why = bigquery_lock.root_of(error)
+            message = f"BigQuery at {self.connection.address} did not answer: {why}"
             raise OpsError(message) from error
         if not response.ok:
             message = f"BigQuery, {self.dataset}: {answer.get('error', {}).get('message')}"
