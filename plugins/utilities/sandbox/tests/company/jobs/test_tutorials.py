@@ -11,7 +11,7 @@ from ..stack import ROOT, Stack
 
 BLOCK = re.compile(r"^```(?P<kind>diff|console)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 QUESTION = re.compile(
-    r"^### (?P<title>.*?)$.*?^(?P<header>\| .* \|)$.*?^```sql\n(?P<sql>.*?)^```$",
+    r"^### (?P<title>[^\n]*)$.*?^(?P<header>\| [^\n]* \|)$.*?^```sql\n(?P<sql>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 FAILS = re.compile(r"\s+# fails$")
