@@ -170,6 +170,19 @@ class World:
                 found[key] += Fraction(known[-1]["monthly_amount"])
         return {key: in_whole_units(amount, key[1]) for key, amount in found.items() if amount}
 
+    def changing_after(self, today: date) -> set[str]:
+        """Organisations (or customers without one) with a subscription that changes after a day.
+
+        The world's days are ahead of the clock by those that tests let pass. What today's revenue
+        is, if a subscription begins or ends tomorrow, Stripe never has to tell.
+        """
+        payers = self.payers()
+        return {
+            payers[change["customer"]] or change["customer"]
+            for change in self.stripe.of("_subscription_change")
+            if date.fromisoformat(change["on"]) > today
+        }
+
 
 def months(first: date, last: date) -> Iterable[date]:
     """The first day of each month from one to another."""

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from metabase_content.files import Entity, dump, load, read
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[5]
 CONTENT = read(ROOT / "orchestrate/metabase")
 CARDS = {entity.entity_id: entity for entity in CONTENT.entities if entity.model == "Card"}
 DASHBOARDS = [entity for entity in CONTENT.entities if entity.model == "Dashboard"]
