@@ -68,3 +68,16 @@ def test_every_column_has_the_type_that_its_description_says(stack: Stack) -> No
         for node in stack.models().values()
     }
     assert found == declared
+
+
+def test_refunds_credit_notes_and_disputes_change_no_revenue(stack: Stack) -> None:
+    """They are no part of what recurring revenue is computed from."""
+    parents = stack.manifest()["parent_map"]
+    found: set[str] = set()
+    new = {next(key for key in parents if key.endswith(".fct_subscription_mrr"))}
+    while new:
+        found |= new
+        new = {parent for key in new for parent in parents[key]} - found
+    raw = {key.rpartition(".")[2] for key in found if ".stripe." in key}
+    assert "invoice_line_items" in raw
+    assert raw.isdisjoint({"refunds", "credit_notes", "disputes"})
