@@ -32,7 +32,10 @@ demo: .venv/.setup ## See the whole path: Postgres and SaaS → BigQuery → dbt
 # A suite whose files are gone (the sample company's, say) is left out.
 company := plugins/utilities/sandbox/tests/company
 walk := $(wildcard $(company)/test_product_daily.py)
-jobs := $(wildcard $(company)/jobs)
+# Jobs of one source, and those of all four: about as long.
+one-source := dagster stripe stripe_marts two_runs_at_once when_things_break
+jobs-of-one := $(wildcard $(patsubst %,$(company)/jobs/test_%.py,$(one-source)))
+jobs := $(filter-out $(jobs-of-one),$(wildcard $(company)/jobs/test_*.py))
 configuration := $(wildcard $(company)/configuration)
 loaders := -m 'not thorough' plugins/loaders
 extractors := -m 'not thorough' plugins/extractors
@@ -59,7 +62,7 @@ test: .venv/.setup-dev ## Run the packages' tests, and product-daily on two days
 .PHONY: test-all
 test-all: test ## Run all tests: those of `make test`, long searches for faults, and every job and fault on the sandbox
 	@echo "Two suites beside each other, each with a sandbox of its own."
-	@$(call suites,jobs configuration thorough)
+	@$(call suites,jobs jobs-of-one configuration thorough)
 
 suite-%:
 	@.venv/bin/pytest $($*)
