@@ -13,7 +13,7 @@ from sandbox.settings import TOOLS
 
 from ..stack import ROOT, Stack
 
-pytestmark = pytest.mark.usefixtures("first_run")
+pytestmark = pytest.mark.usefixtures("every_source")
 
 
 @pytest.fixture
