@@ -299,6 +299,13 @@ def test_a_lock_pins_what_a_pip_url_leaves_open() -> None:
     assert not installation.is_pinned("setuptools<81", {"requests": "2.0"})
 
 
+def test_a_version_of_no_standard_form_is_compared_as_it_is() -> None:
+    assert not installation.differences({"odd": "2004d-custom"}, {"odd": "2004d-custom"})
+    assert "odd is 2004c-custom" in installation.differences(
+        {"odd": "2004d-custom"}, {"odd": "2004c-custom"}
+    )
+
+
 LOCK = """# made by hand
 requests==2.0 \\
     --hash=sha256:00

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from stack.check.report import Context, Result, failed, noted, passed
 from stack.project import Plugin
@@ -160,7 +160,7 @@ def differences(
     for name, version in locked.items():
         if name not in installed:
             found.append(f"{name} {version} is missing")
-        elif installed[name] != OWN and Version(installed[name]) != Version(version):
+        elif installed[name] != OWN and not _same(version, installed[name]):
             found.append(f"{name} is {installed[name]}, not {version}")
     if not only_locked:
         others = installed.keys() - locked.keys()
@@ -171,6 +171,13 @@ def differences(
         ]
     more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return "; ".join(found[:SHOWN]) + more
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return Version(one) == Version(other)
+    except InvalidVersion:
+        return one == other
 
 
 DATABASE = "systemdb"
