@@ -7,15 +7,20 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from singer_sdk.exceptions import MissingKeyPropertiesError
 
 from target_bigquery_arrow.column_types import Kind
 from target_bigquery_arrow.drift import SchemaDrift
-from target_bigquery_arrow.errors import LoadError, NullKeyError
+from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import METADATA, Column, Layout
 from target_bigquery_arrow.logs import shown
 from target_bigquery_arrow.messages import too_deep
 
 logger = logging.getLogger(__name__)
+
+
+class NullKeyError(LoadError, MissingKeyPropertiesError):
+    """A record lacks a key property. Also the error that Singer's SDK has for it."""
 
 
 class NewPropertiesError(Exception):

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NoReturn, Self, override
 import bigquery_lock
 import msgspec
 from singer_sdk import Target
-from singer_sdk.exceptions import StreamMapConfigError
+from singer_sdk.exceptions import RecordsWithoutSchemaException, StreamMapConfigError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 
 from target_bigquery_arrow.batches import (
@@ -32,7 +32,7 @@ from target_bigquery_arrow.batches import (
 from target_bigquery_arrow.bookmarks import Bookmarks
 from target_bigquery_arrow.completeness import ExtractorReport, Vouched, listed
 from target_bigquery_arrow.drift import SchemaDrift
-from target_bigquery_arrow.errors import LoadError, RunError, StreamsError, UnknownStreamError
+from target_bigquery_arrow.errors import LoadError, RunError, StreamsError
 from target_bigquery_arrow.json_schema import resolved
 from target_bigquery_arrow.layout import layout_of
 from target_bigquery_arrow.ledger import Ledger, Load
@@ -68,6 +68,10 @@ PARALLEL_LOADS = 4
 
 # Where the records of a stream go.
 type Routes = list[tuple[RecordMap, Stream]]
+
+
+class UnknownStreamError(LoadError, RecordsWithoutSchemaException):
+    """A message of a stream came before its SCHEMA. Also the error that Singer's SDK has for it."""
 
 
 class TargetBigQueryArrow(Target):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from stack import meltano
+from stack.ops import Ops
 from stack.project import Plugin, Project, Source
 from stack.streams.catalog import RunHistory, destinations, discover
 from stack.terminal import StackError
-from target_bigquery_arrow.names import dataset_name
 
 DBT = "dbt-bigquery"
 METABASE = "dbt-metabase"
@@ -63,8 +63,7 @@ class Snapshot:
         declared = _declared(manifest())
         history = RunHistory(list(project.sources.values()))
         facts = next(p for p in project.facts["plugins"] if p["name"] == project.loader.name)
-        ledger = project.loader.config().get("ledger_dataset")
-        developer = project.loader.config().get("developer")
+        ops = Ops(project.loader.config())
         metabase = project.plugins.get(METABASE)
         return cls(
             sources=[
@@ -78,7 +77,7 @@ class Snapshot:
                 if schedule["job"] and schedule["is_valid"]
             },
             loader={**facts, "settings": [s for s in facts["settings"] if not s["sensitive"]]},
-            ledger=dataset_name(str(ledger), developer) if ledger else None,
+            ledger=ops.dataset if ops.settings.get("ledger_dataset") else None,
             metabase=bool(metabase and metabase.config().get("url")),
         )
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.names import developer_name
 
 from stack import killed_runs, meltano, run_ended
 from stack.ops import Ops
@@ -172,10 +174,6 @@ def check_sources(root: Path) -> None:
         StackError: the developer `a` would load the source `b` into production's dataset `a_b`.
             Or DEVELOPER holds no name.
     """
-    # Both take a quarter of a second to import, which each job would pay.
-    from target_bigquery_arrow.errors import LoadError
-    from target_bigquery_arrow.names import developer_name
-
     try:
         prefix = f"{developer_name(os.environ.get('DEVELOPER', ''))}_"
     except LoadError as error:

@@ -15,6 +15,7 @@ from typing import Any
 
 import bigquery_lock
 import requests
+from target_bigquery_arrow.names import dataset_name
 
 from stack import meltano
 from stack.terminal import StackError
@@ -53,27 +54,17 @@ class Ops:
         Raises:
             LockError: there are no credentials.
         """
-        credentials = None
-        if path := self.settings.get("credentials_path"):
-            from google.oauth2 import service_account
-
-            credentials = service_account.Credentials.from_service_account_file(path)  # type: ignore[no-untyped-call]
         return bigquery_lock.connect(
             api_endpoint=self.settings.get("api_endpoint"),
             anonymous=bool(self.settings.get("anonymous")),
-            credentials=credentials,
+            credentials=key_of(self.settings),
             location=self.settings.get("location"),
             retry_seconds=30,
         )
 
     def name(self, dataset: str) -> str:
-        """Return the name of a dataset in this environment: a developer's own in `dev`."""
-        developer = self.settings.get("developer")
-        if not developer:
-            return dataset
-        from target_bigquery_arrow.names import dataset_name
-
-        return dataset_name(dataset, developer)
+        """Return what the loader calls a dataset in this environment: in `dev`, a developer's."""
+        return dataset_name(dataset, self.settings.get("developer"))
 
     def lock(
         self, dataset: str, *, owner: int, on_wait: Callable[[str], None]
@@ -236,6 +227,15 @@ class Ops:
             is_missing = response.status_code == HTTPStatus.NOT_FOUND
             raise (MissingError if is_missing else OpsError)(message)
         return answer
+
+
+def key_of(settings: Mapping[str, Any]) -> Any:
+    """Return the credentials of the key file that a loader's settings name; None without one."""
+    if not (path := settings.get("credentials_path")):
+        return None
+    from google.oauth2 import service_account
+
+    return service_account.Credentials.from_service_account_file(path)  # type: ignore[no-untyped-call]
 
 
 def _related(metadata: bytes, media: bytes) -> tuple[bytes, str]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
-from target_bigquery_arrow.names import dataset_name
 
+from stack.ops import Ops
 from stack.project import Project, Source
 from stack.terminal import StackError, json_text, plain, style, table
 from stack.warehouse import Warehouse
@@ -60,11 +60,11 @@ def ledger(project: Project) -> str:
     Raises:
         StackError: the loader keeps none.
     """
-    config = project.loader.config()
-    if not (name := config.get("ledger_dataset")):
+    ops = Ops(project.loader.config())
+    if not ops.settings.get("ledger_dataset"):
         message = f"No run is recorded. Set {project.loader.where('ledger_dataset')} to `ops`."
         raise StackError(message)
-    return dataset_name(str(name), config.get("developer"))
+    return ops.dataset
 
 
 def run_lines(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:

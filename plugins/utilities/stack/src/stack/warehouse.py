@@ -26,7 +26,6 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY
-from google.oauth2 import service_account
 from requests.exceptions import RequestException
 from target_bigquery_arrow.column_types import ColumnType, Kind
 from target_bigquery_arrow.errors import LoadError
@@ -35,6 +34,7 @@ from target_bigquery_arrow.names import developer_name
 from target_bigquery_arrow.table import STAGING_PREFIX
 
 from stack import meltano
+from stack.ops import key_of
 from stack.project import Plugin, Project
 from stack.terminal import StackError
 
@@ -46,12 +46,7 @@ def connect(loader: Plugin) -> bigquery.Client:
         google.auth.exceptions.DefaultCredentialsError: there are no credentials.
     """
     config = loader.config()
-    if config.get("anonymous"):
-        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
-    elif path := config.get("credentials_path"):
-        credentials = service_account.Credentials.from_service_account_file(path)  # type: ignore[no-untyped-call]
-    else:
-        credentials = None
+    credentials = AnonymousCredentials() if config.get("anonymous") else key_of(config)  # type: ignore[no-untyped-call]
     query_options = bigquery.QueryJobConfig()
     if limit := config.get("maximum_bytes_billed"):
         query_options.maximum_bytes_billed = limit

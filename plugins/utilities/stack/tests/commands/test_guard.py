@@ -11,7 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 from stack import guard, meltano
 from stack.cli import main
+from stack.ops import Ops
 from stack.terminal import StackError
+from target_bigquery_arrow.names import dataset_name
 
 AUTHOR = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
 
@@ -211,3 +213,15 @@ def test_a_guard_takes_the_locks_of_what_is_loaded_up_to_the_next_guard() -> Non
     assert list(guard.to_be_loaded(run, 0)) == ["product"]
     assert list(guard.to_be_loaded(run, 3)) == ["close", "intercom"]
     assert list(guard.to_be_loaded({}, 0)) == []
+
+
+def test_a_guard_calls_a_dataset_as_the_loader_does() -> None:
+    """Else the guard would hold a lock that no loader asks for."""
+    assert Ops({}).name("2nd-shop") == dataset_name("2nd-shop") == "_2nd_shop"
+    assert Ops({"developer": "ada_"}).name("2nd-shop") == dataset_name("2nd-shop", "ada_")
+
+
+def test_a_guard_starts_without_singers_sdk() -> None:
+    """Which takes longer to import than all that a guard does; each job starts one."""
+    imports = "import sys, stack.guard; sys.exit('singer_sdk' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", imports]).returncode == 0
