@@ -8,7 +8,7 @@ from typing import Any
 
 from metabase_content import shapes
 from metabase_content.files import Document, Entity, dump, free_path, slug
-from metabase_content.references import ToNames
+from metabase_content.references import ToNames, entities_in
 from metabase_content.sync import OF_PEOPLE, Json, Sync
 
 ADDRESS = re.compile(r".*/(dashboard|question|model|metric|collection)/(\d+)\b[^/]*")
@@ -91,7 +91,11 @@ class Pull:
         home = row.get("parent_id") if model == "Collection" else row.get("collection_id")
         needed = [("Collection", home)] if isinstance(home, int) else []
         if model == "Card":
-            needed += [("Card", card) for card in source_cards(row["dataset_query"])]
+            needed += [
+                ("Card", card)
+                for kind, card in entities_in(row["dataset_query"])
+                if kind == "Card" and isinstance(card, int)
+            ]
             needed += [("Dashboard", row["dashboard_id"])] if row.get("dashboard_id") else []
         for item in row.get("dashcards") or []:
             cards = [item.get("card_id"), *(one["id"] for one in item.get("series") or [])]
@@ -190,19 +194,3 @@ def as_row(item: Json) -> Json:
         "card_id": item.get("card_id"),
         "visualization_settings": item.get("visualization_settings") or {},
     }
-
-
-def source_cards(query: Any) -> Iterator[int]:
-    """Yield the numbers of the cards that a query is made of."""
-    match query:
-        case ["metric", dict(), int() as target]:
-            yield target
-        case dict():
-            for key in ("source-card", "card-id"):
-                if isinstance(query.get(key), int):
-                    yield query[key]
-            for item in query.values():
-                yield from source_cards(item)
-        case list():
-            for item in query:
-                yield from source_cards(item)

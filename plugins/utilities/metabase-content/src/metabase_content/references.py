@@ -62,6 +62,22 @@ class Warehouse:
                 yield from self.missing(item)
 
 
+def entities_in(query: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the model, and the ID or number, of each card and segment that a query is made of."""
+    match query:
+        case ["segment" | "metric" as operator, Mapping(), target]:
+            yield "Segment" if operator == "segment" else "Card", target
+        case Mapping():
+            for key in ("source-card", "card-id"):
+                if query.get(key) is not None:
+                    yield "Card", query[key]
+            for item in query.values():
+                yield from entities_in(item)
+        case list():
+            for item in query:
+                yield from entities_in(item)
+
+
 class ToIds:
     """Names → Metabase's numbers."""
 

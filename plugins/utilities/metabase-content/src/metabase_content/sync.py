@@ -7,7 +7,7 @@ collections and dashboards `entity_id`s of its own by its API; here they are fou
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from metabase_content import shapes
 from metabase_content.api import Metabase, Refused
 from metabase_content.files import Content, ContentError, Entity, Problem, kind, short
-from metabase_content.references import ToIds, ToNames, Warehouse
+from metabase_content.references import ToIds, ToNames, Warehouse, entities_in
 
 Json = dict[str, Any]
 
@@ -186,7 +186,8 @@ class Sync:
         document = entity.document
         yield from (document[key] for key in ("parent_id", "collection_id") if document.get(key))
         if entity.model != "Dashboard":
-            yield from references_of(document.get("dataset_query") or document.get("definition"))
+            query = document.get("dataset_query") or document.get("definition")
+            yield from (item for _, item in entities_in(query) if isinstance(item, str))
         else:
             yield from cards_of(document)
 
@@ -241,24 +242,32 @@ class Sync:
 
     def find_problems(self, order: Sequence[Entity], to: ToIds) -> set[str]:
         """Find what refers to nothing, and what needs such a thing; nothing of it is pushed."""
-        broken: dict[str, Entity] = {}
+        broken: set[str] = set()
         for entity in order:
             try:
-                culprit = next((item for item in self.needed(entity) if item in broken), None)
-                if culprit is not None:
-                    file = short(broken[culprit].path)
-                    raise ContentError(f"“{entity.name}” needs what can't be pushed: {file}")
+                self.check_needs(entity, broken)
                 shapes.body(entity.model, entity.entity_id, entity.document, to)
                 if entity.model == "Dashboard":
                     shapes.contents(entity.document, {}, to)
             except ContentError as error:
-                broken[entity.entity_id] = entity
+                broken.add(entity.entity_id)
                 self.report.problems.append(entity.problem(error))
             except (KeyError, TypeError, IndexError, AttributeError) as error:
-                broken[entity.entity_id] = entity
+                broken.add(entity.entity_id)
                 problem = ContentError(f"This is not the format's ({error!r}): run validate-schema")
                 self.report.problems.append(entity.problem(problem))
-        return set(broken)
+        return broken
+
+    def check_needs(self, entity: Entity, broken: Collection[str]) -> None:
+        """Refuse what needs something that can't be pushed.
+
+        Raises:
+            ContentError: it does.
+        """
+        culprit = next((item for item in self.needed(entity) if item in broken), None)
+        if culprit is not None:
+            file = short(self.content.by_id[culprit].path)
+            raise ContentError(f"“{entity.name}” needs what can't be pushed: {file}")
 
     def compare_one(
         self, entity: Entity, to: ToIds, names: ToNames, overwrite: Sequence[str] | None
@@ -351,19 +360,14 @@ class Sync:
             elif entity is None:
                 return
             elif change.action in WRITES:
-                culprit = next((item for item in self.needed(entity) if item in failed), None)
-                if culprit is not None:
-                    file = short(self.content.by_id[culprit].path)
-                    raise ContentError(f"“{entity.name}” needs what can't be pushed: {file}")
+                self.check_needs(entity, failed)
                 self.write(entity, change.action)
             elif change.action == "adopt":
                 self.remember(entity, self.pages[entity.entity_id])
         except (Refused, ContentError) as error:
             if entity is None:
                 raise
-            failed.add(entity.entity_id)
-            problem = error if isinstance(error, ContentError) else ContentError(str(error))
-            self.report.problems.append(entity.problem(problem))
+            self.note_failure(entity, error, failed)
             change.action = "failed"
 
     def make_shell(self, entity: Entity, failed: set[str]) -> None:
@@ -376,9 +380,13 @@ class Sync:
             self.ids[entity.entity_id] = row["id"]
             self.pages[entity.entity_id] = row
         except (Refused, ContentError) as error:
-            failed.add(entity.entity_id)
-            problem = error if isinstance(error, ContentError) else ContentError(str(error))
-            self.report.problems.append(entity.problem(problem))
+            self.note_failure(entity, error, failed)
+
+    def note_failure(self, entity: Entity, error: Exception, failed: set[str]) -> None:
+        """Make a problem of its file of what Metabase, or a reference, has refused."""
+        failed.add(entity.entity_id)
+        problem = error if isinstance(error, ContentError) else ContentError(str(error))
+        self.report.problems.append(entity.problem(problem))
 
     def write(self, entity: Entity, action: str) -> None:
         """Create or change one entity."""
@@ -431,23 +439,6 @@ class Sync:
 def archiving_order(change: Change) -> int:
     """Return the place of what is archived: what is in a collection comes before it."""
     return ["Dashboard", "Card", "Segment", "Collection"].index(change.model)
-
-
-def references_of(query: Any) -> Iterator[str]:
-    """Yield the cards and segments that a query is made of."""
-    match query:
-        case ["segment" | "metric", Mapping(), str() as target]:
-            yield target
-        case Mapping():
-            for key in ("source-card", "card-id"):
-                if isinstance(query.get(key), str):
-                    yield query[key]
-            for item in query.values():
-                yield from references_of(item)
-            return
-        case list():
-            for item in query:
-                yield from references_of(item)
 
 
 def cards_of(document: Json) -> Iterator[str]:

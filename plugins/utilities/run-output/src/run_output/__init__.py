@@ -250,14 +250,13 @@ class RunOutput(logging.Handler):
         color = "green" if is_good else "red"
         self._print(f"  {said} after {seconds}. All output is in {self._log}", fg=color)
         if self._hand_over:
-            for line in self._hand_over.end(self._outcome(event, is_good)).splitlines():
+            for line in self._hand_over.end(self._outcome(is_good)).splitlines():
                 self._print(f"  {plain(line)}")
             self._hand_over = None
 
-    def _outcome(self, event: Mapping[str, Any], is_good: bool) -> dict[str, Any]:
+    def _outcome(self, is_good: bool) -> dict[str, Any]:
         return {
             "ended_at": datetime.now(UTC).isoformat(),
-            "seconds": event.get("duration_seconds", 0),
             "status": "success" if is_good else "failure",
             "steps": [step for step in self._summaries if step["plugins"] or not step["is_ok"]],
         }

@@ -84,6 +84,11 @@ class Stack:
     def extract_load(self, **options: Any) -> str:
         return self.meltano("run", "tap-product", "target-bigquery", **options)
 
+    def load_and_build(self) -> None:
+        """Bring what the product and every tool hold to the marts, whatever tests have changed."""
+        self.meltano("run", "tap-product", "target-bigquery", *EXTRACT_LOAD)
+        self.meltano("invoke", "dbt-bigquery", "run")
+
     @cached_property
     def status(self) -> dict[str, dict[str, str]]:
         output = self.meltano("--log-level=warning", "invoke", "sandbox", "status", "--json")

@@ -381,6 +381,7 @@ def _axis_values(drawing: Drawing) -> list[str]:
 _STEPS = ("day", "week", "month", "quarter", "year")
 _MOST_GAPS = 1000
 _THICKEST = 40  # pixels
+_STACKS = {"stacked": "zero", "normalized": "normalize"}
 
 
 def _colour(drawing: Drawing) -> dict[str, Any]:
@@ -408,7 +409,7 @@ def _colour(drawing: Drawing) -> dict[str, Any]:
 def _cartesian(drawing: Drawing) -> dict[str, Any]:
     display = {"combo": "bar"}.get(drawing.display, drawing.display)
     settings = drawing.settings
-    stack = {"stacked": "zero", "normalized": "normalize"}.get(
+    stack = _STACKS.get(
         settings.get("stackable.stack_type", "stacked" if display == "area" else None)
     )
     axis_format = ".0%" if stack == "normalize" else _number_format(drawing)
@@ -437,13 +438,7 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
             "labelExpr": f"format(datum.value, {axis_format!r})",
         },
     }
-    encoding: dict[str, Any] = {
-        "x": x,
-        "y": y,
-        "color": _colour(drawing),
-        "href": {"field": "url"},
-        "description": {"field": "tip"},
-    }
+    encoding = _encoding(drawing, x, y)
     if display == "bar" and stack is None and _many(drawing):
         encoding["xOffset"] = {"field": "series", "sort": None}
         labels = labels * len(_colour(drawing)["scale"]["domain"])
@@ -461,6 +456,17 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
         goal = {"y": {"datum": settings.get("graph.goal_value", 0)}}
         layers.append({"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": goal})
     return {"data": {"values": _points(drawing)}, "layer": layers}
+
+
+def _encoding(drawing: Drawing, x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
+    """What marks show: a value's place, its series, where a click leads, and its tooltip."""
+    return {
+        "x": x,
+        "y": y,
+        "color": _colour(drawing),
+        "href": {"field": "url"},
+        "description": {"field": "tip"},
+    }
 
 
 def _longest_label(drawing: Drawing, labels: Sequence[str]) -> int:
@@ -503,21 +509,13 @@ def _rows(drawing: Drawing) -> dict[str, Any]:
         "axis": {"title": None, "labelLimit": limit, "labelColor": "var(--text)"},
     }
     amounts: dict[str, Any] = {"field": "y", "type": "quantitative", "axis": None}
-    stack = {"stacked": "zero", "normalized": "normalize"}.get(
-        settings.get("stackable.stack_type") or ""
-    )
+    stack = _STACKS.get(settings.get("stackable.stack_type") or "")
     if stack:
         amounts["stack"] = stack
     if not _many(drawing):  # room for the numbers at the ends
         values = [row[place] or 0 for row in drawing.result.rows for place in _series(drawing)[1]]
         amounts["scale"] = {"domain": [min([0, *values]), max([0, *values]) * 1.14 or 1]}
-    encoding: dict[str, Any] = {
-        "y": y,
-        "x": amounts,
-        "color": _colour(drawing),
-        "href": {"field": "url"},
-        "description": {"field": "tip"},
-    }
+    encoding = _encoding(drawing, amounts, y)
     if _many(drawing) and not stack:
         encoding["yOffset"] = {"field": "series", "sort": None}
     thickness = _thickness(drawing.height, len(_axis_values(drawing)))

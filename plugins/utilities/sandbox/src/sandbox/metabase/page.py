@@ -39,37 +39,42 @@ def tag(name: str, /, *children: Node, **attributes: str) -> Element:
 def render(state: State) -> str:
     """Return the whole page, with its style and script."""
     databases = [_Shown(state, database) for database in state.databases.values()]
-    document = tag(
+    root = document(
+        "Fake Metabase",
+        tag(
+            "header",
+            tag("h1", "Fake Metabase"),
+            tag(
+                "p",
+                tag("strong", "This is not Metabase."),
+                " This fake runs on your own machine: it takes what is sent to Metabase (names,"
+                " descriptions, types and join keys of tables; questions and dashboards), runs"
+                " the questions on the local BigQuery, and shows what Metabase would show.",
+            ),
+            class_="masthead",
+        ),
+        _dashboards(state),
+        *(_database(database) for database in databases),
+        script="page.js",
+    )
+    return "<!doctype html>\n" + tostring(root, encoding="unicode", method="html")
+
+
+def document(title: str, *body: Node, script: str) -> Element:
+    """A whole page, with the style of all pages and the script of an asset."""
+    return tag(
         "html",
         tag(
             "head",
             tag("meta", charset="utf-8"),
             tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            tag("title", "Fake Metabase"),
+            tag("title", title),
             tag("link", rel="icon", href="data:,"),
             tag("style", asset("page.css") + asset("dashboard.css")),
         ),
-        tag(
-            "body",
-            tag(
-                "header",
-                tag("h1", "Fake Metabase"),
-                tag(
-                    "p",
-                    tag("strong", "This is not Metabase."),
-                    " This fake runs on your own machine: it takes what is sent to Metabase (names,"
-                    " descriptions, types and join keys of tables; questions and dashboards), runs"
-                    " the questions on the local BigQuery, and shows what Metabase would show.",
-                ),
-                class_="masthead",
-            ),
-            _dashboards(state),
-            *(_database(database) for database in databases),
-            tag("script", asset("page.js")),
-        ),
+        tag("body", *body, tag("script", asset(script))),
         lang="en",
     )
-    return "<!doctype html>\n" + tostring(document, encoding="unicode", method="html")
 
 
 def _dashboards(state: State) -> Node:

@@ -420,31 +420,17 @@ def _chip(names: Mapping[str, str | None], given: Any) -> Element:
 
 def document(title: str, *body: Node) -> str:
     """A whole page."""
-    root = tag(
-        "html",
+    root = page.document(
+        f"{title} · Fake Metabase",
         tag(
-            "head",
-            tag("meta", charset="utf-8"),
-            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            tag("title", f"{title} · Fake Metabase"),
-            tag("link", rel="icon", href="data:,"),
-            tag("style", page.asset("page.css") + page.asset("dashboard.css")),
+            "header",
+            tag("a", tag("strong", "Fake Metabase"), href="/"),
+            tag("span", "This is not Metabase: a fake on your own machine draws its dashboards."),
+            class_="masthead slim",
         ),
-        tag(
-            "body",
-            tag(
-                "header",
-                tag("a", tag("strong", "Fake Metabase"), href="/"),
-                tag(
-                    "span", "This is not Metabase: a fake on your own machine draws its dashboards."
-                ),
-                class_="masthead slim",
-            ),
-            tag("div", *body, class_="wide"),
-            tag("div", id="tip", hidden="hidden"),
-            tag("script", page.asset("dashboard.js")),
-        ),
-        lang="en",
+        tag("div", *body, class_="wide"),
+        tag("div", id="tip", hidden="hidden"),
+        script="dashboard.js",
     )
     return "<!doctype html>\n" + written(root)
 

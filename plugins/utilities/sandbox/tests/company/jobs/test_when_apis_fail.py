@@ -93,6 +93,5 @@ def test_a_wrong_region_is_a_clear_error(stack: Stack) -> None:
 
 
 def test_after_all_of_this_the_marts_equal_the_world(stack: Stack, contacts: Contacts) -> None:
-    stack.meltano("run", "tap-product", "target-bigquery", *EXTRACT_LOAD)
-    stack.meltano("invoke", "dbt-bigquery", "run")
+    stack.load_and_build()
     check(stack, contacts)
