@@ -173,4 +173,4 @@ def test_only_a_build_that_passed_leaves_its_manifest(project: Path) -> None:
     assert script("deploy.sh", str(kept), FAILING="none").returncode == 0
     assert kept.read_text() == "new"
     build = "prod: run stack:guard dbt-bigquery:build"
-    assert ran(project) == [build, build, "prod: run dbt-metabase:sync"]
+    assert ran(project) == [build, build, "prod: run dbt-metabase:sync dbt-metabase:exposures"]
