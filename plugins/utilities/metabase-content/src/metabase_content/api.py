@@ -51,8 +51,8 @@ class Metabase:
         """Send a request and return the answer.
 
         Raises:
-            ApiError: no connection, no rights.
-            Refused: Metabase answers with an error.
+            ApiError: no connection, an unknown key.
+            Refused: Metabase answers with an error, such as 403.
         """
         url = f"{self.url}{path}"
         try:
@@ -73,9 +73,10 @@ class Metabase:
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
             raise ApiError(f"Metabase at {self.url} doesn't know the API key")
         if answer.status_code == HTTPStatus.FORBIDDEN:
-            raise ApiError(
-                f"Metabase at {self.url} refuses {method} {path}: the API key has no right to it. "
-                "Use a key of the group Administrators"
+            raise Refused(
+                answer.status_code,
+                f"the API key has no right to {method} {path}. "
+                "Use a key of the group Administrators",
             )
         if answer.is_redirect:
             raise ApiError(f"{self.url} leads to {answer.headers['Location']}: use that address")
@@ -86,7 +87,11 @@ class Metabase:
         try:
             return answer.json() if answer.content else None
         except ValueError:
-            raise ApiError(f"{self.url} answers, and not as Metabase does") from None
+            raise self.not_metabase() from None
+
+    def not_metabase(self) -> ApiError:
+        """Return the error of an address where something else answers."""
+        return ApiError(f"{self.url} answers, and not as Metabase does")
 
     def check_version(self) -> None:
         """Refuse a Metabase that stores queries in another form than the files.
@@ -98,6 +103,8 @@ class Metabase:
             properties = self.request("GET", "/api/session/properties")
         except Refused:
             return
+        if not isinstance(properties, dict):
+            raise self.not_metabase()
         tag = str((properties.get("version") or {}).get("tag") or "")
         # Paid editions are called v1.57 and so on.
         match = re.match(r"v[01]\.(\d+)", tag)
@@ -109,7 +116,10 @@ class Metabase:
 
     def metadata(self) -> Iterator[Json]:
         """Yield each database with its tables and columns."""
-        for database in self.request("GET", "/api/database")["data"]:
+        databases = self.request("GET", "/api/database")
+        if not isinstance(databases, dict) or "data" not in databases:
+            raise self.not_metabase()
+        for database in databases["data"]:
             path = f"/api/database/{database['id']}/metadata"
             yield self.request("GET", path, include_hidden="true")
 
@@ -134,14 +144,20 @@ class Metabase:
             return next((row for row in rows if row.get("entity_id") == entity_id), None)
         try:
             found: Json = self.request("GET", f"{PATHS[model]}/{entity_id}")
-        except Refused:  # 404, or 400 where Metabase takes numbers only
-            return None
+        except Refused as error:
+            if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST):
+                raise
+            return None  # 400 where Metabase takes numbers only
         return found
 
     def create(self, model: str, body: Mapping[str, Any]) -> Json:
         """Create an entity."""
         created: Json = self.request("POST", PATHS[model], dict(body))
         return created
+
+    def delete(self, model: str, number: int) -> None:
+        """Delete an entity for good: only what this push has made."""
+        self.request("DELETE", f"{PATHS[model]}/{number}")
 
     def update(self, model: str, number: int, body: Mapping[str, Any]) -> None:
         """Change an entity."""
@@ -177,4 +193,6 @@ def reason(answer: requests.Response) -> str:
             text = "; ".join(f"{key}: {value}" for key, value in errors.items())
         else:
             text = str(body.get("message") or body.get("cause") or text)
+    if "<html" in text.lower():
+        text = answer.reason or "a page"  # of a proxy
     return " ".join(text.split())[:300]

@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         overwrite = getattr(options, "overwrite", None)
         archive = getattr(options, "archive", False)
         dry = options.command == "plan"
+        if not folder.is_dir():
+            return fail(f"{short(folder)} is no folder: questions and dashboards are read from it")
         return push(metabase, folder, dry=dry, overwrite=overwrite, archive=archive)
     except (ApiError, NotFoundError) as error:
         return fail(str(error))
@@ -98,6 +100,10 @@ def compared(
     `wait` says whether Metabase has yet to find a table that the files name.
     """
     content = read(folder)
+    known = {name for entity in content.entities for name in (entity.name, entity.entity_id)}
+    for name in overwrite or []:
+        if name not in known:
+            raise NotFoundError(f"No file has a collection, question or dashboard “{name}”")
     metabase.check_version()
     warehouse = Warehouse(list(metabase.metadata()))
     while wait(content, warehouse):

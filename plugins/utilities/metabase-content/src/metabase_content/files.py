@@ -6,7 +6,7 @@ each file in full; here a file is checked as far as a push depends on it.
 
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,91 +14,14 @@ from typing import Any
 
 import yaml
 
+from metabase_content.schema import ContentError, check_entity, model_of
+
 Document = dict[str, Any]
 FOLDERS = ("collections/main", "databases")
-NANO_ID = re.compile(r"[A-Za-z0-9_-]{21}")
+LONGEST_NAME = 100
+"""File systems have names of up to 255 bytes; Metabase, of 254 characters."""
 CREATOR = "internal@metabase.com"
 """The format wants a creator. Metabase takes the one who pushes."""
-
-MODELS = ("Collection", "Segment", "Card", "Dashboard")
-COMMON = {
-    "name": str,
-    "entity_id": str,
-    "serdes/meta": list,
-    "description": (str, type(None)),
-    "archived": bool,
-    "archived_directly": (bool, type(None)),
-    "creator_id": str,
-    "created_at": object,
-}
-SHARING = dict.fromkeys(
-    ("enable_embedding", "embedding_params", "embedding_type", "public_uuid", "made_public_by_id"),
-    object,
-)
-IN_COLLECTION = {
-    "collection_id": (str, type(None)),
-    "collection_position": (int, type(None)),
-    **SHARING,
-}
-KEYS: Mapping[str, Mapping[str, Any]] = {
-    "Collection": {
-        **COMMON,
-        "parent_id": (str, type(None)),
-        "authority_level": (str, type(None)),
-        **dict.fromkeys(
-            ("slug", "type", "namespace", "archive_operation_id", "is_remote_synced", "is_sample"),
-            object,
-        ),
-        "personal_owner_id": type(None),
-    },
-    "Segment": {**COMMON, "table_id": list, "definition": dict},
-    "Card": {
-        **COMMON,
-        **IN_COLLECTION,
-        "display": str,
-        "type": str,
-        "dataset_query": dict,
-        "visualization_settings": dict,
-        "parameters": list,
-        "dashboard_id": (str, type(None)),
-        **dict.fromkeys(
-            (
-                *("database_id", "collection_preview", "parameter_mappings", "result_metadata"),
-                *("metabase_version", "card_schema", "query_type"),
-            ),
-            object,
-        ),
-        "document_id": type(None),
-    },
-    "Dashboard": {
-        **COMMON,
-        **IN_COLLECTION,
-        "parameters": list,
-        "tabs": list,
-        "dashcards": list,
-        "width": str,
-        "auto_apply_filters": bool,
-        **dict.fromkeys(
-            (
-                *("position", "show_in_getting_started", "caveats", "points_of_interest"),
-                "initially_published_at",
-            ),
-            object,
-        ),
-    },
-}
-"""What the format has, and the types of what is pushed."""
-REQUIRED: Mapping[str, Sequence[str]] = {
-    "Collection": ["name", "entity_id"],
-    "Segment": ["name", "entity_id", "creator_id", "definition"],
-    "Card": [
-        *("name", "entity_id", "creator_id", "display", "dataset_query"),
-        "visualization_settings",
-    ],
-    "Dashboard": ["name", "entity_id", "creator_id"],
-}
-DASHCARD = {"entity_id": str, "row": int, "col": int, "size_x": int, "size_y": int}
-COLUMNS = 24
 
 
 @dataclass(frozen=True)
@@ -112,14 +35,6 @@ class Problem:
     def __str__(self) -> str:
         place = f"{short(self.path)}:{self.line}" if self.line else short(self.path)
         return f"{place}: {self.message}"
-
-
-class ContentError(Exception):
-    """What is wrong in a file; `key` is where: names of keys and positions in lists."""
-
-    def __init__(self, message: str, key: Sequence[str | int] = ()) -> None:
-        super().__init__(message)
-        self.key = tuple(key)
 
 
 @dataclass
@@ -162,6 +77,13 @@ class Content:
     root: Path
     entities: list[Entity] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    refused: dict[str, Path] = field(default_factory=dict)
+    """Files with problems, by their `entity_id`."""
+
+    def refuse(self, entity_id: Any, path: Path) -> None:
+        """Remember the file of an entity that can't be pushed."""
+        if isinstance(entity_id, str):
+            self.refused.setdefault(entity_id, path)
 
     @cached_property
     def by_id(self) -> dict[str, Entity]:
@@ -183,81 +105,86 @@ def kind(model: str, document: Mapping[str, Any]) -> str:
 def read(root: Path) -> Content:
     """Read and check all files of a folder; what is wrong is among the problems."""
     content = Content(root)
-    for folder in FOLDERS:
-        for path in sorted((root / folder).rglob("*.yaml")):
-            try:
-                document = load(path)
-                model = model_of(document)
-                if model is not None:
-                    check(model, document)
-                    content.entities.append(Entity(path, document, model))
-            except yaml.MarkedYAMLError as error:
-                mark = error.problem_mark
-                message = f"This is no YAML: {error.problem}"
-                content.problems.append(Problem(path, message, mark.line + 1 if mark else None))
-            except ContentError as error:
-                content.problems.append(Problem(path, str(error), line_of(path, error.key)))
+    for path in sorted(path for path in root.rglob("*") if path.suffix in (".yaml", ".yml")):
+        document: Document = {}
+        try:
+            if not is_read(path.relative_to(root)):
+                continue
+            document = load(path)
+            model = model_of(document)
+            if model is not None:
+                check_entity(model, document)
+                content.entities.append(Entity(path, document, model))
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            message = f"This is no YAML: {error.problem}"
+            content.problems.append(Problem(path, message, mark.line + 1 if mark else None))
+        except yaml.reader.ReaderError as error:
+            content.problems.append(Problem(path, f"This is no YAML: {error.reason}"))
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            content.problems.append(Problem(path, "This is no text in UTF-8", line))
+        except OSError as error:
+            content.problems.append(Problem(path, str(error.strerror)))
+        except RecursionError:
+            content.problems.append(Problem(path, "An anchor holds itself"))
+        except ContentError as error:
+            content.problems.append(Problem(path, str(error), line_of(path, error.key) or 1))
+            content.refuse(document.get("entity_id"), path)
     refuse_duplicates(content)
     refuse_cycles(content)
     return content
 
 
+def is_read(path: Path) -> bool:
+    """Tell whether a file in the folder is one of those that are pushed.
+
+    Raises:
+        ContentError: it looks as if it should be, and has the wrong name or place.
+    """
+    if any(path.is_relative_to(folder) for folder in FOLDERS):
+        if path.suffix != ".yaml":
+            raise ContentError(f"Only files *.yaml are read: call it {path.stem}.yaml")
+        return True
+    if path.parent in (Path(), Path("collections")) and path.name != "settings.yaml":
+        raise ContentError(f"Files are read from {' and '.join(FOLDERS)}: move it there")
+    return False
+
+
+class Loader(yaml.CSafeLoader):
+    """Reads YAML 1.2's core schema, as the format's tools do: dates, `on` and 12:30 are text."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Refuse a key that is there twice; YAML does, and PyYAML takes the last."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                problem = f"the key `{key.value}` is there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+Loader.yaml_implicit_resolvers = {}
+for tag, pattern, first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+0123456789."),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
+):
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), first)
+Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+Loader.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(node.value))
+
+
 def load(path: Path) -> Document:
     """Read one file."""
-    document = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
+    document = yaml.load(path.read_bytes().decode("utf-8-sig"), Loader=Loader)  # noqa: S506 (a safe one)
     if not isinstance(document, dict):
         raise ContentError("The file holds no entity: write its keys, as in `name: …`")
     return document
-
-
-def model_of(document: Document) -> str | None:
-    """Return what a file holds; None for metadata of the database, which dbt describes."""
-    meta = document.get("serdes/meta")
-    model = meta[-1].get("model") if isinstance(meta, list) and meta else None
-    if model in ("Database", "Table", "Field", "FieldValues"):
-        return None
-    if model not in MODELS:
-        known = ", ".join(MODELS)
-        raise ContentError(
-            f"`model` in `serdes/meta` is {model!r}; what can be pushed is {known}",
-            ("serdes/meta",),
-        )
-    return str(model)
-
-
-def check(model: str, document: Document) -> None:
-    """Check one entity by itself."""
-    for key in REQUIRED[model]:
-        if key not in document:
-            raise ContentError(f"`{key}` is missing")
-    for key, value in document.items():
-        if key not in KEYS[model]:
-            raise ContentError(f"A {model.lower()} has no key `{key}`", (key,))
-        expected = KEYS[model][key]
-        if not isinstance(value, expected) or (isinstance(value, bool) and expected is int):
-            raise ContentError(f"`{key}` can't be {value!r}", (key,))
-    for key in ("entity_id", "collection_id", "parent_id", "dashboard_id"):
-        if (value := document.get(key)) is not None and not NANO_ID.fullmatch(value):
-            raise ContentError(f"`{key}` is no entity ID: 21 of A-Z a-z 0-9 _ -", (key,))
-    if not document["name"].strip():
-        raise ContentError("`name` is empty", ("name",))
-    for position, dashcard in enumerate(document.get("dashcards", [])):
-        check_dashcard(dashcard, ("dashcards", position))
-
-
-def check_dashcard(dashcard: Any, key: tuple[str | int, ...]) -> None:
-    """Check where a card is on its dashboard."""
-    if not isinstance(dashcard, dict):
-        raise ContentError("A dashcard is a mapping", key)
-    for name, kind_of in DASHCARD.items():
-        if not isinstance(dashcard.get(name), kind_of):
-            raise ContentError(f"`{name}` of a dashcard is missing or no {kind_of.__name__}", key)
-    if dashcard["col"] + dashcard["size_x"] > COLUMNS:
-        raise ContentError(
-            f"`col` + `size_x` is {dashcard['col'] + dashcard['size_x']}; a dashboard has "
-            f"{COLUMNS} columns",
-            key,
-        )
 
 
 def refuse_duplicates(content: Content) -> None:
@@ -286,6 +213,7 @@ def refuse_cycles(content: Content) -> None:
             names = " → ".join(content.by_id[item].name for item in [*path, path[0]])
             error = ContentError(f"The collection is in itself: {names}", ("parent_id",))
             content.problems.append(entity.problem(error))
+            content.refuse(entity.entity_id, entity.path)
     broken = {problem.path for problem in content.problems}
     content.entities = [entity for entity in content.entities if entity.path not in broken]
     content.__dict__.pop("by_id", None)
@@ -294,8 +222,8 @@ def refuse_cycles(content: Content) -> None:
 def line_of(path: Path, key: Sequence[str | int]) -> int | None:
     """Return the line of a key, or of the last part of it that is there."""
     try:
-        node = yaml.compose(path.read_text(), Loader=yaml.CSafeLoader)
-    except yaml.YAMLError:
+        node = yaml.compose(path.read_bytes().decode("utf-8-sig"), Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError):
         return None
     line = None
     for part in key:
@@ -335,7 +263,7 @@ def dump(document: Document) -> str:
 def slug(name: str) -> str:
     """Return a name as file names have it: lower case, with `_` for all but letters and digits."""
     text = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "_", text).strip("_") or "untitled"
+    return re.sub(r"[^a-z0-9]+", "_", text)[:LONGEST_NAME].strip("_") or "untitled"
 
 
 def free_path(folder: Path, name: str, taken: Collection[Path]) -> Path:

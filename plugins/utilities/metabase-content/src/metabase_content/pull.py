@@ -92,9 +92,7 @@ class Pull:
         needed = [("Collection", home)] if isinstance(home, int) else []
         if model == "Card":
             needed += [
-                ("Card", card)
-                for kind, card in entities_in(row["dataset_query"])
-                if kind == "Card" and isinstance(card, int)
+                what for what in entities_in(row["dataset_query"]) if isinstance(what[1], int)
             ]
             needed += [("Dashboard", row["dashboard_id"])] if row.get("dashboard_id") else []
         for item in row.get("dashcards") or []:
@@ -111,7 +109,7 @@ class Pull:
         for entity_id, row in self.sync.pages.items():
             by_number[self.sync.model_of(entity_id), row["id"]] = entity_id
         for key, row in self.rows.items():
-            entities[key] = by_number.get(key) or row["entity_id"]
+            entities[key] = by_number.get(key) or row.get("entity_id") or made_id(*key)
         names = ToNames(self.sync.warehouse, entities)
         order = ["Collection", "Dashboard", "Card", "Segment"]
         paths: dict[str, Path] = {
@@ -126,9 +124,9 @@ class Pull:
             path = paths.get(document["entity_id"]) or self.place(model, document, paths)
             paths[document["entity_id"]] = path
             text = dump(document)
-            if not path.exists() or path.read_text() != text:
+            if not path.exists() or path.read_bytes() != text.encode():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
+                path.write_bytes(text.encode())
                 written.append(path)
         return written
 
@@ -186,6 +184,11 @@ def keep_ids(before: Document, after: Document) -> Document:
             {**tab, "entity_id": new[tab["entity_id"]] or tab["entity_id"]} for tab in after["tabs"]
         ]
     return result
+
+
+def made_id(model: str, number: int) -> str:
+    """Return an `entity_id` for what has none in Metabase: it was made before there were any."""
+    return f"{model}-{number}".ljust(21, "_")
 
 
 def as_row(item: Json) -> Json:

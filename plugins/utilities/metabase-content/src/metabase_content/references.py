@@ -7,10 +7,10 @@ References" in the specification of the representation format.
 import difflib
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from metabase_content.files import ContentError
+from metabase_content.schema import ContentError
 
 NAMESPACE = uuid.UUID("5e7a7d2e-9c38-4d0e-8f0e-3f4f0a5b7c11")
 Key = tuple[str | int, ...]
@@ -54,9 +54,9 @@ class Warehouse:
             case ["field", Mapping(), list() as column] if tuple(column) not in self.fields:
                 yield tuple(column)
             case Mapping():
-                table = tuple(value.get("source-table") or ())
-                if table and table not in self.tables:
-                    yield table
+                table = value.get("source-table")
+                if table and tuple(table) not in self.tables:
+                    yield tuple(table)
         for item in value.values() if isinstance(value, Mapping) else value:
             if isinstance(item, Mapping | list):
                 yield from self.missing(item)
@@ -78,13 +78,83 @@ def entities_in(query: Any) -> Iterator[tuple[str, Any]]:
                 yield from entities_in(item)
 
 
+def tables_of(query: Mapping[str, Any], query_of: Callable[[str], Any]) -> set[tuple[str, ...]]:
+    """Return the tables whose columns a query can use by their names.
+
+    `query_of` gives the query of the question that a query is made of; None if no file has it.
+
+    Raises:
+        LookupError: that can't be known: it is written in SQL, or is in no file.
+    """
+    tables: set[tuple[str, ...]] = set()
+    first = query["stages"][0]
+    if source := first.get("source-table"):
+        tables.add(tuple(source))
+    elif found := query_of(first.get("source-card")):
+        tables |= tables_of(found, query_of)
+    else:
+        raise LookupError
+    for stage in query["stages"]:
+        for join in stage.get("joins") or []:
+            tables |= tables_of(join, query_of)
+    return tables
+
+
+def columns_in(value: Any, key: Key = ()) -> Iterator[tuple[Key, list[str]]]:
+    """Yield the columns that clauses, or the target of a filter, name; and where.
+
+    What is joined has columns of its own. Of one that is reached through a foreign key, yields the
+    key.
+    """
+    match value:
+        case ["field", Mapping() as options, target] | ["field", target, options]:
+            source = (options or {}).get("source-field")
+            named = source or target
+            if isinstance(named, list):
+                yield key, named
+        case Mapping():
+            for name, item in value.items():
+                yield from columns_in(item, (*key, name))
+        case list():
+            for position, item in enumerate(value):
+                yield from columns_in(item, (*key, position))
+
+
+def check_columns(
+    value: Any, key: Key, query: Mapping[str, Any], query_of: Callable[[str], Any]
+) -> None:
+    """Refuse columns of tables that a query doesn't read.
+
+    Raises:
+        ContentError: there is one; with the place.
+    """
+    try:
+        tables = tables_of(query, query_of)
+    except LookupError:
+        return
+    for place, column in columns_in(value, key):
+        if tuple(column[:3]) not in tables:
+            read = ", ".join(sorted(map(dotted, tables)))
+            raise ContentError(
+                f"The question has no column {dotted(column)}; it reads {read}", place
+            )
+
+
+def dotted(names: Sequence[str | None]) -> str:
+    """Return the names of a table or a column, without the database's."""
+    return ".".join(name for name in names[1:] if name is not None)
+
+
 class ToIds:
     """Names → Metabase's numbers."""
 
-    def __init__(self, warehouse: Warehouse, ids: Mapping[str, Any]) -> None:
+    def __init__(
+        self, warehouse: Warehouse, ids: Mapping[str, Any], model_of: Callable[[str], str]
+    ) -> None:
         """`ids` has the number of each entity by its `entity_id`."""
         self.warehouse = warehouse
         self.ids = ids
+        self.model_of = model_of
 
     def database(self, value: Any) -> Any:
         """Return a database's number."""
@@ -99,9 +169,7 @@ class ToIds:
         found = self.warehouse.tables.get(tuple(value))
         if found is None:
             names = [key[2] for key in self.warehouse.tables if key[:2] == tuple(value[:2])]
-            raise ContentError(
-                f"Metabase has no table {value[1]}.{value[2]}{like(value[2], names)}"
-            )
+            raise ContentError(f"Metabase has no table {dotted(value)}{like(value[2], names)}")
         return found
 
     def field(self, value: Any) -> Any:
@@ -113,9 +181,7 @@ class ToIds:
         if found is None:
             table = tuple(value[:3])
             names = [key[3] for key in self.warehouse.fields if key[:3] == table]
-            raise ContentError(
-                f"{value[1]}.{value[2]} has no column {value[3]}{like(value[3], names)}"
-            )
+            raise ContentError(f"{dotted(table)} has no column {value[3]}{like(value[3], names)}")
         return found
 
     def entity(self, model: str, value: Any) -> Any:
@@ -124,6 +190,8 @@ class ToIds:
             return None
         if value not in self.ids:
             raise ContentError(f"No file has the {model.lower()} {value}")
+        if (found := self.model_of(value)) != model:
+            raise ContentError(f"{value} is a {found.lower()}, no {model.lower()}")
         return self.ids[value]
 
 
@@ -193,6 +261,10 @@ def translate_item(
                 return resolver.table(item)
             case "source-field":
                 return resolver.field(item)
+            case "parent_id" | "collection_id" if len(key) == 1:
+                return resolver.entity("Collection", item)
+            case "dashboard_id" if len(key) == 1:
+                return resolver.entity("Dashboard", item)
             case "source-card" | "card-id" | "card_id":
                 return resolver.entity("Card", item)
             case "targetId" if owner.get("linkType") in LINKS:

@@ -130,12 +130,12 @@ def body(model: str, entity_id: str, document: Mapping[str, Any], to: ToIds) -> 
         if key not in ("tabs", "dashcards")
     }
     if home := HOME.get(model):
-        wanted[home] = to.entity("Collection", wanted[home])
+        wanted |= translate({home: wanted[home]}, to)
     if query := QUERY.get(model):
         translated = translate(wanted[query], to, (query,))
         wanted[query] = with_uuids(translated, entity_id)
     if model == "Card":
-        wanted["dashboard_id"] = to.entity("Dashboard", wanted["dashboard_id"])
+        wanted |= translate({"dashboard_id": wanted["dashboard_id"]}, to)
         for key in ("parameters", "visualization_settings"):
             wanted[key] = translate(wanted[key], to, (key,))
     if model == "Segment":
@@ -247,6 +247,7 @@ def portable_contents(row: Mapping[str, Any], entity_id: str, to: ToNames) -> Do
     """Return the tabs and cards of a dashboard as its file has them."""
     tabs = row.get("tabs") or []
     of_tab = {tab["id"]: tab["entity_id"] for tab in tabs}
+    filters = {parameter["id"] for parameter in row.get("parameters") or []}
     shown = []
     for item in sorted(
         row.get("dashcards") or [],
@@ -259,6 +260,9 @@ def portable_contents(row: Mapping[str, Any], entity_id: str, to: ToNames) -> Do
         for key in ("parameter_mappings", "inline_parameters", "visualization_settings"):
             if item.get(key):
                 wanted[key] = item[key]
+        if mappings := wanted.pop("parameter_mappings", None):
+            kept = [one for one in mappings if one["parameter_id"] in filters]
+            wanted |= {"parameter_mappings": kept} if kept else {}
         series = [
             {"card_id": one["id"], "position": i} for i, one in enumerate(item.get("series") or [])
         ]

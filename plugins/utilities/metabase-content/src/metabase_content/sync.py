@@ -7,15 +7,16 @@ collections and dashboards `entity_id`s of its own by its API; here they are fou
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
 from metabase_content import shapes
 from metabase_content.api import Metabase, Refused
-from metabase_content.files import Content, ContentError, Entity, Problem, kind, short
-from metabase_content.references import ToIds, ToNames, Warehouse, entities_in
+from metabase_content.files import Content, Entity, Problem, kind, short
+from metabase_content.references import ToIds, ToNames, Warehouse, check_columns, entities_in
+from metabase_content.schema import ContentError
 
 Json = dict[str, Any]
 
@@ -79,6 +80,8 @@ class Sync:
         self.pushed: dict[str, Pushed] = {}
         self.pages: dict[str, Json] = {}
         self.ids: dict[str, Any] = {}
+        self.hidden: dict[str, str] = {}
+        """Why Metabase refuses to show an entity."""
 
     # --- What there is
 
@@ -86,7 +89,11 @@ class Sync:
         """Find the entities in Metabase: by what was pushed, else by `entity_id`, else by name."""
         self.read_record()
         for entity_id, known in self.pushed.items():
-            row = self.metabase.get(known.model, known.number)
+            try:
+                row = self.metabase.get(known.model, known.number)
+            except Refused as error:
+                self.hidden[entity_id] = str(error)
+                continue
             if row is not None:
                 self.pages[entity_id] = row
                 self.ids[entity_id] = known.number
@@ -94,7 +101,11 @@ class Sync:
         for entity in self.in_order():
             if entity.entity_id in self.pushed:
                 continue
-            row = self.metabase.get_by_entity_id(entity.model, entity.entity_id)
+            try:
+                row = self.metabase.get_by_entity_id(entity.model, entity.entity_id)
+            except Refused as error:
+                self.hidden[entity.entity_id] = str(error)
+                continue
             if row is None and entity.model == "Collection":
                 collections = collections or self.metabase.collections()
                 row = self.named_collection(entity, collections)
@@ -171,6 +182,7 @@ class Sync:
                     names = " → ".join(self.content.by_id[item].name for item in error.args[1])
                     problem = ContentError(f"Questions are made of one another: {names}")
                     self.report.problems.append(entity.problem(problem))
+                    self.content.refuse(entity_id, entity.path)
                     needs.pop(entity_id, None)
                     self.content.entities.remove(entity)
                 self.content.__dict__.pop("by_id", None)
@@ -190,6 +202,10 @@ class Sync:
             yield from (item for _, item in entities_in(query) if isinstance(item, str))
         else:
             yield from cards_of(document)
+
+    def to_ids(self, ids: Mapping[str, Any]) -> ToIds:
+        """Return what gives Metabase's numbers to names."""
+        return ToIds(self.warehouse, ids, self.model_of)
 
     def names(self) -> ToNames:
         """Return what gives names to Metabase's numbers."""
@@ -215,15 +231,26 @@ class Sync:
         """
         order = self.in_order()
         placeholders: dict[str, Any] = {entity.entity_id: entity.entity_id for entity in order}
-        to = ToIds(self.warehouse, {**placeholders, **self.ids})
+        to = self.to_ids({**placeholders, **self.ids})
         broken = self.find_problems(order, to)
         names = self.names()
+        gone: dict[str, Change] = {}
         for entity in order:
-            if entity.entity_id not in broken:
-                self.report.changes.append(self.compare_one(entity, to, names, overwrite))
+            if entity.entity_id in broken:
+                continue
+            change = self.compare_one(entity, to, names, overwrite)
+            needed = [gone[item] for item in self.needed(entity) if item in gone]
+            if needed and change.action in WRITES:
+                change.action = "gone"
+                change.detail = f"{needed[0].kind} “{needed[0].name}” is {needed[0].detail}"
+            if change.action == "gone" and (
+                entity.model == "Collection" or entity.entity_id not in self.ids
+            ):
+                gone[entity.entity_id] = change
+            self.report.changes.append(change)
         readable = {problem.path for problem in self.content.problems}
         for entity_id, known in self.pushed.items():
-            if entity_id in self.content.by_id:
+            if entity_id in self.content.by_id or entity_id in self.content.refused:
                 continue
             row = self.pages.get(entity_id)
             if row is None or row.get("archived") or readable:
@@ -245,7 +272,10 @@ class Sync:
         broken: set[str] = set()
         for entity in order:
             try:
+                if reason := self.hidden.get(entity.entity_id):
+                    raise ContentError(reason)
                 self.check_needs(entity, broken)
+                self.check_columns(entity)
                 shapes.body(entity.model, entity.entity_id, entity.document, to)
                 if entity.model == "Dashboard":
                     shapes.contents(entity.document, {}, to)
@@ -256,7 +286,53 @@ class Sync:
                 broken.add(entity.entity_id)
                 problem = ContentError(f"This is not the format's ({error!r}): run validate-schema")
                 self.report.problems.append(entity.problem(problem))
+        while found := [
+            (entity, item)
+            for entity in order
+            if entity.entity_id not in broken
+            for item in dashboards_of(entity.document)
+            if item in broken and item not in self.ids
+        ]:
+            for entity, item in found:
+                if entity.entity_id not in broken:
+                    broken.add(entity.entity_id)
+                    self.report.problems.append(entity.problem(self.needs(entity, item)))
         return broken
+
+    def check_columns(self, entity: Entity) -> None:
+        """Refuse a column of a table that its question doesn't read.
+
+        Raises:
+            ContentError: there is one.
+        """
+        for query in ("dataset_query", "definition"):
+            if asked := entity.document.get(query):
+                self.check_query(asked, (query,))
+        for number, item in enumerate(entity.document.get("dashcards") or []):
+            for position, mapping in enumerate(item.get("parameter_mappings") or []):
+                key = ("dashcards", number, "parameter_mappings", position, "target")
+                if asked := self.query_of(mapping.get("card_id", item.get("card_id"))):
+                    check_columns(mapping["target"], key, asked, self.query_of)
+
+    def check_query(self, query: Json, key: tuple[str | int, ...]) -> None:
+        """Refuse a column of a table that a query, or what it joins, doesn't read.
+
+        Raises:
+            ContentError: there is one.
+        """
+        for number, stage in enumerate(query["stages"]):
+            place = (*key, "stages", number)
+            own = {name: value for name, value in stage.items() if name != "joins"}
+            check_columns(own, place, query, self.query_of)
+            for position, join in enumerate(stage.get("joins") or []):
+                within = (*place, "joins", position)
+                self.check_query(join, within)
+                check_columns(join["conditions"], (*within, "conditions"), query, self.query_of)
+
+    def query_of(self, card: str | None) -> Json | None:
+        """Return the query of a question in the files."""
+        entity = self.content.by_id.get(card or "")
+        return entity.document.get("dataset_query") if entity else None
 
     def check_needs(self, entity: Entity, broken: Collection[str]) -> None:
         """Refuse what needs something that can't be pushed.
@@ -264,10 +340,15 @@ class Sync:
         Raises:
             ContentError: it does.
         """
-        culprit = next((item for item in self.needed(entity) if item in broken), None)
-        if culprit is not None:
-            file = short(self.content.by_id[culprit].path)
-            raise ContentError(f"“{entity.name}” needs what can't be pushed: {file}")
+        for item in self.needed(entity):
+            if item in broken or item in self.content.refused:
+                raise self.needs(entity, item)
+
+    def needs(self, entity: Entity, culprit: str) -> ContentError:
+        """Return the error of an entity that needs another, which can't be pushed."""
+        other = self.content.by_id.get(culprit)
+        file = short(other.path if other else self.content.refused[culprit])
+        return ContentError(f"“{entity.name}” needs what can't be pushed: {file}")
 
     def compare_one(
         self, entity: Entity, to: ToIds, names: ToNames, overwrite: Sequence[str] | None
@@ -346,7 +427,11 @@ class Sync:
             for change in last:
                 self.attempt(change, failed)
         finally:
-            self.write_record()
+            try:
+                self.write_record()
+            except Refused as error:
+                said = f"What was pushed can't be kept in “{RECORD}”: {error}"
+                self.report.problems.append(Problem(self.content.root, said))
 
     def attempt(self, change: Change, failed: set[str]) -> None:
         """Write one change; what Metabase refuses is a problem of its file."""
@@ -365,15 +450,20 @@ class Sync:
             elif change.action == "adopt":
                 self.remember(entity, self.pages[entity.entity_id])
         except (Refused, ContentError) as error:
-            if entity is None:
-                raise
-            self.note_failure(entity, error, failed)
             change.action = "failed"
+            if entity is None:
+                said = f"{change.kind} “{change.name}” can't be archived: {error}"
+                self.report.problems.append(Problem(self.content.root, said))
+                return
+            self.note_failure(entity, error, failed)
+            if entity.model == "Dashboard" and entity.entity_id not in self.pushed:
+                self.remove_shell(entity, failed)
 
     def make_shell(self, entity: Entity, failed: set[str]) -> None:
         """Make a dashboard without cards, so that there is a number to refer to."""
         try:
-            to = ToIds(self.warehouse, self.ids)
+            self.check_needs(entity, failed)
+            to = self.to_ids(self.ids)
             sent = shapes.body(entity.model, entity.entity_id, entity.document, to)
             keys = ("name", "description", "collection_id", "collection_position")
             row = self.metabase.create("Dashboard", {key: sent[key] for key in keys})
@@ -381,6 +471,17 @@ class Sync:
             self.pages[entity.entity_id] = row
         except (Refused, ContentError) as error:
             self.note_failure(entity, error, failed)
+
+    def remove_shell(self, entity: Entity, failed: set[str]) -> None:
+        """Remove a dashboard that this push has made and can't fill; its questions go with it."""
+        self.pages.pop(entity.entity_id, None)
+        self.metabase.delete("Dashboard", self.ids.pop(entity.entity_id))
+        for other in self.content.entities:
+            if other.document.get("dashboard_id") == entity.entity_id:
+                failed.add(other.entity_id)
+                self.report.problems.append(other.problem(self.needs(other, entity.entity_id)))
+                for known in (self.pages, self.ids, self.pushed):
+                    known.pop(other.entity_id, None)
 
     def note_failure(self, entity: Entity, error: Exception, failed: set[str]) -> None:
         """Make a problem of its file of what Metabase, or a reference, has refused."""
@@ -391,7 +492,7 @@ class Sync:
     def write(self, entity: Entity, action: str) -> None:
         """Create or change one entity."""
         model = entity.model
-        to = ToIds(self.warehouse, self.ids)
+        to = self.to_ids(self.ids)
         sent = shapes.body(model, entity.entity_id, entity.document, to)
         if action == "restore":
             sent = {**sent, "archived": False}
@@ -414,7 +515,7 @@ class Sync:
         self.pushed[entity.entity_id] = Pushed(
             entity.model,
             row["id"],
-            self.fingerprint(entity, ToIds(self.warehouse, self.ids)),
+            self.fingerprint(entity, self.to_ids(self.ids)),
             shapes.digest(shapes.canonical(entity.model, document)),
         )
 
@@ -446,17 +547,30 @@ def cards_of(document: Json) -> Iterator[str]:
     for item in document.get("dashcards") or []:
         shown = [item, *(item.get("series") or [])]
         yield from (one["card_id"] for one in shown if one.get("card_id"))
-        yield from linked_questions(item.get("visualization_settings"))
+        yield from linked(item.get("visualization_settings"), "question")
     for parameter in document.get("parameters") or []:
         if card := (parameter.get("values_source_config") or {}).get("card_id"):
             yield card
 
 
-def linked_questions(settings: Any) -> Iterator[str]:
-    """Yield the questions that a click leads to."""
+def dashboards_of(document: Json) -> Iterator[str]:
+    """Yield the dashboard that a question is saved in, and those that a click leads to."""
+    if home := document.get("dashboard_id"):
+        yield home
+    for item in document.get("dashcards") or []:
+        yield from linked(item.get("visualization_settings"), "dashboard")
+
+
+def linked(settings: Any, kind: str) -> Iterator[str]:
+    """Yield the questions, or the dashboards, that a click leads to."""
     match settings:
-        case {"linkType": "question", "targetId": str() as target}:
+        case {"linkType": found, "targetId": str() as target} if found == kind:
+            yield target
+        case {"entity": {"model": found, "id": str() as target}} if found == kind:
             yield target
         case dict():
             for item in settings.values():
-                yield from linked_questions(item)
+                yield from linked(item, kind)
+        case list():
+            for item in settings:
+                yield from linked(item, kind)

@@ -6,7 +6,7 @@ import json
 import uuid
 from typing import Any
 
-from metabase_content.api import ITEMS, ApiError, Metabase, Refused
+from metabase_content.api import ITEMS, Metabase, Refused
 
 Json = dict[str, Any]
 COLUMNS = {
@@ -29,12 +29,16 @@ class FakeMetabase(Metabase):
             kind: {} for kind in ("collection", "card", "dashboard", "segment")
         }
         self.read_only = False
+        self.forbidden: set[str] = set()
+        self.dislikes: set[str] = set()
         self.fails_after: int | None = None
 
     def request(self, method: str, path: str, body: Any = None, **_query: Any) -> Any:
+        if f"{method} {path}".startswith(tuple(self.forbidden)):
+            raise Refused(403, f"the API key has no right to {method} {path}")
         if method != "GET":
             if self.read_only:
-                raise ApiError("Metabase refuses: the API key has no right to it")
+                raise Refused(403, "the API key has no right to it")
             if self.fails_after == 0:
                 raise KeyboardInterrupt
             if self.fails_after is not None:
@@ -60,6 +64,14 @@ class FakeMetabase(Metabase):
                 return self.found(kind, rest)
             case "POST", _, "":
                 return self.make(kind, body)
+            case "DELETE", "dashboard", _:
+                del self.rows[kind][int(rest)]
+                own = [
+                    row for row in self.rows["card"].values() if row["dashboard_id"] == int(rest)
+                ]
+                for row in own:
+                    del self.rows["card"][row["id"]]
+                return None
             case "PUT", _, _:
                 return self.alter(kind, self.found(kind, rest), body)
         raise AssertionError(f"{method} {path}")
@@ -87,7 +99,7 @@ class FakeMetabase(Metabase):
         raise Refused(404, "Not found.")
 
     def make(self, kind: str, body: Json) -> Json:
-        if kind == "card" and body["dataset_query"]["lib/type"] != "mbql/query":
+        if body["name"] in self.dislikes:
             raise Refused(400, "dataset_query: value must be a query.")
         number = next(self.numbers)
         own = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.first_id}/{number}").hex[:21]

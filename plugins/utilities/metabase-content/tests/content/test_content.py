@@ -269,6 +269,45 @@ def test_a_dashboard_made_in_the_page_becomes_files_that_can_be_pushed_elsewhere
     assert push(elsewhere, project) == 0
 
 
+@pytest.mark.parametrize(
+    "name", ["a/b", "../../x", ".hidden", "🚀", "ü" * 254, "Q1: #1 - 'x'", "no"]
+)
+def test_things_in_the_page_may_have_any_name(
+    metabase: FakeMetabase, project: Project, name: str
+) -> None:
+    push(metabase, project)
+    home = metabase.make("collection", {"name": name, "parent_id": None})
+    for _ in range(2):
+        metabase.make("dashboard", {"name": name, "collection_id": home["id"]})
+    pull(metabase, project, [name])
+    assert read(project.root).problems == []
+    assert push(metabase, project) == 1
+    elsewhere = FakeMetabase(first_id=7000)
+    assert cli.push(elsewhere, project.root) == 0
+    assert elsewhere.shape() == metabase.shape()
+
+
+def test_a_segment_is_pulled_with_the_question_that_uses_it(
+    metabase: FakeMetabase, project: Project
+) -> None:
+    push(metabase, project)
+    asked = metabase.named("card", "Pipeline")["dataset_query"]
+    stage = {key: asked["stages"][0][key] for key in ("lib/type", "source-table", "filters")}
+    definition = {**asked, "stages": [stage]}
+    is_open = metabase.make("segment", {"name": "Open", "definition": definition})
+    used = {**stage, "filters": [["segment", {}, is_open["id"]]]}
+    home = metabase.named("collection", "Company")["id"]
+    new = {"name": "Open deals", "collection_id": home, "type": "question", "display": "table"}
+    new |= {"dataset_query": {**asked, "stages": [used]}, "visualization_settings": {}}
+    metabase.make("card", {**new, "entity_id": None})
+    pull(metabase, project)
+    elsewhere = FakeMetabase(first_id=7000)
+    assert cli.push(elsewhere, project.root) == 0
+    number = elsewhere.named("segment", "Open")["id"]
+    stage = elsewhere.named("card", "Open deals")["dataset_query"]["stages"][0]
+    assert stage["filters"][0][2] == number
+
+
 @pytest.mark.parametrize("address", [None, "https://bi-1.acme.test/dashboard/{}-sketch?tab=1"])
 def test_something_elsewhere_is_pulled_by_its_name_or_address(
     metabase: FakeMetabase, project: Project, address: str | None
@@ -432,14 +471,131 @@ def test_two_files_with_one_id(
     )
 
 
+def test_a_question_that_was_pushed_is_not_archived_because_it_is_in_a_cycle(
+    metabase: FakeMetabase, project: Project
+) -> None:
+    cli.push(metabase, project.root)
+    stage = {"lib/type": "mbql.stage/mbql", "source-card": eid("Organisations")}
+    project.write({**COUNT, "dataset_query": {**COUNT["dataset_query"], "stages": [stage]}})
+    assert cli.push(metabase, project.root, archive=True) == 1
+    assert not metabase.named("card", "Organisations")["archived"]
+
+
+def test_a_column_of_a_table_that_the_question_does_not_read(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = field(*ORGANISATIONS, "plan")
+    project.write({**PIPELINE, "dataset_query": query(OPPORTUNITIES, breakout=[plan])})
+    joined = {
+        "alias": "Organisations",
+        "stages": [{"lib/type": "mbql.stage/mbql", "source-table": ORGANISATIONS}],
+        "conditions": [
+            [
+                "=",
+                {},
+                field(*OPPORTUNITIES, "organisation_id"),
+                field(*ORGANISATIONS, "id", **{"join-alias": "Organisations"}),
+            ]
+        ],
+    }
+    asked = query(OPPORTUNITIES, joins=[joined], breakout=[plan])
+    project.write({**question("With a join", asked), "collection_id": None})
+    assert cli.push(metabase, project.root) == 1
+    assert errors(capsys)[0].endswith(
+        "The question has no column dbt.dim_organisations.plan; it reads dbt.fct_opportunities"
+    )
+    assert "With a join" in {row["name"] for row in metabase.rows["card"].values()}
+
+
+@pytest.mark.parametrize(
+    ("column", "parameter", "message"),
+    [
+        ("status", "plan", "The question has no column dbt.fct_opportunities.status"),
+        ("plan", "paln", "The dashboard has no filter paln"),
+    ],
+)
+def test_a_filter_that_no_card_can_take(
+    metabase: FakeMetabase,
+    project: Project,
+    capsys: pytest.CaptureFixture[str],
+    column: str,
+    parameter: str,
+    message: str,
+) -> None:
+    table = OPPORTUNITIES if column == "status" else ORGANISATIONS
+    filtered = ["dimension", ["field", [*table, column], None]]
+    mapping = {"parameter_id": parameter, "target": filtered}
+    shown = dashcard("Organisations", 0, parameter_mappings=[mapping])
+    project.write({**OVERVIEW, "dashcards": [shown]})
+    assert cli.push(metabase, project.root) == 1
+    (said,) = errors(capsys)
+    assert said.startswith(f"{project.path('overview')}:")
+    assert message in said
+
+
+def test_an_id_of_another_kind(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write({**COUNT, "collection_id": eid("Pipeline")})
+    assert cli.push(metabase, project.root) == 1
+    assert errors(capsys)[0].endswith(f"{eid('Pipeline')} is a card, no collection")
+
+
+def test_a_question_in_a_collection_that_people_have_archived(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(metabase, project)
+    metabase.named("collection", "Company")["archived"] = True
+    project.write(question("New", COUNT["dataset_query"]))
+    assert push(metabase, project) == 0
+    said = capsys.readouterr().out
+    assert "question “New”: collection “Company” is archived in Metabase; left so" in said
+
+
+def test_a_folder_or_a_name_that_is_missing(
+    metabase: FakeMetabase,
+    project: Project,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    push(metabase, project)
+    monkeypatch.setenv("METABASE_SERVER", metabase.url)
+    monkeypatch.setattr(cli, "Metabase", lambda *_: metabase)
+    capsys.readouterr()
+    assert cli.main(["--folder", f"{project.root}s", "push", "--archive"]) == 1
+    assert "metabases is no folder" in capsys.readouterr().err
+    assert cli.main(["--folder", str(project.root), "push", "--overwrite", "Overveiw"]) == 1
+    assert "“Overveiw”" in capsys.readouterr().err
+    assert not metabase.named("dashboard", "Overview")["archived"]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("display: bar", "dispaly: bar", "`display` is missing"),
-        ("display: bar", "display: 3", "`display` can't be 3"),
+        ("display: bar", "dispaly: bar", "has no key `dispaly`. Is it `display`?"),
+        ("display: bar", "display: 3", "`display` can't be 3: it is one of action, area, bar"),
         ("display: bar", "display: bar\ncolour: red", "A card has no key `colour`"),
         ("display: bar", "display: [bar", "This is no YAML"),
         ("model: Card", "model: Crad", "`model` in `serdes/meta` is 'Crad'"),
+        (
+            "display: bar",
+            "display: bar\ndisplay: line",
+            ":6: This is no YAML: the key `display` is",
+        ),
+        ("display: bar", "\tdisplay: bar", "This is no YAML"),
+        ("display: bar", "display: barr", ":5: `display` can't be 'barr'"),
+        ("name: Organisations", "name: 2024", ":1: `name` can't be 2024: it is text"),
+        ("name: Organisations", "name: &a [*a]", ":1: `name` can't be [[...]]"),
+        ("name: Organisations", "name: R\udce9sum\udce9", ":1: This is no text in UTF-8"),
+        ("name: Organisations", "name: \x07", "This is no YAML"),
+        (f"entity_id: {eid('Organisations')}", "entity_id: short", ":2: `entity_id` can't be"),
+        (f"entity_id: {eid('Organisations')}", "description: ''", "`entity_id` is missing"),
+        ("lib/type: mbql.stage/mbql", "lib/type: mbql.stage", "`dataset_query.stages.lib/type`"),
+        ("source-table: [All (dbt), dbt, ", "source-table: [dbt, ", "[database, schema, table]"),
+        ("source-table", "source-tabel", "write `source-table` or `source-card`"),
+        ("- - count", "- - sum", "`sum` has too few arguments"),
+        ("visualization_settings: {}", "visualization_settings: []", "it is a mapping"),
+        ("- {id: Organ", "- Card\n- {id: Organ", "An item of `serdes/meta` can't be 'Card'"),
     ],
 )
 def test_a_file_that_is_no_card(
@@ -453,30 +609,120 @@ def test_a_file_that_is_no_card(
     cli.push(metabase, project.root)
     capsys.readouterr()
     path = project.path("organisations")
-    path.write_text(path.read_text().replace(before, after))
+    whole = path.read_bytes()
+    change(path, before, after)
     assert cli.push(metabase, project.root, archive=True) == 1
     assert errors(capsys)[0].startswith(str(path))
-    path.write_text(path.read_text().replace(after, before))
+    path.write_bytes(whole)
     assert push(metabase, project) == 0  # nothing was archived for a file that can't be read
-    path.write_text(path.read_text().replace(before, after))
+    change(path, before, after)
     cli.push(metabase, project.root)
     assert message in errors(capsys)[0]
+
+
+def change(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert before in text
+    path.write_bytes(text.replace(before, after).encode("utf-8", "surrogateescape"))
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "- name: x\n", "text", "a: 1\n---\nb: 2\n"])
+def test_a_file_without_an_entity(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    project.path("odd").write_text(text)
+    assert cli.push(metabase, project.root) == 1
+    (said,) = errors(capsys)
+    assert said.startswith(f"{project.path('odd')}:")
+    assert metabase.named("dashboard", "Overview")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("collections/main/odd.yml", "Only files *.yaml are read: call it odd.yaml"),
+        ("odd.yaml", "Files are read from collections/main and databases: move it there"),
+    ],
+)
+def test_a_file_with_the_wrong_name_or_place(
+    metabase: FakeMetabase,
+    project: Project,
+    capsys: pytest.CaptureFixture[str],
+    path: str,
+    message: str,
+) -> None:
+    (project.root / path).write_text(project.path("organisations").read_text())
+    assert cli.push(metabase, project.root) == 1
+    assert message in errors(capsys)[0]
+
+
+def test_values_are_text_unless_yaml_says_otherwise(
+    metabase: FakeMetabase, project: Project
+) -> None:
+    """`no` is Norway, a date is no time at midnight, and 12:30 is no number of seconds."""
+    path = project.path("organisations")
+    text = path.read_text()
+    path.write_bytes(
+        b"\xef\xbb\xbf"
+        + text.replace("name: Organisations", "name: no").encode()
+        + b"description: 2024-01-01\ncreated_at: 2024-13-45\n"
+    )
+    assert cli.push(metabase, project.root) == 0
+    assert metabase.named("card", "no")["description"] == "2024-01-01"
 
 
 def test_metabase_refuses_one_entity(
     metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project.write({**COUNT, "dataset_query": {**COUNT["dataset_query"], "lib/type": "mbql"}})
+    """The dashboard that shows it isn't there either, not even empty."""
+    metabase.dislikes = {"Organisations"}
     assert cli.push(metabase, project.root) == 1
-    said = errors(capsys)
-    assert said[0].startswith(f"{project.path('organisations')}: Metabase answers 400")
-    assert "Pipeline" in {row["name"] for row in metabase.rows["card"].values()}
+    first, second = errors(capsys)
+    assert first.startswith(f"{project.path('organisations')}: Metabase answers 400")
+    assert second.startswith(f"{project.path('overview')}: “Overview” needs what can't be pushed")
+    assert {row["name"] for row in metabase.rows["card"].values()} == {"Pipeline"}
+    assert "Overview" not in {row["name"] for row in metabase.rows["dashboard"].values()}
+    metabase.dislikes = set()
+    assert cli.push(metabase, project.root) == 0
+    assert push(metabase, project) == 0
 
 
-def test_a_key_without_rights(metabase: FakeMetabase, project: Project) -> None:
+def test_a_dashboard_that_cant_be_pushed_takes_its_own_questions_with_it(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write({**question("Own", COUNT["dataset_query"]), "dashboard_id": eid("Overview")})
+    metabase.dislikes = {"Organisations"}
+    assert cli.push(metabase, project.root) == 1
+    assert any(said.startswith(f"{project.path('own')}: “Own” needs") for said in errors(capsys))
+    metabase.dislikes = set()
+    assert cli.push(metabase, project.root) == 0
+    assert push(metabase, project) == 0
+
+
+def test_a_key_without_rights(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     metabase.read_only = True
-    with pytest.raises(ApiError, match="no right"):
-        cli.push(metabase, project.root)
+    assert cli.push(metabase, project.root) == 1
+    first, *rest = errors(capsys)
+    assert first.startswith(f"{project.path('company')}: Metabase answers 403: the API key has no")
+    assert all("needs what can't be pushed" in said for said in rest)
+    assert metabase.writes == 0
+
+
+@pytest.mark.parametrize("route", ["PUT", "GET"])
+def test_a_key_without_the_right_to_one_question(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str], route: str
+) -> None:
+    cli.push(metabase, project.root)
+    metabase.forbidden = {f"{route} /api/card/{metabase.named('card', 'Organisations')['id']}"}
+    for document in (COUNT, PIPELINE):
+        project.write({**document, "description": "New"})
+    capsys.readouterr()
+    assert cli.push(metabase, project.root, archive=True) == 1
+    assert errors(capsys)[0].startswith(f"{project.path('organisations')}: Metabase answers 403")
+    assert metabase.named("card", "Pipeline")["description"] == "New"
+    assert not metabase.named("card", "Organisations")["archived"]
 
 
 @pytest.mark.parametrize(
