@@ -5,6 +5,7 @@ machine knows it; where the warehouse is what fails, in a file. A message is cla
 sent, so that of two runs that end at once one sends it.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import bigquery_lock
 
@@ -26,6 +28,8 @@ TABLE = "incidents"
 FILE = Path(".meltano/incidents.json")
 VOLUME_TEST = "loads_are_usual"
 LONGEST_LINE = 300
+MOST_NODES = 20
+"""More than these that fail at once are one incident: `ops.incidents` holds 16,384 characters."""
 SECRET_NAMES = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|_URL|DSN|ALERT", re.IGNORECASE)
 SHORTEST_SECRET = 6
 HIDDEN = "…"
@@ -97,11 +101,17 @@ def after(run: Mapping[str, Any], ops: Ops) -> None:
         local.write_text(json.dumps(known))
     if not (messages := list(written(news, run, root))):
         return
-    if not send(messages, urls):
-        echo("! An alert could not be sent: `meltano invoke stack check --alert` says why.")
-        if is_known:  # the next run tries again
-            keys = {problem.key for problem in news.begun}
-            ops.change_document(TABLE, lambda known: (_without(known, keys), None))
+    if failed := send(messages, urls):
+        numbers = " and ".join(map(str, failed))
+        echo(
+            f"! An alert could not be sent to URL number {numbers} of {URLS}: "
+            f"`meltano invoke stack check --alert` says why."
+        )
+        # If nobody has got it, the next run tries again.
+        if len(failed) == len(urls) and is_known:
+            ops.change_document(TABLE, lambda known: (_unsaid(known, news), None))
+        elif len(failed) == len(urls):
+            local.write_text(json.dumps(_unsaid(known, news)))
 
 
 def destinations() -> list[str]:
@@ -119,6 +129,11 @@ def problems_of(run: Mapping[str, Any], root: Path) -> Iterator[Problem]:
         key = f"{arguments}: {step['name']}"
         nodes = [node for node in step["nodes"] if not node["problem"].startswith("Warning")]
         owned = owners(root) if nodes else {}
+        if len(nodes) > MOST_NODES:
+            lines = [f"{node['type']} {node['name']}" for node in nodes[:MOST_NODES]]
+            title = f"{len(nodes)} models and tests failed"
+            yield Problem(key, title, [*lines, f"and {len(nodes) - MOST_NODES} more"])
+            continue
         for node in nodes:
             owner = owned.get(node["name"])
             yield Problem(
@@ -186,8 +201,10 @@ def updated(
     """
     known = {"incidents": {}, "loaded": {}, **before}
     if local.is_file():
-        unsent = json.loads(local.read_text())
-        known = {part: {**unsent.get(part, {}), **known[part]} for part in ("incidents", "loaded")}
+        with contextlib.suppress(ValueError):  # a run was killed while it wrote
+            unsent = json.loads(local.read_text())
+            parts = ("incidents", "loaded")
+            known = {part: {**unsent.get(part, {}), **known[part]} for part in parts}
     steps = run.get("steps") or []
     good = {step["name"] for step in steps if step["is_ok"]}
     loaded = dict(known["loaded"])
@@ -332,12 +349,13 @@ def owners(root: Path) -> dict[str, str]:
 
 def masked(text: str) -> str:
     """Return a text without secrets, and without what may be a value of a row."""
-    secrets = [
-        value
-        for name, value in os.environ.items()
-        if SECRET_NAMES.search(name) and len(value) >= SHORTEST_SECRET
-    ]
+    values = [value for name, value in os.environ.items() if SECRET_NAMES.search(name)]
+    # Of a key of several lines, an error may show one; in a URL, it may be quoted.
+    lines = [line.strip() for value in values for line in value.replace("\\n", "\n").splitlines()]
+    secrets = {shown for line in (*values, *lines) for shown in (line, quote(line, safe=""))}
     for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) < SHORTEST_SECRET:
+            break
         text = text.replace(secret, HIDDEN)
     text = IN_URL.sub(f"://{HIDDEN}@", text)
     text = E_MAIL.sub(HIDDEN, text)
@@ -352,40 +370,36 @@ def _without_value(found: re.Match[str]) -> str:
     return f"{found['before']}{found['space']}'{HIDDEN}'"
 
 
-def send(messages: Sequence[Message], urls: Sequence[str]) -> bool:
-    """Send messages to all destinations; return whether each has got all of them.
-
-    Raises:
-        StackError: a URL can't be used. It isn't shown: it holds a secret.
-    """
+def send(messages: Sequence[Message], urls: Sequence[str]) -> list[int]:
+    """Send messages to all destinations; return the numbers of those that haven't got them all."""
     import apprise  # it knows a hundred services, and takes its time to load them
 
-    channels = apprise.Apprise()
+    failed = []
     for number, url in enumerate(urls, 1):
-        if not channels.add(url):
-            message = (
-                f"{URLS}: its URL number {number} isn't one that apprise knows. See the README of "
-                f"`stack` for examples."
+        channel = apprise.Apprise()
+        sent = channel.add(url) and [
+            channel.notify(
+                body=message.body,
+                title=message.title,
+                notify_type=apprise.NotifyType(message.kind),
+                body_format=apprise.NotifyFormat.TEXT,
             )
-            raise StackError(message)
-    sent = [
-        channels.notify(
-            body=message.body,
-            title=message.title,
-            notify_type=apprise.NotifyType(message.kind),
-            body_format=apprise.NotifyFormat.TEXT,
-        )
-        for message in messages
-    ]
-    return all(sent)
+            for message in messages
+        ]
+        if not sent or not all(sent):
+            failed.append(number)
+    return failed
 
 
 def send_test() -> None:
     """Send a test message: `stack check --alert`.
 
     Raises:
-        StackError: there is nowhere to send it, or it can't be sent.
+        StackError: there is nowhere to send it, or it can't be sent. The URL isn't shown: it holds
+            a secret.
     """
+    import apprise
+
     if not (urls := destinations()):
         message = f"{URLS} is not set. Put one or more URLs into .env: .env.example has examples."
         raise StackError(message)
@@ -393,12 +407,20 @@ def send_test() -> None:
     test = Message("Test of alerts", f"`stack check --alert` was run on {where}.", "info")
     for number, url in enumerate(urls, 1):
         kind = url.partition(":")[0]
-        if not send([test], [url]):
+        if not apprise.Apprise().add(url):
+            message = (
+                f"{URLS}: its URL number {number} isn't one that apprise knows. See the README of "
+                f"`stack` for examples."
+            )
+            raise StackError(message)
+        if send([test], [url]):
             message = f"{URLS}: URL number {number} ({kind}) did not take the message."
             raise StackError(message)
         echo(f"✓ A test message was sent to URL number {number} ({kind}).")
 
 
-def _without(known: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
-    incidents = {k: v for k, v in known.get("incidents", {}).items() if k not in keys}
-    return {**known, "incidents": incidents}
+def _unsaid(known: Mapping[str, Any], news: News) -> dict[str, Any]:
+    """Return what is known without news that nobody has got."""
+    begun = {problem.key for problem in news.begun}
+    incidents = {k: v for k, v in known.get("incidents", {}).items() if k not in begun}
+    return {**known, "incidents": {**news.over, **incidents}}

@@ -197,7 +197,8 @@ class Ops:
             try:
                 before = json.loads(found.description) if found else {}
             except ValueError:
-                before = {}
+                before = None
+            before = before if isinstance(before, dict) else {}
             after, result = change(before)
             if after == before:
                 return result

@@ -256,6 +256,72 @@ def test_an_alert_that_nobody_took_is_sent_by_the_next_run(
     assert len(webhook.got) == sent + 1
 
 
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("other", ["nonsense://x", f"json://{HOST}:1/", "json://", "x"])
+def test_a_destination_that_fails_takes_nothing_from_the_others(
+    webhook: Webhook,
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    other: str,
+) -> None:
+    monkeypatch.setenv("ALERT_URLS", f"{other} {alerts.destinations()[0]}")
+    for _ in range(2):
+        finish(run(settings, step(LOAD, "401")))
+    assert len(webhook.got) == 1
+    assert "could not be sent to URL number 1 of ALERT_URLS" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("project")
+def test_a_recovery_that_nobody_took_is_said_by_the_next_run(
+    webhook: Webhook, settings: dict[str, Any]
+) -> None:
+    finish(run(settings, step(LOAD, "401")))
+    webhook.status = 500
+    finish(run(settings, step(LOAD)))
+    webhook.status = 200
+    webhook.got.clear()
+    for _ in range(2):
+        finish(run(settings, step(LOAD)))
+    (text,) = webhook.texts
+    assert text.startswith("[prod] Recovered")
+
+
+def test_what_is_known_of_incidents_may_be_damaged(
+    webhook: Webhook, settings: dict[str, Any], project: Path
+) -> None:
+    Ops(settings).connection.insert(PROJECT, settings["ledger_dataset"], "incidents", "[1]")
+    (project / ".meltano" / "incidents.json").write_text('{"incidents": {"a')
+    for _ in range(2):
+        finish(run(settings, step(LOAD, "401")))
+    assert len(webhook.got) == 1
+
+
+@pytest.mark.usefixtures("project")
+def test_a_hundred_tests_that_fail_at_once_are_one_incident(
+    webhook: Webhook, settings: dict[str, Any]
+) -> None:
+    """What is known of incidents has to fit into a table's description."""
+    nodes = [
+        {"problem": "Failure", "type": "test", "name": f"{'n' * 150}_{n}", "path": "m.yml"}
+        for n in range(200)
+    ]
+    for _ in range(2):
+        finish(run(settings, step(BUILD, "Got 1 result", nodes=nodes)))
+    (text,) = webhook.texts
+    assert text.startswith("[prod] shop-daily: 200 models and tests failed\n")
+    assert "and 180 more" in text
+    finish(run(settings, step(BUILD)))
+    assert webhook.texts[1].startswith("[prod] Recovered")
+
+
+def test_a_secret_is_hidden_a_line_at_a_time_and_in_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_PRIVATE_KEY", "-----BEGIN-----\\nb3BlbnNzaC1r\\nAAAAE2VjZHNh")
+    monkeypatch.setenv("SHOP_PASSWORD", "p@ss/word?")
+    said = alerts.masked("bad key AAAAE2VjZHNh; GET http://shop.test/?k=p%40ss%2Fword%3F")
+    assert said == "bad key …; GET http://shop.test/?k=…"
+
+
 def slack(server: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     from apprise.plugins.slack import NotifySlack
 
