@@ -28,7 +28,7 @@ demo: .venv/.setup ## See the whole path: Postgres and SaaS → BigQuery → dbt
 	@$(MELTANO) run product-daily close-daily intercom-daily stripe-daily
 	@$(MELTANO) --log-level=warning invoke sandbox tour
 
-# A suite is a process of its own. Two run beside each other: tests wait more than they work.
+# A suite is a process of its own. Three run beside each other: tests wait as much as they work.
 # A suite whose files are gone (the sample company's, say) is left out.
 company := plugins/utilities/sandbox/tests/company
 walk := $(wildcard $(company)/test_product_daily.py)
@@ -37,10 +37,8 @@ one-source := stripe stripe_marts two_runs_at_once when_things_break
 jobs-of-one := $(wildcard $(patsubst %,$(company)/jobs/test_%.py,$(one-source)))
 jobs := $(filter-out $(jobs-of-one),$(wildcard $(company)/jobs/test_*.py))
 configuration := $(wildcard $(company)/configuration)
-loaders := -m 'not thorough' plugins/loaders
-extractors := -m 'not thorough' plugins/extractors
-# Searches of these packages that take long to find a fault.
-thorough := -m thorough plugins/loaders plugins/extractors
+loaders := plugins/loaders
+extractors := plugins/extractors
 stack := plugins/utilities/stack
 servers := plugins/utilities/local-servers
 metabase := plugins/utilities/dbt-metabase-sync plugins/utilities/metabase-content
@@ -50,22 +48,25 @@ lock := plugins/utilities/bigquery-lock
 dagster := plugins/utilities/dagster-project
 sandbox := $(filter-out $(company),$(wildcard plugins/utilities/sandbox/tests/*))
 project := tests
+# Searches of these packages that take long to find a fault.
+thorough := $(loaders) $(extractors) $(stack) $(lock) $(sandbox)
 
-suites = $(MAKE) --no-print-directory --keep-going --jobs=2 \
+suites = $(MAKE) --no-print-directory --keep-going --jobs=3 \
 	$(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(foreach suite,$(1),$(if $($(suite)),suite-$(suite)))
 
 .PHONY: test
 test: .venv/.setup-dev ## Run the packages' tests, and product-daily on two days: minutes
-	@echo "Suites run two at a time. Each prints what it found when it ends."
-	@$(call suites,loaders walk stack extractors sandbox servers metabase build lock output dagster project)
+	@echo "Suites run three at a time. Each prints what it found when it ends."
+	@$(call suites,loaders extractors walk sandbox stack servers lock project dagster metabase output build)
 
 .PHONY: test-all
 test-all: test ## Run all tests: those of `make test`, long searches for faults, and every job and fault on the sandbox
-	@echo "Two suites beside each other, each with a sandbox of its own."
-	@$(call suites,jobs jobs-of-one configuration thorough)
+	@echo "Three suites beside each other, each with a sandbox of its own."
+	@$(call suites,jobs configuration jobs-of-one thorough)
 
+suite-thorough: only := thorough
 suite-%:
-	@.venv/bin/pytest $($*)
+	@.venv/bin/pytest -m '$(or $(only),not thorough)' $($*)
 
 .PHONY: lint
 lint: .venv/.setup-dev ## Check format, types, SQL and YAML

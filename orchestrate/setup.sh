@@ -59,6 +59,8 @@ if [ "${1:-}" = dev ]; then
     own=()
     for file in plugins/*/*/pyproject.toml; do own+=(-e "${file%/*}"); done
     install --no-deps "${own[@]}"
+    say "Compiling Google's analyser of SQL"
+    .venv/bin/python -m local_servers.googlesql
 fi
 
 # Nobody else on this machine reads passwords: .env holds them, and so does what Meltano keeps of its runs.

@@ -395,7 +395,10 @@ def test_flattening_drops_nothing(loader: Loader) -> None:
     ]
 
 
-def test_runs_that_are_killed_at_any_moment_end_in_the_same_table(loader: Loader) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.thorough)])
+def test_runs_that_are_killed_at_any_moment_end_in_the_same_table(
+    loader: Loader, kills: int
+) -> None:
     """`kill -9` at random moments of runs that read ever further; in the end, one whole run."""
     rows = [{"id": number % 3000, "note": f"note {number}"} for number in range(9000)]
     pipe: list[Message] = [schema("things", NOTE), schema("log", NOTE, keys=())]
@@ -404,7 +407,7 @@ def test_runs_that_are_killed_at_any_moment_end_in_the_same_table(loader: Loader
         if number % 1000 == 0:
             pipe.append(state({"row": number}))
     chance = random.Random(7)
-    for end in sorted(chance.sample(range(len(pipe)), 3)):
+    for end in sorted(chance.sample(range(len(pipe)), kills)):
         run = loader.start()
         try:
             run.communicate(lines(pipe[:end]), timeout=chance.uniform(1.2, 4))

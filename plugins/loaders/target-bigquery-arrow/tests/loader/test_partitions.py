@@ -210,12 +210,13 @@ def test_a_version_without_older_rows_runs_no_update(large: Loader, proxy: Flaky
     assert sorted(row["id"] for row in large.rows("things")) == [1, 2]
 
 
-def test_loads_of_partitioned_tables_end_as_those_of_others(large: Loader) -> None:
+@pytest.mark.parametrize("loads", [3, pytest.param(6, marks=pytest.mark.thorough)])
+def test_loads_of_partitioned_tables_end_as_those_of_others(large: Loader, loads: int) -> None:
     """Random loads, dates that change among them, against a dictionary."""
     chance = random.Random(11)
     days = [None, *range(-730_000, 2_900_000, 41_000)]
     expected: dict[str, datetime.datetime | None] = {}
-    for _ in range(6):
+    for _ in range(loads):
         some = {f"key {chance.randrange(30)}": chance.choice(days) for _ in range(12)}
         expected |= {key: moment(at) for key, at in some.items()}
         large.load(schema("things", DATED), *dated(some))

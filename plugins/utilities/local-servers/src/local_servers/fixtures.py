@@ -27,12 +27,11 @@ def emulator_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="session", name="googlesql")
-def googlesql_of_the_session(pytestconfig: pytest.Config) -> "GoogleSQL":
-    """Google's analyser for all tests of the session; it stays compiled in pytest's cache."""
+def googlesql_of_the_session() -> "GoogleSQL":
+    """Google's analyser for all tests of the session."""
     from local_servers.googlesql import GoogleSQL  # of the extra `analyser`
 
-    assert pytestconfig.cache  # noqa: S101
-    return GoogleSQL(pytestconfig.cache.mkdir("zetasql"))
+    return GoogleSQL()
 
 
 @pytest.fixture(autouse=True)

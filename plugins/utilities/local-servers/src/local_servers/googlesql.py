@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -113,6 +114,9 @@ OPTIONS = options_pb2.AnalyzerOptionsProto(
     default_timezone="UTC",
 )
 
+COMPILED = Path(sys.prefix) / "share" / "googlesql"
+"""Where the analyser stays compiled: in the Python environment, for all that use it."""
+
 # A string or a comment, or else a quoted name: strings may span lines, and hold quoted names.
 _TOKENS = re.compile(
     r"""(?s)'''(?:\\.|[^\\])*?'''|\"{3}(?:\\.|[^\\])*?\"{3}|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"
@@ -134,13 +138,8 @@ class Rejected(Exception):  # noqa: N818 - an answer, and not a fault of ours
 class GoogleSQL:
     """Google's analyser and evaluator, in this process."""
 
-    def __init__(self, cache: Path) -> None:
-        """Start it.
-
-        Args:
-            cache: a directory that outlives the process. The compiled WebAssembly stays there:
-                compiling it takes half a minute of CPU, loading it nothing.
-        """
+    def __init__(self) -> None:
+        """Start it. The first start in a Python environment compiles it: half a minute of CPU."""
         config = Config()
         config.shared_memory = True
         engine = Engine(config)
@@ -151,7 +150,7 @@ class GoogleSQL:
         self._store.set_wasi(wasi)
         linker = Linker(engine)
         linker.define_wasi()
-        instance = linker.instantiate(self._store, _compiled(engine, cache))
+        instance = linker.instantiate(self._store, _compiled(engine))
         self._exports = cast("Any", instance.exports(self._store))
         self._exports["_initialize"](self._store)
         # It is shared memory, which never moves.
@@ -296,11 +295,11 @@ class Catalog:
         return self.googlesql.call("Analyze", request, service.AnalyzeResponse)
 
 
-def _compiled(engine: Engine, cache: Path) -> Module:
+def _compiled(engine: Engine) -> Module:
     """Return the analyser, compiled for this machine once for all processes."""
-    cache.mkdir(parents=True, exist_ok=True)
-    file = cache / f"zetasql-{version('zetasql')}-wasmtime-{version('wasmtime')}"
-    with (cache / "lock").open("w") as lock:
+    COMPILED.mkdir(parents=True, exist_ok=True)
+    file = COMPILED / f"zetasql-{version('zetasql')}-wasmtime-{version('wasmtime')}"
+    with (COMPILED / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             return Module.deserialize_file(engine, str(file))
@@ -326,3 +325,7 @@ def _folder(catalog: Any, path: Iterable[str]) -> Any:
         found = [inner for inner in catalog.catalog if inner.name == name]
         catalog = found[0] if found else catalog.catalog.add(name=name)
     return catalog
+
+
+if __name__ == "__main__":
+    GoogleSQL()  # set-up compiles it, so that no test has to

@@ -363,11 +363,12 @@ def test_events_are_found_by_type(stripe: Sandbox) -> None:
         assert found == [event["id"] for event in every if belongs(event["type"])]
 
 
-def test_each_change_of_a_tick_is_seen_in_the_newest_event(stripe: Sandbox) -> None:
+@pytest.mark.parametrize("ticks", [4, pytest.param(12, marks=pytest.mark.thorough)])
+def test_each_change_of_a_tick_is_seen_in_the_newest_event(stripe: Sandbox, ticks: int) -> None:
     started = int(datetime.now(UTC).timestamp())
     kinds = {kind: path for path, kind in LISTS.items() if kind not in WITHOUT_EVENTS}
     seen: set[str] = set()
-    for _ in range(12):
+    for _ in range(ticks):
         before = stripe.documents()
         with stripe.connection.transaction():
             world.tick(stripe.connection)
