@@ -59,6 +59,8 @@ def split(pip_url: str) -> tuple[list[str], list[str], Path | None]:
                 packages += [f"--extra={extra}" for extra in extras.split(",") if extra]
             case "--constraint":
                 output = ROOT / next(arguments)
+            case "--excludes":
+                packages.append(f"{argument}={next(arguments)}")
             case "--requirement":
                 next(arguments)  # what stands beside it in an environment: the sandbox's own
             case _:

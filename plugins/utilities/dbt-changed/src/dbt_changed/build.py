@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import gc
 import os
 import sys
 import warnings
@@ -44,6 +45,8 @@ TRIGGERS = "triggers_build"
 """In a source's meta: false where new rows alone are no reason to build."""
 RUNS_ALWAYS = "every_build"
 """The tag of a test that runs with each build."""
+MARK = "manifest_code.txt"
+"""Beside dbt's manifest: of which code it is, and when it was written."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def run(request: Request, target_name: str | None) -> int:
     Raises:
         BuildError: nothing can be decided.
     """
-    project = Path(os.environ.get("DBT_PROJECT_DIR", "."))
+    project = project_folder()
     profiles = Path(os.environ.get("DBT_PROFILES_DIR", project))
     target = read_target(project, profiles, target_name)
     code = fingerprint(project, target, request.common)
@@ -130,6 +133,11 @@ def run(request: Request, target_name: str | None) -> int:
             echo(NOTHING)
             return 0
     return build_alone(request, warehouse, code)
+
+
+def project_folder() -> Path:
+    """Return the folder of dbt_project.yml."""
+    return Path(os.environ.get("DBT_PROJECT_DIR", "."))
 
 
 def build_alone(request: Request, warehouse: Warehouse, code: str) -> int:
@@ -174,13 +182,18 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
     Returns:
         dbt's exit code.
     """
-    # The manifest is written at the end of the build.
-    parsed = dbt(["--quiet", "--no-write-json", "parse", *request.common])
-    if not parsed.success:
-        return _exit_code(parsed)
-    manifest: Manifest = parsed.result
+    # What dbt makes of the project lives until the end: no use in looking for garbage in it.
+    gc.disable()
     record = warehouse.record()
-    graph = graph_of(manifest, record, code)
+    manifest: Manifest | None = None
+    graph = record
+    if not decision.is_current(record, code):
+        # The manifest is written at the end of the build.
+        parsed = dbt(["--quiet", "--no-write-json", "parse", *request.common])
+        if not parsed.success:
+            return _exit_code(parsed)
+        manifest = parsed.result
+        graph = graph_of(manifest, record, code)
     scope = decision.scope_of(graph, request.sources)
     now = look(warehouse, graph, scope, code)
     if request.full:
@@ -210,7 +223,7 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
     selected += [node.selector for node in graph.values() if node.runs_always]
     kinds = () if request.unit_tests else UNIT_TESTS
     arguments = ["build", "--select", *selected, *kinds, *request.common, *request.build]
-    result = dbt(arguments, manifest)
+    result = build_and_write(arguments, manifest, code)
     statuses = {
         one.node.unique_id: str(one.status) for one in getattr(result.result, "results", ())
     }
@@ -231,6 +244,33 @@ def dbt(arguments: list[str], manifest: "Manifest | None" = None) -> "dbtRunnerR
     # Each command leaves its log file open.
     warnings.simplefilter("ignore", ResourceWarning)
     return dbtRunner(manifest=manifest).invoke(arguments)
+
+
+def build_and_write(
+    arguments: list[str], manifest: "Manifest | None", code: str
+) -> "dbtRunnerResult":
+    """Run `dbt build`; write its results, and the manifest unless that of this code is there.
+
+    To write the manifest takes as long as to build a few models.
+    """
+    target = Path(os.environ.get("DBT_TARGET_PATH") or project_folder() / "target")
+    mark = target / MARK
+    before = _marked(target, code)
+    is_elsewhere = any(argument.startswith("--target-path") for argument in arguments)
+    if mark.is_file() and mark.read_text() == before and not is_elsewhere:
+        result = dbt(["--no-write-json", *arguments], manifest)
+        if hasattr(result.result, "write"):
+            result.result.write(str(target / "run_results.json"))
+        return result
+    result = dbt(arguments, manifest)
+    if (after := _marked(target, code)) != before:
+        mark.write_text(after)
+    return result
+
+
+def _marked(target: Path, code: str) -> str:
+    path = target / "manifest.json"
+    return f"{code} {path.stat().st_mtime_ns if path.exists() else 'missing'}"
 
 
 def _exit_code(result: "dbtRunnerResult") -> int:

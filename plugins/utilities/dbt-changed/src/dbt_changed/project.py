@@ -19,8 +19,11 @@ SETTINGS = "*.meltano.yml"
 """Meltano's own files beside the project; what they set is in the profile."""
 DOCS_BLOCK = b"{% docs"
 PACKAGES = ("dbt-core", "dbt-bigquery", "dbt-changed")
-CUSTOM = "DBT_ENV_"
-"""How dbt's own variables for a project's code begin: https://docs.getdbt.com/reference/dbt-jinja-functions/env_var"""
+CUSTOM, METADATA = "DBT_ENV_", "DBT_ENV_CUSTOM_ENV_"
+"""How dbt's own variables for a project's code begin, and those that it only writes into its artifacts.
+
+https://docs.getdbt.com/reference/dbt-jinja-functions/env_var
+"""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,11 @@ def fingerprint(project: Path, target: Target, given: Sequence[str]) -> str:
         digest.update(f"{path.relative_to(project)}\0{len(content)}\0".encode())
         digest.update(content)
     versions = [f"{package} {importlib.metadata.version(package)}" for package in PACKAGES]
-    custom = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith(CUSTOM)]
+    custom = [
+        f"{name}={value}"
+        for name, value in sorted(os.environ.items())
+        if name.startswith(CUSTOM) and not name.startswith(METADATA)
+    ]
     digest.update(repr([target.name, [*given], versions, custom]).encode())
     return digest.hexdigest()
 

@@ -89,4 +89,12 @@ def test_variables_versions_and_the_target_are_code(
     found.add(fingerprint(project, TARGET, []))
     monkeypatch.setattr("importlib.metadata.version", lambda package: f"{package} 2")
     found.add(fingerprint(project, TARGET, []))
-    assert len(found) == 5
+    monkeypatch.setenv("DBT_ENV_SECRET_TOKEN", "x")
+    found.add(fingerprint(project, TARGET, []))
+    assert len(found) == 6
+
+
+def test_who_runs_a_build_is_no_code(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint(project, TARGET, [])
+    monkeypatch.setenv("DBT_ENV_CUSTOM_ENV_DAGSTER_STEP", "run/dbt")
+    assert fingerprint(project, TARGET, []) == before

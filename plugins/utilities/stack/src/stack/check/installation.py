@@ -29,6 +29,7 @@ PIP = argparse.ArgumentParser(add_help=False, exit_on_error=False)
 """Reads a `pip_url` as pip does, as far as it goes."""
 PIP.add_argument("-e", "--editable", action="append")
 PIP.add_argument("-c", "--constraint", dest="locks", action="append", default=[])
+PIP.add_argument("--excludes")
 PIP.add_argument("-r", "--requirement", dest="extra", action="append", default=[])
 
 
