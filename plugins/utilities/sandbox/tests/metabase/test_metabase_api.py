@@ -67,6 +67,7 @@ def test_a_key_outside_the_administrators_reads_without_details_and_writes_nothi
         assert all("details" not in table["db"] for table in reader.get("/api/table").json())
         for answer in (
             reader.post("/api/database/1/sync_schema"),
+            reader.post("/api/database/1/rescan_values"),
             reader.put("/api/database/1", json={"details": {}}),
             reader.put(f"/api/field/{field['id']}", json={"description": "Mine."}),
             reader.put(f"/api/table/{field['table_id']}", json={"description": "Mine."}),
@@ -396,6 +397,7 @@ def test_every_bad_value_is_named_with_what_was_received(shared_metabase: FakeMe
         ("PUT", "/api/table/999/fields/order"),
         ("GET", "/api/database/999/metadata"),
         ("POST", "/api/database/999/sync_schema"),
+        ("POST", "/api/database/999/rescan_values"),
         ("GET", "/api/user/999"),
         ("GET", "/api/card/1"),
         ("GET", "/api/dashboard/1"),
