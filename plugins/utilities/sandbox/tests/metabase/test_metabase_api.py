@@ -249,10 +249,12 @@ def test_a_database_is_shown_by_itself_and_with_the_schemas_that_have_a_table_to
     shown = metabase.api.get("/api/database/1").json()
     assert shown.items() <= listed.items()
     assert metabase.api.get("/api/database/1/schemas").json() == ["dbt"]
+    of_schema = metabase.api.get("/api/database/1/schema/dbt").json()
+    assert {table["name"] for table in of_schema} == {*metabase.tables()}
     for name in metabase.tables():
         metabase.put_table(name, visibility_type="hidden")
     assert metabase.api.get("/api/database/1/schemas").json() == []
-    for path in ("/api/database/2", "/api/database/2/schemas"):
+    for path in ("/api/database/2", "/api/database/2/schemas", "/api/database/1/schema/dbt"):
         assert metabase.api.get(path).status_code == 404
 
 
