@@ -25,7 +25,8 @@ class Node:
         inputs: what it reads, ephemeral models left out, each with the version that it was last
             built from; None if it wasn't.
         is_daily: whether its own code or that of an ephemeral model in it asks for the date.
-        triggers: whether new rows are a reason to build what reads it; only of a source.
+        triggers: whether new rows are a reason to build what reads it, or only that it has
+            appeared or gone; only of a source.
         runs_always: whether it runs with each build; only of a test.
         fingerprint: of the code that it was last built by; of a source, the code that names it.
         status: how the last build ended, as dbt says it.
@@ -52,7 +53,8 @@ class Now:
     Attributes:
         fingerprint: of the code.
         at: the moment, UTC.
-        versions: of each raw table; None if it is missing.
+        versions: of each raw table, when it was made and when it last changed: `made-changed`;
+            None if it is missing.
         present: the relations of the target's dataset.
     """
 
@@ -96,7 +98,7 @@ def raw_tables(graph: Graph, scope: Collection[str]) -> dict[str, str]:
     return {
         node_id: node.relation
         for node_id, node in graph.items()
-        if node_id in found and node.kind == SOURCE and node.triggers and node.relation
+        if node_id in found and node.kind == SOURCE and node.relation
     }
 
 
@@ -129,15 +131,20 @@ def out_of_date(graph: Graph, scope: Collection[str], now: Now) -> dict[str, str
 
     def is_other(node: Node, input_id: str, seen: str | None) -> bool:
         above = graph.get(input_id)
-        if above is None or (above.kind == SOURCE and not above.triggers):
+        if above is None:
             return False
         if above.kind == SOURCE:
-            return now.versions.get(input_id) != seen
+            there = now.versions.get(input_id)
+            return there != seen if above.triggers else _made(there) != _made(seen)
         if node.kind == TEST:
             return False
         return reason(input_id) is not None or above.version != seen
 
     return {node_id: why for node_id in graph if (why := reason(node_id))}
+
+
+def _made(version: str | None) -> str | None:
+    return version and version.partition("-")[0]
 
 
 def built(graph: Graph, statuses: Mapping[str, str], attempted: Collection[str], now: Now) -> None:

@@ -36,7 +36,7 @@ class World:
     code: str = "code 1"
     at: datetime = MORNING
     versions: dict[str, str | None] = field(
-        default_factory=lambda: dict.fromkeys((USERS, CHARGES, LOADS), "1")
+        default_factory=lambda: dict.fromkeys((USERS, CHARGES, LOADS), "1-1")
     )
     dropped: set[str] = field(default_factory=set)
 
@@ -174,10 +174,16 @@ def test_a_model_that_somebody_has_dropped_is_built_again(world: World) -> None:
     assert world.to_build("product") == {}
 
 
-def test_rows_of_a_source_that_triggers_nothing_are_no_reason(world: World) -> None:
-    world.versions[LOADS] = "2"
+def test_rows_of_a_source_that_triggers_nothing_are_no_reason_but_its_tables_are(
+    world: World,
+) -> None:
+    world.versions[LOADS] = "1-2"
     assert world.to_build() == {}
-    assert LOADS not in decision.raw_tables(world.graph, decision.scope_of(world.graph, ()))
+    for version in (None, "2-3"):  # dropped, and made again
+        world.versions[LOADS] = version
+        assert world.to_build() == {"stg_loads": "data"}
+        world.build()
+        assert world.to_build() == {}
 
 
 def test_a_node_without_a_record_is_new(world: World) -> None:

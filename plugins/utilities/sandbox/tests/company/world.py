@@ -90,16 +90,16 @@ class World:
 
     # Intercom
 
+    def organisation_of(self, contact: Body) -> str | None:
+        """The organisation that one of Intercom's contacts belongs to."""
+        company = next(iter(contact["companies"]["data"]), {"id": None})
+        known = self.intercom.get("company", company["id"] or "")
+        user_id = contact["external_id"] if contact["role"] == "user" else None
+        return self.known(known and known["company_id"]) or self.users.get(user_id or "")
+
     def contacts(self) -> Contacts:
         """Each contact's organisation."""
-        companies = {body["id"]: body["company_id"] for body in self.intercom.of("company")}
-        found = {}
-        for contact in self.intercom.of("contact"):
-            company = next(iter(contact["companies"]["data"]), {"id": None})
-            organisation_id = self.known(companies.get(company["id"]))
-            user_id = contact["external_id"] if contact["role"] == "user" else None
-            found[contact["id"]] = organisation_id or self.users.get(user_id or "")
-        return found
+        return {body["id"]: self.organisation_of(body) for body in self.intercom.of("contact")}
 
     def conversations(self, contacts: Contacts) -> Counter[tuple[str | None, str]]:
         """How many, by organisation and state."""
@@ -137,18 +137,24 @@ class World:
             for body in self.stripe.of("invoice")
         )
 
-    def amounts_due(self, today: date) -> dict[str | None, Decimal]:
-        """What is left to pay of overdue invoices, by organisation."""
+    def overdue(self, today: date) -> Iterable[tuple[str | None, str, Decimal]]:
+        """The organisation, the currency and what is left to pay of each overdue invoice."""
         payers = self.payers()
         midnight = datetime(today.year, today.month, today.day, tzinfo=UTC).timestamp()
-        due: dict[str | None, Decimal] = defaultdict(Decimal)
         for body in self.stripe.of("invoice"):
             late = body["due_date"] is not None and body["due_date"] < midnight
             charge = self.stripe.get("charge", body.get("_charge", ""))
             # A debit that is still clearing is not overdue.
             failed = charge is not None and charge["status"] != "pending"
             if body["status"] == "open" and (failed or late):
-                due[payers[body["customer"]]] += money(body["amount_remaining"], body["currency"])
+                amount = money(body["amount_remaining"], body["currency"])
+                yield payers[body["customer"]], body["currency"].upper(), amount
+
+    def amounts_due(self, today: date) -> dict[str | None, Decimal]:
+        """What is left to pay of overdue invoices, by organisation."""
+        due: dict[str | None, Decimal] = defaultdict(Decimal)
+        for id_, _, amount in self.overdue(today):
+            due[id_] += amount
         return {id_: amount for id_, amount in due.items() if amount}
 
     def mrr(self, today: date) -> dict[tuple[str, str, date], Decimal]:

@@ -67,6 +67,7 @@ def test_a_key_outside_the_administrators_reads_without_details_and_writes_nothi
         assert all("details" not in table["db"] for table in reader.get("/api/table").json())
         for answer in (
             reader.post("/api/database/1/sync_schema"),
+            reader.post("/api/database/1/rescan_values"),
             reader.put("/api/database/1", json={"details": {}}),
             reader.put(f"/api/field/{field['id']}", json={"description": "Mine."}),
             reader.put(f"/api/table/{field['table_id']}", json={"description": "Mine."}),
@@ -248,10 +249,12 @@ def test_a_database_is_shown_by_itself_and_with_the_schemas_that_have_a_table_to
     shown = metabase.api.get("/api/database/1").json()
     assert shown.items() <= listed.items()
     assert metabase.api.get("/api/database/1/schemas").json() == ["dbt"]
+    of_schema = metabase.api.get("/api/database/1/schema/dbt").json()
+    assert {table["name"] for table in of_schema} == {*metabase.tables()}
     for name in metabase.tables():
         metabase.put_table(name, visibility_type="hidden")
     assert metabase.api.get("/api/database/1/schemas").json() == []
-    for path in ("/api/database/2", "/api/database/2/schemas"):
+    for path in ("/api/database/2", "/api/database/2/schemas", "/api/database/1/schema/dbt"):
         assert metabase.api.get(path).status_code == 404
 
 
@@ -396,6 +399,7 @@ def test_every_bad_value_is_named_with_what_was_received(shared_metabase: FakeMe
         ("PUT", "/api/table/999/fields/order"),
         ("GET", "/api/database/999/metadata"),
         ("POST", "/api/database/999/sync_schema"),
+        ("POST", "/api/database/999/rescan_values"),
         ("GET", "/api/user/999"),
         ("GET", "/api/card/1"),
         ("GET", "/api/dashboard/1"),

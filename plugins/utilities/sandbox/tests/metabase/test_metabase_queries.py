@@ -661,6 +661,10 @@ def test_a_filter_offers_the_values_of_the_field_that_it_filters(asked: Question
     assert values(f"/api/dashboard/{made['id']}/params/p/values") == plans
     assert values(f"/api/dashboard/{made['id']}/params/q/values") == [["a"], ["b"]]
     assert values(f"/api/field/{plan}/values") == plans
+    known = ["not-null", {}, ["field", {}, "plan"]]
+    rows = asked.rows(asked.query({"source-table": "dim_organisations", "filters": [known]}))
+    summary = asked.api.get(f"/api/field/{plan}/summary").json()
+    assert summary == [["count", len(rows)], ["distincts", len(plans)]]
 
 
 # --- What is refused

@@ -186,6 +186,17 @@ def list_field_values(field_id: int, request: Request, store: StoreOf) -> dict[s
     return {"field_id": field_id, "has_more_values": False, "values": values}
 
 
+@router.get("/field/{field_id:int}/summary", dependencies=[Depends(viewer_of)])
+def summarise_field(field_id: int, request: Request, store: StoreOf) -> list[list[Any]]:
+    """Count the values of a field, and the different ones."""
+    with store.read() as state:
+        found(state.fields, field_id)
+        field = ["field", {}, field_id]
+        aggregations = [[name, {}, field] for name in ("count", "distinct")]
+        ((count, distinct),) = _rows(request, state, field_id, {"aggregation": aggregations})
+    return [["count", count], ["distincts", distinct]]
+
+
 def values_of(
     request: Request, state: State, dashboard: Dashboard, parameter: Mapping[str, Any]
 ) -> list[list[Any]]:
@@ -203,16 +214,19 @@ def values_of(
 
 
 def _distinct_values(request: Request, state: State, field_id: int) -> list[list[Any]]:
+    wanted = {"breakout": [["field", {}, field_id]], "limit": MOST_VALUES}
+    rows = _rows(request, state, field_id, wanted)
+    return [list(row) for row in rows if row[0] is not None]
+
+
+def _rows(
+    request: Request, state: State, field_id: int, wanted: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], ...]:
+    """What a question on the field's table answers."""
     from sandbox.metabase import execution
 
     table = state.tables[state.fields[field_id].table_id]
-    stage = {
-        "lib/type": mbql.MBQL_STAGE,
-        "source-table": table.id,
-        "breakout": [["field", {}, field_id]],
-        "limit": MOST_VALUES,
-    }
+    stage = {"lib/type": mbql.MBQL_STAGE, "source-table": table.id, **wanted}
     query = {"lib/type": mbql.QUERY, "database": table.db_id, "stages": [stage]}
     warehouse = warehouse_of(request, state, table.db_id)
-    rows = execution.run(execution.prepare(state, warehouse, query), warehouse).rows
-    return [list(row) for row in rows if row[0] is not None]
+    return execution.run(execution.prepare(state, warehouse, query), warehouse).rows

@@ -190,9 +190,22 @@ def get_database(database_id: int, viewer: Viewer, store: StoreOf) -> dict[str, 
 def list_schemas(database_id: int, store: StoreOf) -> list[str]:
     """List the schemas that have a table to show."""
     with store.read() as state:
-        row = found(state.databases, database_id)
-        shown = (t for t in state.tables_of(row.id) if t.active and t.visibility_type is None)
-        return sorted({table.schema for table in shown})
+        return sorted({table.schema for table in _shown_tables(state, database_id)})
+
+
+@router.get("/database/{database_id:int}/schema/{schema}", dependencies=[Depends(viewer_of)])
+def list_tables_of_schema(database_id: int, schema: str, store: StoreOf) -> list[dict[str, Any]]:
+    """List the tables to show of a schema."""
+    with store.read() as state:
+        tables = [one for one in _shown_tables(state, database_id) if one.schema == schema]
+        if not tables:
+            raise errors.not_found()
+        return [present.table(row) for row in sorted(tables, key=lambda one: one.display_name)]
+
+
+def _shown_tables(state: State, database_id: int) -> list[Table]:
+    row = found(state.databases, database_id)
+    return [one for one in state.tables_of(row.id) if one.active and one.visibility_type is None]
 
 
 @router.get("/database/{database_id:int}/metadata")
@@ -244,6 +257,14 @@ def sync_schema(
         syncer.start(database_id)
     except WarehouseError as error:
         raise errors.ApiError(422, str(error)) from error
+    return {"status": "ok"}
+
+
+@router.post("/database/{database_id:int}/rescan_values")
+def rescan_values(database_id: int, viewer: Viewer, store: StoreOf) -> dict[str, str]:
+    """Accept it: the values that filters offer are asked for anew each time."""
+    with store.read() as state:
+        writable(state.databases, database_id, viewer)
     return {"status": "ok"}
 
 

@@ -1,16 +1,23 @@
-"""The dashboards that come with the stack: each question's numbers are those of SQL."""
+"""The dashboards that come with the stack: numbers, filters, and where a click leads."""
 
+import html
 import json
 import re
 import subprocess
-from datetime import date, datetime
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 
+from ..answers import ANSWERS, Answer, Company
 from ..stack import ROOT, Row, Stack
 
 
@@ -261,8 +268,22 @@ QUESTIONS = {
     },
 }
 """What each question asks, in SQL."""
-TIES = {"Organisations with the most timeline items", "Organisations that ask for help most"}
-"""Of those with the same number, any may be among the first ten."""
+FILTERS = [
+    *(("Company overview", name) for name in ("plan", "currency")),
+    *(("Set-up funnel", name) for name in ("plan", "signed_up")),
+    *(("Timeline items a month", name) for name in ("plan", "kind", "when")),
+    *(("Who is in arrears and asking for help", name) for name in ("plan", "owner")),
+    *(("Sales pipeline", name) for name in ("owner", "pipeline", "currency", "opened")),
+    *(("Support", name) for name in ("team", "plan", "opened")),
+    *(("Is the data fresh?", name) for name in ("source", "when")),
+]
+"""The dashboards, and what each can be filtered by."""
+HEALTHY = {
+    *("Sources that are failing", "Tables that have failed"),
+    *("Tables that brought unusually little or much",),
+    *("Tests and models that have failed", "List of failed tests and models"),
+}
+"""Questions without an answer if all is well."""
 ROW_LIMIT = 2000
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z?")
 
@@ -285,126 +306,209 @@ def plain(value: Any) -> Any:
     return value
 
 
-@pytest.fixture(scope="module", autouse=True)
-def current(stack: Stack, every_source: object) -> None:  # noqa: ARG001
-    """What other tests have changed in the product is loaded, and built."""
-    stack.meltano("run", "product-daily")
+@dataclass
+class Metabase:
+    """The questions and dashboards, by their names, and what they answer."""
+
+    url: str
+    session: requests.Session
+
+    @cached_property
+    def cards(self) -> dict[str, Row]:
+        return {row["name"]: row for row in self.session.get(f"{self.url}/api/card").json()}
+
+    @cached_property
+    def dashboards(self) -> dict[str, Row]:
+        rows = self.session.get(f"{self.url}/api/dashboard").json()
+        found = (self.session.get(f"{self.url}/api/dashboard/{row['id']}").json() for row in rows)
+        return {row["name"]: row for row in found}
+
+    def shown(self, dashboard: str) -> dict[str, Row]:
+        """The questions on a dashboard: where they are shown, by name."""
+        cards = self.dashboards[dashboard]["dashcards"]
+        return {one["card"]["name"]: one for one in cards if one["card_id"]}
+
+    def ask(self, path: str, body: Row) -> list[tuple[Any, ...]]:
+        answer = self.session.post(f"{self.url}/api/{path}", json=body).json()
+        assert answer["status"] == "completed", answer.get("error")
+        return [tuple(map(plain, row)) for row in answer["data"]["rows"]]
 
 
 @pytest.fixture(scope="module")
-def api(stack: Stack) -> requests.Session:
+def metabase(stack: Stack, company: Company) -> Metabase:  # noqa: ARG001
     session = requests.Session()
     session.headers["X-API-KEY"] = stack.environment["METABASE_API_KEY"]
-    return session
+    return Metabase(stack.status["metabase"]["url"], session)
 
 
 @pytest.fixture(scope="module")
-def cards(stack: Stack, api: requests.Session) -> dict[str, Row]:
-    rows = api.get(f"{stack.status['metabase']['url']}/api/card").json()
-    return {row["name"]: row for row in rows}
+def company(stack: Stack, every_source: object) -> Company:  # noqa: ARG001
+    """The company, once all that other tests have changed is loaded and built."""
+    stack.load_and_build()
+    contacts = stack.query(
+        """
+        select
+            id, role, external_id, companies,
+            -- Nobody is to know any more who was deleted.
+            if(_sdc_deleted_at is null, name, null) as name
+        from intercom.contacts
+        """
+    )
+    found = Company(
+        stack.status["postgres"]["dsn"],
+        loads=stack.query("select * from ops.loads"),
+        nodes=stack.query("select * from ops.dbt_nodes"),
+        contacts=[{**row, "companies": {"data": row["companies"] or []}} for row in contacts],
+    )
+    # Else nobody but the world would know the revenue of today.
+    assert not found.world.changing_after(found.today)
+    return found
 
 
-def asked(stack: Stack, api: requests.Session, card: Row) -> list[tuple[Any, ...]]:
-    url = f"{stack.status['metabase']['url']}/api/card/{card['id']}/query"
-    answer = api.post(url, json={}).json()
-    assert answer["status"] == "completed", answer.get("error")
-    return [tuple(map(plain, row)) for row in answer["data"]["rows"]]
+def is_same(found: list[tuple[Any, ...]], rows: Iterable[Iterable[Any]], answer: Answer) -> bool:
+    """Whether rows are those that an answer has, as far as a question shows them."""
+    expected = [tuple(map(plain, row)) for row in rows]
+    if answer.largest:
+        numbers = sorted((row[-1] for row in expected), reverse=True)[: answer.largest]
+        return {*found} <= {*expected} and [row[-1] for row in found] == numbers
+    if answer.is_list and len(expected) > ROW_LIMIT:
+        return {*found} <= {*expected} and len(found) == ROW_LIMIT
+    return sorted(found, key=repr) == sorted(expected, key=repr)
 
 
-def test_the_jobs_push_every_question(cards: dict[str, Row]) -> None:
-    assert cards.keys() == QUESTIONS.keys()
+def test_every_question_is_computed_independently(metabase: Metabase) -> None:
+    assert metabase.cards.keys() == QUESTIONS.keys() == ANSWERS.keys()
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_the_numbers_are_those_of_sql(
-    stack: Stack, api: requests.Session, cards: dict[str, Row], name: str
+def test_the_numbers_are_those_of_sql_and_of_the_company(
+    stack: Stack, metabase: Metabase, company: Company, name: str
 ) -> None:
-    found = asked(stack, api, cards[name])
-    expected = [tuple(map(plain, row.values())) for row in stack.query(QUESTIONS[name])]
-    if name in TIES:
-        found, expected = ([row[1:] for row in rows] for rows in (found, expected))
-    if len(expected) > ROW_LIMIT:  # Metabase shows so many rows of a table.
-        assert len(found) == ROW_LIMIT
-        assert set(found) <= set(expected)
-    else:
-        assert sorted(found, key=repr) == sorted(expected, key=repr)
+    answer = ANSWERS[name]
+    found = metabase.ask(f"card/{metabase.cards[name]['id']}/query", {})
+    rows = answer.rows(company)
+    assert is_same(found, rows, answer), (found, rows)
+    if not answer.largest:  # SQL has only the first ten, and any of those with the same number
+        rows = [tuple(row.values()) for row in stack.query(QUESTIONS[name])]
+        assert is_same(found, rows, answer), (found, rows)
 
 
-def test_the_numbers_are_those_of_the_product(
-    stack: Stack, api: requests.Session, cards: dict[str, Row]
+def test_there_is_something_to_compare(company: Company) -> None:
+    nothing = {name for name, answer in ANSWERS.items() if not any(answer.groups(company).values())}
+    assert nothing <= HEALTHY
+
+
+def chosen_value(records: Iterable[Any], parameter: Row) -> Any:
+    """A value that a filter can have: the most usual one, or a month."""
+    values = [value for one in records if (value := getattr(one, parameter["id"])) is not None]
+    if not parameter["type"].startswith("date"):
+        return [Counter(values).most_common(1)[0][0]]
+    days = sorted(value.date() for value in values)
+    middle = days[len(days) // 2]
+    return f"{middle - timedelta(days=15)}~{middle + timedelta(days=15)}"
+
+
+def is_kept(record: Any, chosen: Row) -> bool:
+    """Whether a record is one of those that filters leave."""
+    for name, value in chosen.items():
+        of_record = getattr(record, name)
+        if isinstance(value, list):
+            if value and of_record not in value:
+                return False
+        elif value is not None:
+            first, last = map(date.fromisoformat, value.split("~"))
+            if of_record is None or not first <= of_record.date() <= last:
+                return False
+    return True
+
+
+@pytest.mark.parametrize(("dashboard", "filter_"), FILTERS)
+def test_a_filter_leaves_the_right_numbers_on_each_card(
+    metabase: Metabase, company: Company, dashboard: str, filter_: str
 ) -> None:
-    """Without BigQuery and dbt in between."""
-    with stack.postgres() as connection:
-        expected = connection.execute(
-            """
-            select
-                (select count(*) from organisations where archived_at is null) as organisations,
-                (
-                    select count(*) from organisations
-                    where archived_at is null and setup_completed_at is null
-                ) as in_setup,
-                (
-                    select count(*) from incidents
-                    where not test and archived_at is null and status not in ('closed', 'declined')
-                ) as open_incidents
-            """
-        ).fetchone()
-        by_month = connection.execute(
-            """
-            select
-                to_char(created_at at time zone 'UTC', 'YYYY-MM-01"T00:00:00"') as month,
-                count(*) as items
-            from timeline_items
-            group by month
-            """
-        ).fetchall()
-    names = ("Organisations", "Number still in set-up", "Open incidents")
-    assert [asked(stack, api, cards[name]) for name in names] == [
-        [(number,)] for number in (expected or {}).values()
-    ]
-    items = dict(asked(stack, api, cards["Timeline items by month"]))
-    assert items == {row["month"]: row["items"] for row in by_month if row["month"] in items}
-    assert items
+    row = metabase.dashboards[dashboard]
+    parameters = {one["id"]: one for one in row["parameters"]}
+    assert {(dashboard, id_) for id_ in parameters} <= {*FILTERS}
+    defaults = {id_: one.get("default") for id_, one in parameters.items()}
+    mapped = {
+        name: {one["parameter_id"] for one in shown["parameter_mappings"] or []}
+        for name, shown in metabase.shown(dashboard).items()
+    }
+    names = [name for name, ids in mapped.items() if filter_ in ids]
+    # The cards' records have the values of what they are filtered by.
+    records = [one for name in names for one in ANSWERS[name].records(company)]
+    value = chosen_value(records, parameters[filter_])
+    changed = []
+    for name in names:
+        shown = metabase.shown(dashboard)[name]
+        path = f"dashboard/{row['id']}/dashcard/{shown['id']}/card/{shown['card_id']}/query"
+        type_ = parameters[filter_]["type"]
+        found = metabase.ask(path, {"parameters": [{"id": filter_, "type": type_, "value": value}]})
+        chosen = {id_: v for id_, v in {**defaults, filter_: value}.items() if id_ in mapped[name]}
+        rows = ANSWERS[name].rows(company, lambda one, chosen=chosen: is_kept(one, chosen))
+        assert is_same(found, rows, ANSWERS[name]), (name, value, found, rows)
+        changed.append(rows != ANSWERS[name].rows(company))
+    assert any(changed), value
+
+
+@pytest.mark.parametrize("dashboard", sorted({name for name, _ in FILTERS}))
+def test_a_number_leads_to_as_many_rows_as_it_counts(
+    metabase: Metabase, company: Company, dashboard: str
+) -> None:
+    """Also with a filter, which goes along."""
+    row = metabase.dashboards[dashboard]
+    parameters = {one["id"]: one for one in row["parameters"]}
+    first = next(iter(parameters.values()))
+    followed = 0
+    for name, shown in metabase.shown(dashboard).items():
+        answer = ANSWERS[name]
+        mapped = {one["parameter_id"] for one in shown["parameter_mappings"] or []}
+        if answer.is_list or not mapped:
+            continue
+        chosen = {id_: one.get("default") for id_, one in parameters.items() if id_ in mapped}
+        if first["id"] in mapped:
+            chosen[first["id"]] = chosen_value(answer.records(company), first)
+        groups = {
+            tuple(map(plain, key)): records
+            for key, records in answer.groups(
+                company, lambda one, chosen=chosen: is_kept(one, chosen)
+            ).items()
+        }
+        sent = {parameters[id_]["slug"]: value for id_, value in chosen.items() if value}
+        card = metabase.session.get(
+            f"{metabase.url}/dashboard/{row['id']}/dashcard/{shown['id']}", params=sent
+        ).text
+        links = sorted(set(re.findall(r'href="(/question/[^"]+)"', html.unescape(card))))
+        for link in links[:: max(1, len(links) // 3)]:
+            page = metabase.session.get(f"{metabase.url}{link}").text
+            (count,) = re.findall(r">([\d,]+) rows?<", page)
+            assert int(count.replace(",", "")) == len(group_of(groups, link, parameters)), link
+            followed += 1
+    assert followed
+
+
+def group_of(groups: Mapping[tuple[Any, ...], list[Any]], link: str, filters: Row) -> list[Any]:
+    """The records of the bar or number that a link belongs to."""
+    query = parse_qs(urlsplit(link).query)
+    if "at" in query:
+        return groups[tuple(map(plain, json.loads(query["at"][0])))]
+    clicked = {values[0] for key, values in query.items() if key not in {"from", *filters}}
+    (records,) = (found for key, found in groups.items() if clicked <= {*key})
+    return records
 
 
 @pytest.mark.parametrize("tool", ["Close", "Intercom", "Stripe"])
-def test_a_dashboard_says_that_a_source_is_not_connected(
-    stack: Stack, api: requests.Session, cards: dict[str, Row], tool: str
-) -> None:
-    text = json.dumps(cards[f"Is {tool} connected?"]["dataset_query"])
+def test_a_dashboard_says_that_a_source_is_not_connected(metabase: Metabase, tool: str) -> None:
+    text = json.dumps(metabase.cards[f"Is {tool} connected?"]["dataset_query"])
     # As if it were another source, which has never been loaded.
     query = json.loads(text.replace(f'"{tool.lower()}"', '"nothing"'))
-    answer = api.post(f"{stack.status['metabase']['url']}/api/dataset", json=query).json()
     said = f"{tool} is not connected yet: run {tool.lower()}-daily"
-    assert answer["data"]["rows"] == [[said]]
+    assert metabase.ask("dataset", query) == [(said,)]
 
 
 def test_a_second_push_writes_nothing(stack: Stack) -> None:
     said = stack.meltano("--log-level=warning", "invoke", "metabase:push")
     assert re.search(r"Questions and dashboards of \S+ at \S+: 0 written, \d+ as they are\.", said)
-
-
-def test_filters_change_the_cards_that_they_are_mapped_to(
-    stack: Stack, api: requests.Session
-) -> None:
-    """With a plan that nobody has, nothing is left on *Company overview*."""
-    url = stack.status["metabase"]["url"]
-    listed = api.get(f"{url}/api/dashboard").json()
-    row = next(one for one in listed if one["name"] == "Company overview")
-    shown = api.get(f"{url}/api/dashboard/{row['id']}").json()
-    left = {}
-    for dashcard in shown["dashcards"]:
-        mapped = {one["parameter_id"]: one for one in dashcard["parameter_mappings"] or []}
-        if "plan" in mapped:
-            path = f"{url}/api/dashboard/{row['id']}/dashcard/{dashcard['id']}"
-            value = {"id": "plan", "type": "string/=", "value": ["Nobody's"]}
-            value |= {"target": mapped["plan"]["target"]}
-            answer = api.post(
-                f"{path}/card/{dashcard['card_id']}/query", json={"parameters": [value]}
-            ).json()
-            left[dashcard["card"]["name"]] = answer["data"]["rows"]
-    assert len(left) >= 12
-    assert {name: rows for name, rows in left.items() if rows not in ([], [[0]], [[None]])} == {}
 
 
 def test_dashboards_and_questions_are_in_dbts_lineage(stack: Stack, tmp_path: Path) -> None:
