@@ -161,14 +161,15 @@ held as (
 
 ),
 
-amounts as (
+-- Discounts take off no more than there is, also after the price has fallen.
+item_amounts as (
 
     select
         held.subscriber_id,
         held.currency,
         held.month,
         sum(held.annual_gross_amount) as annual_gross_amount,
-        sum(held.annual_amount) as annual_amount
+        greatest(sum(held.annual_amount), 0) as annual_amount
     from held
     inner join subscriptions on held.subscription_id = subscriptions.id
     left join suspensions
@@ -181,7 +182,20 @@ amounts as (
     where
         suspensions.subscription_id is null
         and (held.month < {{ this_month }} or subscriptions.is_in_force)
-    group by held.subscriber_id, held.currency, held.month
+    group by held.subscriber_id, held.currency, held.month, held.subscription_item_id
+
+),
+
+amounts as (
+
+    select
+        subscriber_id,
+        currency,
+        month,
+        sum(annual_gross_amount) as annual_gross_amount,
+        sum(annual_amount) as annual_amount
+    from item_amounts
+    group by subscriber_id, currency, month
 
 ),
 

@@ -95,13 +95,19 @@ sequence as (
 ),
 
 -- A payment failed for the last time, and the next invoice was held back: the subscription was
--- unpaid.
+-- unpaid, unless a later invoice was paid in between. It is back when the invoice is paid, or when
+-- a later period is collected.
 past_unpaid as (
 
     select
         held.subscription_id,
         max(failures.failed_at) as started_at,
-        max(coalesce(failed.paid_at, {{ ever }})) as ended_at
+        max(
+            least(
+                coalesce(failed.paid_at, {{ ever }}),
+                coalesce(held.next_collected_at, {{ ever }})
+            )
+        ) as ended_at
     from sequence as held
     inner join invoices as failed
         on
@@ -113,7 +119,13 @@ past_unpaid as (
         on
             failed.id = failures.invoice_id
             and held.started_at >= failures.failed_at
-    where held.is_held_back
+    left join invoices as later
+        on
+            held.subscription_id = later.subscription_id
+            and later.amount_paid > 0
+            and failures.failed_at < later.created_at
+            and held.started_at >= later.paid_at
+    where held.is_held_back and later.id is null
     group by held.subscription_id, held.started_at
 
 ),
@@ -205,6 +217,20 @@ suspensions as (
         next_started_at as ended_at
     from sequence
     where timestamp_diff(next_started_at, ends_at, hour) > 24
+
+    union all
+
+    -- Nothing was billed between the last period and the end: it was paused until then.
+    select
+        sequence.subscription_id,
+        sequence.subscription_item_id,
+        sequence.ends_at as started_at,
+        subscriptions.ended_at
+    from sequence
+    inner join subscriptions on sequence.subscription_id = subscriptions.id
+    where
+        sequence.next_started_at is null
+        and timestamp_diff(subscriptions.ended_at, sequence.ends_at, hour) > 24
 
     union all
 

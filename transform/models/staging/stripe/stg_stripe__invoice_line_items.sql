@@ -20,6 +20,16 @@ extracted as (
 
 ),
 
+estimated as (
+
+    select
+        *,
+        {{ whole_period_amount('amount', 'period', 'billing_interval', 'interval_count') }}
+            as minor_estimate
+    from extracted
+
+),
+
 priced as (
 
     select
@@ -38,13 +48,17 @@ priced as (
                 safe_multiply(stated_unit_amount, quantity),
                 minor_period_amount
             ),
-            if(
-                is_tiered and is_proration,
-                {{ whole_period_amount('amount', 'period', 'billing_interval', 'interval_count') }},
-                null
-            )
-        ) as minor_price
-    from extracted
+            if(is_tiered and is_proration, minor_estimate, null)
+        ) as minor_price,
+        if(
+            is_tiered, minor_estimate, coalesce(minor_period_amount, minor_estimate)
+        ) as minor_price_of_whole_period,
+        -- A first period until a fixed day, and several periods billed at once, are not the whole
+        -- price either. Months differ by less.
+        amount > 0
+        and not is_proration
+        and abs(minor_estimate - amount) > 0.2 * amount as has_other_length
+    from estimated
 
 ),
 
@@ -57,6 +71,7 @@ periods as (
             when is_metered then null
             when is_credit then numeric '0'
             when is_proration then {{ without_tax('minor_price') }}
+            when has_other_length then {{ without_tax('minor_price_of_whole_period') }}
             else minor_amount_without_tax
         end as minor_recurring_amount
     from priced

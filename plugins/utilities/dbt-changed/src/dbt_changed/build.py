@@ -130,7 +130,7 @@ def run(request: Request, target_name: str | None) -> int:
     if not request.full and decision.is_current(record, code):
         scope = decision.scope_of(record, request.sources)
         if not decision.out_of_date(record, scope, look(warehouse, record, scope, code)):
-            echo(NOTHING)
+            echo(nothing(record, request))
             return 0
     return build_alone(request, warehouse, code)
 
@@ -201,7 +201,7 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
     else:
         reasons = decision.out_of_date(graph, scope, now)
     if not reasons:
-        echo(NOTHING)
+        echo(nothing(graph, request))
         if not decision.is_current(record, code):
             record_build(warehouse, graph, lock)
         return 0
@@ -230,6 +230,14 @@ def build(request: Request, warehouse: Warehouse, code: str, lock: "Lock") -> in
     decision.built(graph, statuses, [*reasons], now)
     record_build(warehouse, graph, lock)
     return _exit_code(result)
+
+
+def nothing(graph: decision.Graph, request: Request) -> str:
+    """Return why there is nothing to build."""
+    known = {node.id.split(".")[2] for node in graph.values() if node.kind == SOURCE}
+    if unknown := [source for source in request.sources if source not in known]:
+        return f"Nothing to build: dbt has no source {' and no source '.join(unknown)}"
+    return NOTHING
 
 
 def dbt(arguments: list[str], manifest: "Manifest | None" = None) -> "dbtRunnerResult":

@@ -84,7 +84,7 @@ class Warehouse:
         }
 
     def record(self) -> dict[str, Node]:
-        """Return what was built, and from what; nothing, if the record has another form."""
+        """Return what was built, and from what; nothing, if the record isn't as it should be."""
         table = self._get(_path(self.target.record), fields="schema") or {}
         fields = table.get("schema", {}).get("fields", ())
         if [field["name"] for field in fields] != [*COLUMNS]:
@@ -96,7 +96,11 @@ class Warehouse:
                 for name, (kind, _) in COLUMNS.items():
                     if kind == "BOOLEAN":
                         values[name] = values[name] == "true"
-                nodes[values["id"]] = Node(**values | {"inputs": json.loads(values["inputs"])})
+                try:
+                    inputs = dict(json.loads(values["inputs"]))
+                except (TypeError, ValueError):
+                    return {}
+                nodes[values["id"]] = Node(**values | {"inputs": inputs})
         return nodes
 
     def replace_record(self, nodes: Sequence[Node]) -> None:

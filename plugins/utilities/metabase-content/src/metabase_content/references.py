@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from metabase_content.schema import ContentError
+from metabase_content.schema import ContentError, name_of_column, name_of_table
 
 NAMESPACE = uuid.UUID("5e7a7d2e-9c38-4d0e-8f0e-3f4f0a5b7c11")
 Key = tuple[str | int, ...]
@@ -165,6 +165,7 @@ class ToIds:
 
     def table(self, value: Any) -> Any:
         """Return a table's number."""
+        name_of_table(value, ())
         self.database(value[0])
         found = self.warehouse.tables.get(tuple(value))
         if found is None:
@@ -174,8 +175,9 @@ class ToIds:
 
     def field(self, value: Any) -> Any:
         """Return a column's number; columns of an earlier stage stay as they are."""
-        if not isinstance(value, list):
+        if isinstance(value, str):
             return value
+        name_of_column(value, ())
         self.table(value[:3])
         found = self.warehouse.fields.get(tuple(value))
         if found is None:

@@ -83,6 +83,8 @@ def fits(truth: Any, value: Any, wanted: str, key: Key) -> None:
 def place(key: Key) -> str:
     """Name a key as a reader of the file knows it."""
     names = [part for part in key if isinstance(part, str)]
+    if not names:
+        return "A reference"
     path = ".".join(names)
     return f"`{path}`" if key and isinstance(key[-1], str) else f"An item of `{path}`"
 

@@ -30,7 +30,8 @@ def meta(name: str, model: str) -> list[Json]:
 
 def collection(name: str, parent: str | None = None) -> Json:
     more = {"parent_id": eid(parent)} if parent else {}
-    return {"name": name, "entity_id": eid(name), **more, "serdes/meta": meta(name, "Collection")}
+    made: Json = {"name": name, "entity_id": eid(name), **more}
+    return {**made, "serdes/meta": meta(name, "Collection")}
 
 
 def field(*column: str, **options: Any) -> list[Any]:
@@ -78,7 +79,7 @@ def dashcard(name: str, row: int, **more: Any) -> Json:
     return {**place, **card, **more, "serdes/meta": ids}
 
 
-OVERVIEW = {
+OVERVIEW: Json = {
     "name": "Overview",
     "entity_id": eid("Overview"),
     "creator_id": "internal@metabase.com",
