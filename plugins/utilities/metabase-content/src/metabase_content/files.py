@@ -158,11 +158,12 @@ class Loader(yaml.CSafeLoader):
         """Refuse a key that is there twice; YAML does, and PyYAML takes the last."""
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # PyYAML refuses it.
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 problem = f"the key `{key.value}` is there twice"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 

@@ -128,6 +128,10 @@ def check_columns(
     Raises:
         ContentError: there is one; with the place.
     """
+    tags = {name for stage in query["stages"] for name in template_tags(stage)}
+    match value:
+        case [_, ["template-tag", str() as name], *_] if name not in tags:
+            raise ContentError(f"The question has no template tag {name}{like(name, [*tags])}", key)
     try:
         tables = tables_of(query, query_of)
     except LookupError:
@@ -138,6 +142,48 @@ def check_columns(
             raise ContentError(
                 f"The question has no column {dotted(column)}; it reads {read}", place
             )
+
+
+def template_tags(stage: Mapping[str, Any]) -> list[str]:
+    """Return the names of what a stage in SQL takes."""
+    tags = stage.get("template-tags") or []
+    return list(tags) if isinstance(tags, Mapping) else [tag["name"] for tag in tags]
+
+
+def check_names(query: Mapping[str, Any], key: Key) -> None:
+    """Refuse an expression, an aggregation or a join that a query names and doesn't have.
+
+    Raises:
+        ContentError: there is one; with the place.
+    """
+    joins = [join for stage in query["stages"] for join in stage.get("joins") or []]
+    aliases = [join["alias"] for join in joins]
+
+    def options_of(clauses: Any, name: str) -> list[str]:
+        return [str(it[1].get(name)) for it in clauses or [] if isinstance(it, list)]
+
+    def walk(value: Any, place: Key) -> None:
+        match value:
+            case ["expression" | "aggregation" as kind, Mapping(), str() as name]:
+                if name not in known[kind]:
+                    more = like(name, known[kind])
+                    raise ContentError(f"The stage has no {kind} {name}{more}", place)
+            case [str(), {"join-alias": str() as alias}, *_] if alias not in aliases:
+                raise ContentError(f"The query has no join {alias}{like(alias, aliases)}", place)
+        if isinstance(value, Mapping):
+            for name, item in value.items():
+                if name != "stages":  # those of a join are a query by themselves
+                    walk(item, (*place, name))
+        elif isinstance(value, list):
+            for position, item in enumerate(value):
+                walk(item, (*place, position))
+
+    for number, stage in enumerate(query["stages"]):
+        known = {
+            "expression": options_of(stage.get("expressions"), "lib/expression-name"),
+            "aggregation": options_of(stage.get("aggregation"), "lib/uuid"),
+        }
+        walk(stage, (*key, "stages", number))
 
 
 def dotted(names: Sequence[str | None]) -> str:
@@ -293,8 +339,6 @@ def translate_list(value: list[Any], resolver: Resolver, key: Key) -> Any:
                 return ["segment", options, resolver.entity("Segment", target)]
             case ["metric", Mapping() as options, target]:
                 return ["metric", options, resolver.entity("Card", target)]
-            case ["measure", Mapping(), _]:
-                raise ContentError("Measures can't be pushed: use a metric")
     except ContentError as error:
         raise ContentError(str(error), error.key or place) from None
     return [translate(item, resolver, (*key, i)) for i, item in enumerate(value)]
@@ -303,7 +347,11 @@ def translate_list(value: list[Any], resolver: Resolver, key: Key) -> Any:
 def settings_key(name: str, resolver: Resolver, key: Key) -> str:
     """Translate a column's key in `column_settings`: JSON that may hold a reference."""
     if key[-1:] == ("column_settings",) and name.startswith('["ref"'):
-        return json.dumps(translate(json.loads(name), resolver, key), separators=(",", ":"))
+        try:
+            reference = json.loads(name)
+        except ValueError:
+            raise ContentError(f"The key `{name}` is no JSON", (*key, name)) from None
+        return json.dumps(translate(reference, resolver, key), separators=(",", ":"))
     return name
 
 

@@ -8,7 +8,7 @@ any value), or a function that checks.
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Key = tuple[str | int, ...]
@@ -77,16 +77,17 @@ def fits(truth: Any, value: Any, wanted: str, key: Key) -> None:
         shown = repr(value)
         shown = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
         more = f": it is {wanted}" if wanted else ""
-        raise ContentError(f"{place(key)} can't be {shown}{more}", key)
+        said = place(key)
+        raise ContentError(f"{said[0].upper()}{said[1:]} can't be {shown}{more}", key)
 
 
 def place(key: Key) -> str:
     """Name a key as a reader of the file knows it."""
     names = [part for part in key if isinstance(part, str)]
     if not names:
-        return "A reference"
+        return "a reference"
     path = ".".join(names)
-    return f"`{path}`" if key and isinstance(key[-1], str) else f"An item of `{path}`"
+    return f"`{path}`" if key and isinstance(key[-1], str) else f"an item of `{path}`"
 
 
 LONGEST = 60
@@ -150,8 +151,10 @@ def clause(value: Any, key: Key) -> None:
             name_of_column(target, (*key, 2))
         case "expression" | "aggregation", [target, *_]:
             check(target, str, (*key, 2))
-        case "metric" | "segment" | "measure", [target, *_]:
+        case "metric" | "segment", [target, *_]:
             check(target, NANO_ID, (*key, 2))
+        case "measure", _:
+            raise ContentError("Measures can't be pushed: use a metric", key)
         case "case" | "if", [pairs, *_]:
             check(pairs, [[clause]], (*key, 2))
         case _:
@@ -196,6 +199,33 @@ def target(value: Any, key: Key) -> None:
             fits(False, value, says, key)
 
 
+def clicks_in(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """Yield what clicks do, as settings say; and where."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if name == "click_behavior":
+                yield (*key, name), item
+            else:
+                yield from clicks_in(item, (*key, name))
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from clicks_in(item, (*key, position))
+
+
+def click(value: Any, key: Key) -> None:
+    """Check what a click does."""
+    check(value, (None, CLICK), key)
+    if value and value["type"] == "link":
+        check(value, {"linkType!": frozenset({"dashboard", "question", "url"})}, key)
+        url = value["linkType"] == "url"
+        check(value, {"linkTemplate!": str} if url else {"targetId!": NANO_ID}, key)
+    for name, item in ((value or {}).get("parameterMapping") or {}).items():
+        check(item, {"source!": CLICK, "target!": CLICK}, (*key, "parameterMapping", name))
+        if dimension := item["target"].get("dimension"):
+            target(dimension, (*key, "parameterMapping", name, "target", "dimension"))
+
+
+CLICK = {"type!": str, "parameterMapping": (None, dict)}
 STAGES = frozenset({"mbql.stage/mbql", "mbql.stage/native"})
 MBQL_STAGE: dict[str, Any] = {
     "source-table": (None, name_of_table),
@@ -209,7 +239,11 @@ MBQL_STAGE: dict[str, Any] = {
     "breakout": [clause],
     "order-by": [clause],
 }
-TEMPLATE_TAG = {"name!": str, "id!": str, "type!": str, "card-id": NANO_ID, "dimension": clause}
+TAGS = frozenset(
+    {"text", "number", "date", "boolean", "dimension", "temporal-unit", "card", "table"}
+)
+"""The types of what SQL takes; snippets can't be pushed."""
+TEMPLATE_TAG = {"name!": str, "id!": str, "type!": TAGS, "card-id": NANO_ID, "dimension": clause}
 QUERY = {"lib/type!": frozenset({"mbql/query"}), "database!": str, "stages!": [stage]}
 NATIVE_STAGE = {"native!": str, "template-tags": (dict, [TEMPLATE_TAG])}
 PARAMETERS = [
@@ -337,14 +371,28 @@ def check_entity(model: str, document: Mapping[str, Any]) -> None:
     check_mapping(document, schema, ())
     if not document["name"].strip():
         raise ContentError("`name` is empty", ("name",))
+    for place_of_click, found in clicks_in(document):
+        click(found, place_of_click)
     if model == "Dashboard":
         check_dashboard(document)
+    if model == "Segment":
+        first = document["definition"]["stages"][0].get("source-table")
+        if first is None or first != document.get("table_id", first):
+            said = "A segment is of one table: `source-table` is `table_id`"
+            raise ContentError(said, ("definition", "stages", 0))
 
 
 def check_dashboard(document: Mapping[str, Any]) -> None:
     """Check what a dashboard says of itself in two places."""
     tabs = {tab["entity_id"] for tab in document.get("tabs", [])}
     parameters = {parameter["id"] for parameter in document.get("parameters", [])}
+    for name, of_id in (("tabs", "entity_id"), ("parameters", "id")):
+        seen: set[str] = set()
+        for number, item in enumerate(document.get(name, [])):
+            if item[of_id] in seen:
+                message = f"`{of_id}` {item[of_id]} is there twice in `{name}`"
+                raise ContentError(message, (name, number, of_id))
+            seen.add(item[of_id])
     for position, dashcard in enumerate(document.get("dashcards", [])):
         key = ("dashcards", position)
         width = dashcard["col"] + dashcard["size_x"]
@@ -352,9 +400,13 @@ def check_dashboard(document: Mapping[str, Any]) -> None:
             raise ContentError(
                 f"`col` + `size_x` is {width}; a dashboard has {COLUMNS} columns", (*key, "col")
             )
-        tab = dashcard.get("dashboard_tab_id")
-        if tab and tab[-1] not in tabs:
-            raise ContentError(f"The dashboard has no tab {tab[-1]}", (*key, "dashboard_tab_id"))
+        for size in ("size_x", "size_y"):
+            fits(dashcard[size] > 0, dashcard[size], "at least 1", (*key, size))
+        if tab := dashcard.get("dashboard_tab_id"):
+            of_tab = (*key, "dashboard_tab_id")
+            fits(len(tab) == len(("dashboard", "tab")), tab, "[dashboard, tab]", of_tab)
+            if tab[-1] not in tabs:
+                raise ContentError(f"The dashboard has no tab {tab[-1]}", of_tab)
         for number, mapping in enumerate(dashcard.get("parameter_mappings") or []):
             if mapping["parameter_id"] not in parameters:
                 raise ContentError(

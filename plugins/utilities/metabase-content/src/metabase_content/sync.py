@@ -15,8 +15,16 @@ from typing import Any, NamedTuple
 from metabase_content import shapes
 from metabase_content.api import Metabase, Refused
 from metabase_content.files import Content, Entity, Problem, kind, short
-from metabase_content.references import ToIds, ToNames, Warehouse, check_columns, entities_in
-from metabase_content.schema import ContentError
+from metabase_content.references import (
+    ToIds,
+    ToNames,
+    Warehouse,
+    check_columns,
+    check_names,
+    entities_in,
+    like,
+)
+from metabase_content.schema import ContentError, clicks_in
 
 Json = dict[str, Any]
 
@@ -275,10 +283,10 @@ class Sync:
                 if reason := self.hidden.get(entity.entity_id):
                     raise ContentError(reason)
                 self.check_needs(entity, broken)
-                self.check_columns(entity)
                 shapes.body(entity.model, entity.entity_id, entity.document, to)
                 if entity.model == "Dashboard":
                     shapes.contents(entity.document, {}, to)
+                self.check_columns(entity)
             except ContentError as error:
                 broken.add(entity.entity_id)
                 self.report.problems.append(entity.problem(error))
@@ -313,6 +321,32 @@ class Sync:
                 key = ("dashcards", number, "parameter_mappings", position, "target")
                 if asked := self.query_of(mapping.get("card_id", item.get("card_id"))):
                     check_columns(mapping["target"], key, asked, self.query_of)
+        filters = {one["id"] for one in entity.document.get("parameters") or []}
+        for place, click in clicks_in(entity.document):
+            self.check_click(click or {}, place, filters)
+
+    def check_click(self, click: Json, key: tuple[str | int, ...], filters: set[str]) -> None:
+        """Refuse a value that a click takes from no filter, or to none.
+
+        Raises:
+            ContentError: there is one.
+        """
+        target = self.content.by_id.get(click.get("targetId", ""))
+        for name, mapping in (click.get("parameterMapping") or {}).items():
+            place = (*key, "parameterMapping", name)
+            source, goal = mapping["source"], mapping["target"]
+            if source["type"] == "parameter" and source.get("id") not in filters:
+                message = f"The dashboard has no filter {source.get('id')}"
+                raise ContentError(message, (*place, "source"))
+            asked = self.query_of(click.get("targetId"))
+            if asked and (dimension := goal.get("dimension")):
+                within = (*place, "target", "dimension")
+                check_columns(dimension, within, asked, self.query_of)
+            if target and target.model == "Dashboard":
+                known = [one["id"] for one in target.document.get("parameters") or []]
+                if name not in known:
+                    message = f"The dashboard “{target.name}” has no filter {name}"
+                    raise ContentError(f"{message}{like(name, known)}", place)
 
     def check_query(self, query: Json, key: tuple[str | int, ...]) -> None:
         """Refuse a column of a table that a query, or what it joins, doesn't read.
@@ -320,6 +354,7 @@ class Sync:
         Raises:
             ContentError: there is one.
         """
+        check_names(query, key)
         for number, stage in enumerate(query["stages"]):
             place = (*key, "stages", number)
             own = {name: value for name, value in stage.items() if name != "joins"}

@@ -11,6 +11,7 @@ import yaml
 from metabase_content import cli
 from metabase_content.api import ApiError, Metabase
 from metabase_content.files import dump, read
+from metabase_content.sync import RECORD
 
 from .fake import FakeMetabase
 
@@ -112,6 +113,13 @@ OVERVIEW: Json = {
     ],
     "serdes/meta": meta("Overview", "Dashboard"),
 }
+
+
+def settings(shown: Json) -> Json:
+    return dashcard("Organisations", 0, visualization_settings=shown)
+
+
+PLANN = '["ref",["field",["All (dbt)","dbt","dim_organisations","plann"],null]]'
 
 
 class Project:
@@ -534,6 +542,189 @@ def test_a_filter_that_no_card_can_take(
     assert message in said
 
 
+def click(**behavior: Any) -> Json:
+    """The dashboard, with what a click on its first card does."""
+    clicked = {"click_behavior": {"type": "link", "linkType": "question", **behavior}}
+    shown = dashcard("Organisations", 0, visualization_settings=clicked)
+    return {**OVERVIEW, "dashcards": [shown]}
+
+
+def taken_along(source: Json, *column: str) -> Json:
+    dimension = ["dimension", ["field", list(column), None]]
+    goal = {"type": "dimension", "id": "a", "dimension": dimension}
+    mapping = {"a": {"id": "a", "source": source, "target": goal}}
+    return click(targetId=eid("Pipeline"), parameterMapping=mapping)
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "message"),
+    [
+        (click(targetId=eid("Nope")), f"No file has the card {eid('Nope')}"),
+        (click(targetId=None), "click_behavior.targetId` can't be None"),
+        (click(), "`targetId` of `dashcards.visualization_settings.click_behavior` is missing"),
+        (click(linkType="qestion", targetId=eid("Pipeline")), "can't be 'qestion': it is one of"),
+        (
+            taken_along({"type": "column", "id": "plan"}, *OPPORTUNITIES, "stattus"),
+            "dbt.fct_opportunities has no column stattus. Is it status?",
+        ),
+        (
+            taken_along({"type": "column", "id": "plan"}, *ORGANISATIONS, "plan"),
+            "The question has no column dbt.dim_organisations.plan; it reads dbt.fct_opportunities",
+        ),
+        (
+            taken_along({"type": "parameter", "id": "paln"}, *OPPORTUNITIES, "status"),
+            "The dashboard has no filter paln",
+        ),
+        (
+            click(
+                linkType="dashboard",
+                targetId=eid("Overview"),
+                parameterMapping={
+                    "paln": {"source": {"type": "column"}, "target": {"type": "parameter"}}
+                },
+            ),
+            "The dashboard “Overview” has no filter paln. Is it plan?",
+        ),
+    ],
+)
+def test_a_click_that_leads_nowhere(
+    metabase: FakeMetabase,
+    project: Project,
+    capsys: pytest.CaptureFixture[str],
+    dashboard: Json,
+    message: str,
+) -> None:
+    project.write(dashboard)
+    assert cli.push(metabase, project.root) == 1
+    (said,) = errors(capsys)
+    assert said.startswith(f"{project.path('overview')}:")
+    assert message in said
+    assert not metabase.rows["dashboard"].keys() - {metabase.named("dashboard", RECORD)["id"]}
+
+
+def joined(**join: Any) -> Json:
+    key = field(*OPPORTUNITIES, "organisation_id")
+    stage = {"lib/type": "mbql.stage/mbql", "source-table": ORGANISATIONS}
+    same = ["=", {}, key, field(*ORGANISATIONS, "id", **{"join-alias": "O"})]
+    return {"alias": "O", "stages": [stage], "conditions": [same], **join}
+
+
+def in_sql(**tag: Any) -> Json:
+    made = {"name": "x", "id": "1", "display-name": "X", "type": "text", **tag}
+    stage = {"lib/type": "mbql.stage/native", "native": "select {{x}}", "template-tags": [made]}
+    return {"lib/type": "mbql/query", "database": "All (dbt)", "stages": [stage]}
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            query(
+                OPPORTUNITIES,
+                joins=[joined(stages=query(["All (dbt)", "dbt", "dim_orgs"])["stages"])],
+            ),
+            "Metabase has no table dbt.dim_orgs. Is it dim_organisations?",
+        ),
+        (
+            query(
+                OPPORTUNITIES,
+                joins=[joined()],
+                breakout=[field(*ORGANISATIONS, "plan", **{"join-alias": "Oo"})],
+            ),
+            "The query has no join Oo",
+        ),
+        (
+            query(OPPORTUNITIES, breakout=[["expression", {}, "Value"]]),
+            "The stage has no expression Value",
+        ),
+        (
+            query(OPPORTUNITIES, **{"order-by": [["asc", {}, ["aggregation", {}, TOTAL]]]}),
+            f"The stage has no aggregation {TOTAL}",
+        ),
+        (query(OPPORTUNITIES, aggregation=[["measure", {}, eid("M")]]), "Measures can't be pushed"),
+        (in_sql(type="snippet"), "template-tags.type` can't be 'snippet'"),
+        (
+            in_sql(type="dimension", dimension=field(*ORGANISATIONS, "plann")),
+            "dbt.dim_organisations has no column plann. Is it plan?",
+        ),
+    ],
+)
+def test_a_question_that_names_what_it_does_not_have(
+    metabase: FakeMetabase,
+    project: Project,
+    capsys: pytest.CaptureFixture[str],
+    asked: Json,
+    message: str,
+) -> None:
+    project.write(question("New", asked))
+    assert cli.push(metabase, project.root) == 1
+    (said,) = errors(capsys)
+    assert said.startswith(f"{project.path('new')}:")
+    assert message in said
+    assert "New" not in {row["name"] for row in metabase.rows["card"].values()}
+
+
+def test_a_filter_of_a_question_in_sql(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write({**COUNT, "dataset_query": in_sql()})
+    for tag, code in ("y", 1), ("x", 0):
+        mapping = {"parameter_id": "plan", "target": ["variable", ["template-tag", tag]]}
+        shown = dashcard("Organisations", 0, parameter_mappings=[mapping])
+        project.write({**OVERVIEW, "dashcards": [shown]})
+        assert cli.push(metabase, project.root) == code
+    (said,) = errors(capsys)
+    assert said.endswith("The question has no template tag y")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"parameters": OVERVIEW["parameters"] * 2}, "`id` plan is there twice in `parameters`"),
+        ({"dashcards": [dashcard("Organisations", 0, size_x=0)]}, "`dashcards.size_x` can't be 0"),
+        (
+            {"dashcards": [dashcard("Organisations", 0, dashboard_tab_id=[eid("tab")])]},
+            "it is [dashboard, tab]",
+        ),
+        (
+            {"dashcards": [settings({"column_settings": {'["ref",["field"': {}}})]},
+            "is no JSON",
+        ),
+        (
+            {"dashcards": [settings({"column_settings": {PLANN: {}}})]},
+            "dbt.dim_organisations has no column plann. Is it plan?",
+        ),
+    ],
+)
+def test_a_dashboard_that_contradicts_itself(
+    metabase: FakeMetabase,
+    project: Project,
+    capsys: pytest.CaptureFixture[str],
+    more: Json,
+    message: str,
+) -> None:
+    project.write({**OVERVIEW, **more})
+    assert cli.push(metabase, project.root) == 1
+    (said,) = errors(capsys)
+    assert said.startswith(f"{project.path('overview')}:")
+    assert message in said
+
+
+def test_a_segment_of_no_table_or_of_two(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {"name": "Won", "entity_id": eid("Won"), "creator_id": "internal@metabase.com"}
+    won = query(OPPORTUNITIES, filters=[["=", {}, field(*OPPORTUNITIES, "status"), "won"]])
+    of_card = {**won, "stages": [{"lib/type": "mbql.stage/mbql", "source-card": eid("Pipeline")}]}
+    for definition, table in (won, ORGANISATIONS), (of_card, OPPORTUNITIES):
+        more = {"table_id": table, "definition": definition, "serdes/meta": meta("Won", "Segment")}
+        project.write({**made, **more})
+        assert cli.push(metabase, project.root) == 1
+        (said,) = errors(capsys)
+        assert said.startswith(f"{project.path('won')}:")
+        assert said.endswith("A segment is of one table: `source-table` is `table_id`")
+
+
 def test_an_id_of_another_kind(
     metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -589,6 +780,7 @@ def test_a_folder_or_a_name_that_is_missing(
         ("name: Organisations", "name: &a [*a]", ":1: `name` can't be [[...]]"),
         ("name: Organisations", "name: R\udce9sum\udce9", ":1: This is no text in UTF-8"),
         ("name: Organisations", "name: \x07", "This is no YAML"),
+        ("name: Organisations", "[name]: Organisations", ":1: This is no YAML: found unhashable"),
         (f"entity_id: {eid('Organisations')}", "entity_id: short", ":2: `entity_id` can't be"),
         (f"entity_id: {eid('Organisations')}", "description: ''", "`entity_id` is missing"),
         ("lib/type: mbql.stage/mbql", "lib/type: mbql.stage", "`dataset_query.stages.lib/type`"),
