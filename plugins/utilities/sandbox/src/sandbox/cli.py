@@ -195,6 +195,8 @@ def reset(sandbox: Sandbox) -> None:
     sandbox.supervisor.shutdown()
     if root := os.environ.get("MELTANO_PROJECT_ROOT"):
         _forget_where_jobs_were(Path(root) / ".venv" / "bin" / "meltano")
+        # What the old Metabase was told: the new one knows nothing.
+        (Path(root) / "transform" / "target" / "metabase_sync.json").unlink(missing_ok=True)
     directory = sandbox.settings.directory
     # By name, so that files of others stay if the directory was set by mistake.
     for pattern in CONTENTS:

@@ -486,6 +486,18 @@ class Company:
         return found
 
     @cached_property
+    def never_loaded(self) -> list[Record]:
+        loaded = {one.source for one in self.sources}
+        return [
+            Record(
+                source=tool.lower(),
+                said=f"{tool} is not connected yet: run {tool.lower()}-daily",
+            )
+            for tool in ("Close", "Intercom", "Stripe")
+            if tool.lower() not in loaded
+        ]
+
+    @cached_property
     def sources(self) -> list[Record]:
         midnight = datetime.combine(self.today - timedelta(days=30), datetime.min.time(), UTC)
         found = []
@@ -766,11 +778,8 @@ def failed_last(one: Record) -> bool:
 
 
 def connected(tool: str) -> Answer:
-    return Answer(
-        "sources",
-        lambda one: one.source == tool.lower(),
-        show=[lambda records: f"{tool} is {'' if records else 'not '}connected"],
-    )
+    """An answer only if the tool was never loaded."""
+    return Answer("never_loaded", lambda one: one.source == tool.lower(), show=["said"])
 
 
 ANSWERS = {

@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -91,6 +92,59 @@ def test_series_are_stacked_named_and_coloured_as_the_settings_say() -> None:
     assert encoding["y"]["stack"] == "normalize"
     assert encoding["color"]["scale"]["domain"] == ["Organisations", "ACV"]
     assert encoding["color"]["scale"]["range"][1] == "#ED6E6E"
+
+
+KIND = Column("kind", "Kind", "type/Text", source="breakout")
+BY_MONTH_AND_KIND = (
+    (JANUARY, "note", 5),
+    (JANUARY, "message", 1),
+    (MARCH, "message", 3),
+    (MARCH, None, 2),
+)
+
+
+def test_an_area_has_one_line_for_each_series_from_the_first_month_to_the_last() -> None:
+    settings = {"stackable.stack_type": "stacked"}
+    shown = markup(drawn(drawing("area", (MONTH, KIND, COUNT), *BY_MONTH_AND_KIND, **settings)))
+    (*paths,) = re.findall(r' d="(M[0-9.,]+L[^Z"]*)"', shown)
+    lines = [[float(at.split(",")[0]) for at in path[1:].split("L")] for path in paths]
+    assert len(lines) == 3
+    assert all(line == sorted(set(line)) for line in lines)
+    assert shown.count("Jan 2026 · note: 5") == 1
+
+
+def test_series_come_in_the_order_of_the_settings() -> None:
+    order = [{"key": key, "name": key} for key in ("note", "(empty)", "message")]
+    settings = {
+        "graph.series_order": order,
+        "series_settings": {"(empty)": {"color": "#B8BBC3"}},
+        "stackable.stack_type": "stacked",
+    }
+    made = specification(drawing("bar", (MONTH, KIND, COUNT), *BY_MONTH_AND_KIND, **settings))
+    scale = made["layer"][0]["encoding"]["color"]["scale"]
+    assert scale["domain"] == ["note", "(empty)", "message"]
+    assert scale["range"][1] == "#B8BBC3"
+    places = {point["series"]: point["place"] for point in made["data"]["values"]}
+    assert places == {"note": 0, "(empty)": 1, "message": 2}
+
+
+@pytest.mark.parametrize("width", [300, 900])
+def test_the_name_of_a_bar_is_not_cut(width: int) -> None:
+    rows = (("Created a first incident", 12345.5), ("Paid", 2))
+    made = drawing("row", (PLAN, COUNT), *rows)
+    shown = markup(drawn(replace(made, width=width)))
+    names = re.sub(r"<[^>]+>", " ", shown)
+    assert "…" not in names
+    assert "Created a first" in names
+    assert "incident" in names
+    ends = [float(x) for x in re.findall(r"translate\(([0-9.]+),[0-9.]+\)[^>]*>12,345.5<", shown)]
+    assert ends
+    assert all(end + 8 * len("12,345.5") <= width for end in ends)
+
+
+def test_billions_are_no_gigas() -> None:
+    shown = markup(drawn(drawing("bar", (PLAN, COUNT), ("team", 4_000_000_000))))
+    assert ">4B<" in shown
 
 
 @pytest.mark.parametrize(
@@ -255,6 +309,20 @@ def test_a_number_leads_where_the_dashboard_says_with_the_filter(
     assert "= 'Ada'" in metabase.warehouse.asked[-1]
     assert "Name: Ada" in page
     assert ">o1<" in page
+
+
+def test_a_card_that_hides_without_rows_is_shown_once_it_has_some(metabase: FakeMetabase) -> None:
+    """It is hidden until the script has its rows."""
+    card = new_card(metabase, name="Not connected")
+    hides = {**PLACE, "visualization_settings": {"card.hide_empty": True}, "card_id": card["id"]}
+    row = new_dashboard(metabase, {**hides, "id": -1}, {**PLACE, "id": -2, "card_id": card["id"]})
+    first, second = re.findall(r"<article [^>]*>", shown(metabase, f"/dashboard/{row['id']}"))
+    assert " hidden" in first
+    assert "data-hides" in first
+    assert "hide" not in second
+    metabase.warehouse.answer = (ORGANISATIONS[0], [])
+    path = f"/dashboard/{row['id']}/dashcard/{row['dashcards'][0]['id']}"
+    assert 'class="nothing"' in shown(metabase, path)
 
 
 def test_a_card_that_fails_says_why_and_leaves_the_others(

@@ -178,6 +178,29 @@ def test_reset_removes_nothing_but_its_own(stopped_sandbox: CommandLine, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["novel.txt"]
 
 
+def test_a_reset_forgets_what_was_of_the_old_world(
+    stopped_sandbox: CommandLine, tmp_path: Path
+) -> None:
+    """Else jobs would go on where they were, and the new Metabase would be told of no table."""
+    project = tmp_path / "project"
+    meltano, told = (
+        project / name for name in (".venv/bin/meltano", "transform/target/metabase_sync.json")
+    )
+    for path in meltano, told:
+        path.parent.mkdir(parents=True)
+    meltano.write_text(f'#!/bin/sh\necho "$@" >> {project}/asked\necho local:product\n')
+    meltano.chmod(0o755)
+    told.write_text("{}")
+
+    result = stopped_sandbox(
+        "reset", SANDBOX_DIRECTORY=str(tmp_path / "data"), MELTANO_PROJECT_ROOT=str(project)
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert "state clear --force local:product" in (project / "asked").read_text()
+    assert not told.exists()
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [

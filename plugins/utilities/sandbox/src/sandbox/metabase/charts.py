@@ -5,6 +5,7 @@ Colours are variables of the page's style sheet, so that one drawing serves ligh
 """
 
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -30,7 +31,9 @@ _FONT = "system-ui, sans-serif"
 # Vega measures texts in a narrower font than some machines have. The page writes them at 11 px.
 _MEASURED = 13
 _LONGEST_LABEL = 150  # pixels
-_NARROW = 420  # pixels
+_LONGEST_NAME = 220  # pixels
+_LETTER = 7.5  # pixels
+_LINE = 20  # pixels
 
 type LinkOf = Callable[[Sequence[Any] | None], str | None]
 """Where a click on a row leads; on `None`, a click on the whole."""
@@ -318,6 +321,7 @@ _CONFIG: dict[str, Any] = {
         "labelColor": "var(--text)",
         "labelFontSize": _MEASURED,
         "orient": "top",
+        "symbolOpacity": 1,
         "symbolType": "circle",
         "title": None,
     },
@@ -336,6 +340,7 @@ def _series(drawing: Drawing) -> tuple[int, list[int], int | None]:
 def _points(drawing: Drawing) -> list[dict[str, Any]]:
     """A row of data for each amount: what Vega draws."""
     axis, metrics, group = _series(drawing)
+    places = {name: place for place, name in enumerate(_colour(drawing)["scale"]["domain"])}
     points = []
     for row in drawing.result.rows:
         for metric in metrics:
@@ -349,6 +354,7 @@ def _points(drawing: Drawing) -> list[dict[str, Any]]:
                     "y": row[metric],
                     "text": value,
                     "series": name,
+                    "place": places[name],
                     "tip": f"{at} · {name}: {value}" if _many(drawing) else f"{at}: {value}",
                     "url": _url(drawing, row),
                 }
@@ -387,15 +393,20 @@ _STACKS = {"stacked": "zero", "normalized": "normalize"}
 def _colour(drawing: Drawing) -> dict[str, Any]:
     _, metrics, group = _series(drawing)
     if group is not None:
-        keys = {drawing.label(row, group): str(row[group]) for row in drawing.result.rows}
+        labels = {drawing.label(row, group): row[group] for row in drawing.result.rows}
+        keys = {name: name if it is None else str(it) for name, it in labels.items()}
     else:
         keys = {drawing.title(m): drawing.result.columns[m].name for m in metrics}
+    ordered = [one.get("key") for one in drawing.settings.get("graph.series_order") or []]
+    last = len(ordered)
+    places = {key: ordered.index(key) if key in ordered else last for key in keys.values()}
+    keys = dict(sorted(keys.items(), key=lambda item: places[item[1]]))
     own = drawing.settings.get("series_settings") or {}
     colours = [
         (own.get(key) or own.get(name) or {}).get("color") or _COLOURS[number % len(_COLOURS)]
         for number, (name, key) in enumerate(keys.items())
     ]
-    room = 45 + 8 * max(map(len, keys), default=0)  # pixels for each name
+    room = 30 + 7 * max(map(len, keys), default=0)  # pixels for each name
     names = [(own.get(key) or {}).get("title") or name for name, key in keys.items()]
     return {
         "field": "series",
@@ -435,19 +446,27 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
             "title": settings.get("graph.y_axis.title_text") or None,
             "tickCount": max(2, drawing.height // 50),
             # By value, so that zero is 0 and not 0k.
-            "labelExpr": f"format(datum.value, {axis_format!r})",
+            # SI's giga is a billion to everyone else.
+            "labelExpr": f"replace(format(datum.value, {axis_format!r}), 'G', 'B')",
         },
     }
     encoding = _encoding(drawing, x, y)
     if display == "bar" and stack is None and _many(drawing):
         encoding["xOffset"] = {"field": "series", "sort": None}
         labels = labels * len(_colour(drawing)["scale"]["domain"])
+    if display == "bar" and stack:  # from top to bottom as in the legend
+        encoding["order"] = {"field": "place", "sort": "descending"}
     marks = {
         "bar": {"type": "bar", "cornerRadiusEnd": 2, **_thickness(drawing.width, len(labels))},
         "line": {"type": "line", "point": {"size": 36}, "strokeWidth": 2},
-        "area": {"type": "area", "line": True, "opacity": 0.35, "point": {"size": 24}},
+        "area": {"type": "area", "line": True, "opacity": 0.35},
     }
     layers: list[dict[str, Any]] = [{"mark": marks[display], "encoding": encoding}]
+    if display == "area":
+        # Vega would stack by links and tooltips too, so points have them.
+        points = {"type": "point", "filled": True, "size": 24, "opacity": 1}
+        layers.append({"mark": points, "encoding": encoding})
+        layers[0]["encoding"] = {key: encoding[key] for key in ("x", "y", "color")}
     if settings.get("graph.show_values") and stack is None and not _many(drawing):
         above = {"type": "text", "dy": -7, "baseline": "bottom"}
         shown = {"x": x, "y": {**y, "stack": None}, "text": {"field": "text"}}
@@ -501,20 +520,33 @@ def _number_format(drawing: Drawing) -> str:
 
 def _rows(drawing: Drawing) -> dict[str, Any]:
     settings = drawing.settings
-    limit = 90 if drawing.width < _NARROW else _LONGEST_LABEL
+    limit = min(_LONGEST_NAME, drawing.width * 2 // 5)
+    points = [{**one, "x": _in_lines(one["x"], limit)} for one in _points(drawing)]
     y = {
         "field": "x",
         "type": "nominal",
         "sort": None,
-        "axis": {"title": None, "labelLimit": limit, "labelColor": "var(--text)"},
+        "axis": {
+            "title": None,
+            "labelLimit": limit,
+            "labelColor": "var(--text)",
+            "labelExpr": r"split(datum.label, '\n')",
+            # The first of two lines is above the middle.
+            "labelBaseline": {
+                "condition": {"test": r"indexof(datum.value, '\n') > 0", "value": "bottom"},
+                "value": "middle",
+            },
+        },
     }
     amounts: dict[str, Any] = {"field": "y", "type": "quantitative", "axis": None}
     stack = _STACKS.get(settings.get("stackable.stack_type") or "")
     if stack:
         amounts["stack"] = stack
     if not _many(drawing):  # room for the numbers at the ends
-        values = [row[place] or 0 for row in drawing.result.rows for place in _series(drawing)[1]]
-        amounts["scale"] = {"domain": [min([0, *values]), max([0, *values]) * 1.14 or 1]}
+        values = [point["y"] or 0 for point in points]
+        number = _LETTER * max(len(point["text"]) for point in points)
+        share = min(0.5, number / (drawing.width * 0.6))
+        amounts["scale"] = {"domain": [min([0, *values]), max([0, *values]) / (1 - share) or 1]}
     encoding = _encoding(drawing, amounts, y)
     if _many(drawing) and not stack:
         encoding["yOffset"] = {"field": "series", "sort": None}
@@ -525,7 +557,13 @@ def _rows(drawing: Drawing) -> dict[str, Any]:
     if not _many(drawing):
         shown = {"y": y, "x": amounts, "text": {"field": "text"}}
         layers.append({"mark": {"type": "text", "align": "left", "dx": 4}, "encoding": shown})
-    return {"data": {"values": _points(drawing)}, "layer": layers}
+    return {"data": {"values": points}, "layer": layers}
+
+
+def _in_lines(label: str, room: int) -> str:
+    """The label in two lines if one is too short; what doesn't fit then is cut."""
+    lines = textwrap.wrap(label, max(8, int(room / _LETTER)), break_long_words=False)
+    return "\n".join([*lines[:1], " ".join(lines[1:])]).rstrip()
 
 
 def _pie(drawing: Drawing) -> dict[str, Any]:
@@ -542,7 +580,9 @@ def _pie(drawing: Drawing) -> dict[str, Any]:
         }
         for row in drawing.result.rows
     ]
-    outer = max(30, min(drawing.width * 0.3, drawing.height * 0.45))
+    beside = drawing.width > 1.4 * drawing.height
+    below = 0 if beside else _LINE * len(values)
+    outer = max(30, min(drawing.width * 0.3, (drawing.height - below) * 0.45))
     whole: list[Any] = [None] * len(drawing.result.columns)
     whole[amount] = total
     return {
@@ -557,7 +597,7 @@ def _pie(drawing: Drawing) -> dict[str, Any]:
                         "type": "nominal",
                         "sort": None,
                         "scale": {"domain": [v["slice"] for v in values]},
-                        "legend": {"orient": "right", "columns": 1},
+                        "legend": {"orient": "right" if beside else "bottom", "columns": 1},
                     },
                     "href": {"field": "url"},
                     "description": {"field": "tip"},

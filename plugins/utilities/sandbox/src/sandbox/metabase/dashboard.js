@@ -32,7 +32,13 @@ async function load(card) {
   if (card.dataset.asked !== address) return; // a newer request is on its way
   card.classList.remove("loading");
   if (shown) body.innerHTML = shown;
-  else body.textContent = "This card can't be loaded. Is the sandbox running?";
+  if (shown && card.dataset.hides) {
+    const wasHidden = card.hidden;
+    card.hidden = Boolean(body.querySelector(".nothing"));
+    compact(card.parentElement);
+    if (wasHidden && !card.hidden) return load(card); // now there is a width to draw for
+  }
+  if (!shown) body.textContent = "This card can't be loaded. Is the sandbox running?";
   const button = card.querySelector("button");
   if (button) {
     button.hidden = !body.querySelector(".behind");
@@ -48,6 +54,24 @@ function show(card, table) {
   const button = card.querySelector("button");
   button.setAttribute("aria-pressed", table);
   button.textContent = table ? "Chart" : "Table";
+}
+
+// As in Metabase, cards move up to where there is room: a card that hides leaves no gap.
+function compact(grid) {
+  const placed = [];
+  const shown = [...grid.children].filter((card) => !card.hidden);
+  const places = shown.map((card) => {
+    card.dataset.area ??= card.style.gridArea;
+    const [row, col, height, width] = card.dataset.area.match(/\d+/g).map(Number);
+    return { card, row, col, height, width };
+  });
+  for (const place of places.sort((a, b) => a.row - b.row || a.col - b.col)) {
+    const { col, width, height } = place;
+    const above = placed.filter((other) => other.col < col + width && col < other.col + other.width);
+    const row = Math.max(1, ...above.map((other) => other.row + other.height));
+    placed.push({ row, col, height, width });
+    place.card.style.gridArea = `${row} / ${col} / span ${height} / span ${width}`;
+  }
 }
 
 // Two at a time: the local BigQuery has no more to give.
@@ -111,6 +135,8 @@ document.addEventListener("pointermove", (event) => {
   tip.style.left = `${left}px`;
   tip.style.top = `${event.clientY + 14}px`;
 });
+
+for (const grid of document.querySelectorAll(".grid")) compact(grid);
 
 let width = innerWidth;
 let later;

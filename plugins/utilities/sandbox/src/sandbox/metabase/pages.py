@@ -94,6 +94,9 @@ def _place(state: State, dashcard: Dashcard, values: Mapping[str, Any]) -> Eleme
     card = state.cards[dashcard.card_id]
     title = dashcard.visualization_settings.get("card.title") or card.name
     small = card.display in ("scalar", "smartscalar", "number", "progress")
+    # Until it is known that there are rows.
+    hides = bool(dashcard.visualization_settings.get("card.hide_empty"))
+    hidden = {"hidden": "hidden", "data_hides": "empty"} if hides else {}
     return tag(
         "article",
         tag(
@@ -109,6 +112,7 @@ def _place(state: State, dashcard: Dashcard, values: Mapping[str, Any]) -> Eleme
         class_=f"dashcard shows-{'number' if small else card.display}",
         style=area,
         data_source=f"/dashboard/{dashcard.dashboard_id}/dashcard/{dashcard.id}",
+        **hidden,
     )
 
 

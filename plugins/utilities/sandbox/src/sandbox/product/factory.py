@@ -446,9 +446,9 @@ def incident_name(rng: Random) -> str:
 
 
 def contract_value(rng: Random) -> Decimal:
-    """Return an amount: mostly whole thousands, some with cents, 1 % near the column's limit."""
+    """Return an amount: mostly whole thousands, some with cents, 1 % of a large company."""
     if rng.random() < 0.01:
-        return Decimal(rng.randrange(10**11, 10**12)).scaleb(-2)
+        return round(Decimal(rng.randrange(10**11, 10**12)).scaleb(-6), 2)
     value = rng.lognormvariate(9.5, 1.2)
     return Decimal(round(value, -3)) if rng.random() < 0.6 else Decimal(f"{value:.2f}")
 

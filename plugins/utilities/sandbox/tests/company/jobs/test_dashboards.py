@@ -263,7 +263,11 @@ QUESTIONS = {
         where is_latest and has_failed
     """,
     **{
-        f"Is {tool} connected?": f"select '{tool} is connected'"
+        f"Is {tool} connected?": f"""
+            select '{tool} is not connected yet: run {tool.lower()}-daily'
+            from (select countif(id = '{tool.lower()}') as times from dbt.dim_sources)
+            where times = 0
+        """
         for tool in ("Close", "Intercom", "Stripe")
     },
 }
@@ -282,6 +286,7 @@ HEALTHY = {
     *("Sources that are failing", "Tables that have failed"),
     *("Tables that brought unusually little or much",),
     *("Tests and models that have failed", "List of failed tests and models"),
+    *("Is Close connected?", "Is Intercom connected?", "Is Stripe connected?"),
 }
 """Questions without an answer if all is well."""
 ROW_LIMIT = 2000
