@@ -142,6 +142,12 @@ def test_the_name_of_a_bar_is_not_cut(width: int) -> None:
     assert all(end + 8 * len("12,345.5") <= width for end in ends)
 
 
+def test_an_axis_of_counts_has_whole_numbers() -> None:
+    shown = markup(drawn(drawing("bar", (PLAN, COUNT), ("team", 2), ("business", 1))))
+    assert ">1<" in shown
+    assert ">0.5<" not in shown
+
+
 def test_billions_are_no_gigas() -> None:
     shown = markup(drawn(drawing("bar", (PLAN, COUNT), ("team", 4_000_000_000))))
     assert ">4B<" in shown

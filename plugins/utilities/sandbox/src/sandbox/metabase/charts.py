@@ -6,6 +6,7 @@ Colours are variables of the page's style sheet, so that one drawing serves ligh
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -444,7 +445,7 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
         "stack": stack,
         "axis": {
             "title": settings.get("graph.y_axis.title_text") or None,
-            "tickCount": max(2, drawing.height // 50),
+            "tickCount": min(max(2, drawing.height // 50), _most_steps(drawing, stack)),
             # By value, so that zero is 0 and not 0k.
             # SI's giga is a billion to everyone else.
             "labelExpr": f"replace(format(datum.value, {axis_format!r}), 'G', 'B')",
@@ -516,6 +517,21 @@ def _number_format(drawing: Drawing) -> str:
     if percent:
         return ".0%"
     return "~s" if largest >= 10_000 else ",.10~g"
+
+
+def _most_steps(drawing: Drawing, stack: str | None) -> int:
+    """How many steps an axis may have: those of counts are whole, there is no half customer."""
+    columns = [drawing.result.columns[place] for place in _series(drawing)[1]]
+    whole = all(column.base_type in ("type/Integer", "type/BigInteger") for column in columns)
+    if not whole or stack == "normalize":
+        return drawing.height
+    heights: Counter[str] = Counter()
+    for point in _points(drawing):
+        height = abs(point["y"] or 0)
+        heights[point["x"]] = (
+            heights[point["x"]] + height if stack else max(height, heights[point["x"]])
+        )
+    return max(1, *heights.values())
 
 
 def _rows(drawing: Drawing) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 from xml.etree.ElementTree import Element, tostring
 
@@ -401,9 +402,7 @@ def _question(
     ]
     if result.error is None:
         if display != "table":
-            made = charts.drawn(drawing)
-            shown = _raw(made, "drawing") if isinstance(made, str) else tag("div", made)
-            body.append(tag("article", shown, class_="card question"))
+            body.append(tag("article", *_for_any_width(drawing), class_="card question"))
         body += [
             tag("p", rows, class_="muted"),
             tag("article", charts.table(drawing), class_="card question"),
@@ -412,6 +411,17 @@ def _question(
         sql = tag("pre", tag("code", result.sql))
         body.append(tag("details", tag("summary", "SQL"), sql, class_="sql"))
     return document(card.name, *body)
+
+
+def _for_any_width(drawing: Any) -> list[Element]:
+    """The drawing; a chart also for a phone, where the style sheet shows the narrow one."""
+    from sandbox.metabase import charts
+
+    made = charts.drawn(drawing)
+    if not isinstance(made, str):
+        return [tag("div", made)]
+    narrow = charts.drawn(replace(drawing, width=320, height=260))
+    return [_raw(made, "drawing wide-only"), _raw(str(narrow), "drawing narrow-only")]
 
 
 def _chip(names: Mapping[str, str | None], given: Any) -> Element:
