@@ -588,7 +588,8 @@ def text_of(markup: str) -> str | None:
     parser = _Text()
     parser.feed(markup)
     parser.close()
-    return parser.text.strip(" \n") or None
+    # A space that doesn't break is a space to who looks for the text.
+    return parser.text.replace("\xa0", " ").strip(" \n") or None
 
 
 def grouped[Key](
