@@ -16,7 +16,7 @@ from metabase_content import shapes
 from metabase_content.api import Metabase, Refused
 from metabase_content.files import Content, Entity, Problem, kind, short
 from metabase_content.references import ToIds, ToNames, Warehouse, check_columns, entities_in
-from metabase_content.schema import ContentError
+from metabase_content.schema import ContentError, NeedsError
 
 Json = dict[str, Any]
 
@@ -344,11 +344,11 @@ class Sync:
             if item in broken or item in self.content.refused:
                 raise self.needs(entity, item)
 
-    def needs(self, entity: Entity, culprit: str) -> ContentError:
+    def needs(self, entity: Entity, culprit: str) -> NeedsError:
         """Return the error of an entity that needs another, which can't be pushed."""
         other = self.content.by_id.get(culprit)
         file = short(other.path if other else self.content.refused[culprit])
-        return ContentError(f"“{entity.name}” needs what can't be pushed: {file}")
+        return NeedsError(f"“{entity.name}” needs what can't be pushed: {file}")
 
     def compare_one(
         self, entity: Entity, to: ToIds, names: ToNames, overwrite: Sequence[str] | None
