@@ -65,8 +65,9 @@ test-all: test ## Run all tests: those of `make test`, long searches for faults,
 	@$(call suites,jobs configuration jobs-of-one thorough)
 
 suite-thorough: only := thorough
+# The settings are the project's, also where a suite is one package that has its own.
 suite-%:
-	@.venv/bin/pytest -m '$(or $(only),not thorough)' $($*)
+	@.venv/bin/pytest -c pyproject.toml -m '$(or $(only),not thorough)' $($*)
 
 .PHONY: lint
 lint: .venv/.setup-dev ## Check format, types, SQL and YAML

@@ -20,7 +20,7 @@ SETTINGS = "*.meltano.yml"
 DOCS_BLOCK = b"{% docs"
 PACKAGES = ("dbt-core", "dbt-bigquery", "dbt-changed")
 CUSTOM, METADATA = "DBT_ENV_", "DBT_ENV_CUSTOM_ENV_"
-"""How dbt's own variables for a project's code begin, and those that it only writes into its artifacts.
+"""How dbt's own variables for code begin, and those that dbt only writes into its artifacts.
 
 https://docs.getdbt.com/reference/dbt-jinja-functions/env_var
 """

@@ -19,7 +19,6 @@ SIGNS = {
     "update": "~",
     "restore": "~",
     "archive": "-",
-    "failed": "✗",
     **dict.fromkeys(OF_PEOPLE | {"kept"}, "!"),
 }
 KEPT = "left as it is. Take it over: metabase:pull; undo it: metabase:push --overwrite"
@@ -28,7 +27,6 @@ SAYS = {
     "update": "changed here: {}",
     "restore": "back from the archive",
     "archive": "archived: {}",
-    "failed": "not pushed",
     "kept": "{}, left in Metabase. Archive it: metabase:push --archive",
     "edited": "changed in Metabase: {}; " + KEPT,
     "conflict": "changed here and in Metabase: {}; " + KEPT,
@@ -159,8 +157,11 @@ def show(report: Report, url: str, mark: str, *, dry: bool) -> None:
     for change in report.changes:
         if change.action in SIGNS:
             say(line(change, mark))
+    # If nothing can be pushed, the causes are enough.
+    is_all = all(change.action == "failed" for change in report.changes)
     for problem in report.problems:
-        say(f"  ✗ {problem}", error=True)
+        if not (is_all and problem.follows):
+            say(f"  ✗ {problem}", error=True)
     written = sum(change.action in WRITES for change in report.changes)
     people = sum(change.action in OF_PEOPLE for change in report.changes)
     same = sum(change.action in ("same", "adopt") for change in report.changes)

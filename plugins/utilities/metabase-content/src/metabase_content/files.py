@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from metabase_content.schema import ContentError, check_entity, model_of
+from metabase_content.schema import ContentError, NeedsError, check_entity, model_of
 
 Document = dict[str, Any]
 FOLDERS = ("collections/main", "databases")
@@ -31,6 +31,8 @@ class Problem:
     path: Path
     message: str
     line: int | None = None
+    follows: bool = False
+    """Whether it is only that another file can't be pushed."""
 
     def __str__(self) -> str:
         place = f"{short(self.path)}:{self.line}" if self.line else short(self.path)
@@ -67,7 +69,8 @@ class Entity:
 
     def problem(self, error: ContentError) -> Problem:
         """Say where in the file an error is."""
-        return Problem(self.path, str(error), line_of(self.path, error.key))
+        follows = isinstance(error, NeedsError)
+        return Problem(self.path, str(error), line_of(self.path, error.key), follows)
 
 
 @dataclass

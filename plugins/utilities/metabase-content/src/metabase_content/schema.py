@@ -22,6 +22,10 @@ class ContentError(Exception):
         self.key = tuple(key)
 
 
+class NeedsError(ContentError):
+    """A file needs another, which can't be pushed."""
+
+
 def check(value: Any, schema: Any, key: Key = ()) -> None:
     """Check a value against a schema.
 

@@ -24,7 +24,7 @@ from metabase_content.references import (
     entities_in,
     like,
 )
-from metabase_content.schema import ContentError, clicks_in
+from metabase_content.schema import ContentError, NeedsError, clicks_in
 
 Json = dict[str, Any]
 
@@ -379,11 +379,11 @@ class Sync:
             if item in broken or item in self.content.refused:
                 raise self.needs(entity, item)
 
-    def needs(self, entity: Entity, culprit: str) -> ContentError:
+    def needs(self, entity: Entity, culprit: str) -> NeedsError:
         """Return the error of an entity that needs another, which can't be pushed."""
         other = self.content.by_id.get(culprit)
         file = short(other.path if other else self.content.refused[culprit])
-        return ContentError(f"“{entity.name}” needs what can't be pushed: {file}")
+        return NeedsError(f"“{entity.name}” needs what can't be pushed: {file}")
 
     def compare_one(
         self, entity: Entity, to: ToIds, names: ToNames, overwrite: Sequence[str] | None

@@ -897,9 +897,8 @@ def test_a_key_without_rights(
 ) -> None:
     metabase.read_only = True
     assert cli.push(metabase, project.root) == 1
-    first, *rest = errors(capsys)
-    assert first.startswith(f"{project.path('company')}: Metabase answers 403: the API key has no")
-    assert all("needs what can't be pushed" in said for said in rest)
+    [only] = errors(capsys)
+    assert only.startswith(f"{project.path('company')}: Metabase answers 403: the API key has no")
     assert metabase.writes == 0
 
 

@@ -118,7 +118,9 @@ def test_a_key_without_rights_writes_nothing(fakes: Callable[[], FakeMetabase], 
     metabase = fakes()
     key = metabase.as_non_admin().headers["X-API-KEY"]
     said = run(metabase, "push", key=key, code=1)
-    assert said.count("\n") == 1
-    assert "the API key has no right to it. Use a key of the group Administrators" in said
+    summary, cause = said.splitlines()
+    assert "start_here.yaml: Metabase answers 403: the API key has no right to" in cause
+    assert cause.endswith("Use a key of the group Administrators")
+    assert ": 0 written, 0 as they are, " in summary
     assert run(metabase, "push", key="mb_unknown", code=1).endswith("doesn't know the API key\n")
     assert metabase.api.get("/api/card").json() == []
