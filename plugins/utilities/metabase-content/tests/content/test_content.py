@@ -231,6 +231,16 @@ def test_what_people_change_is_shown_and_stays(
     assert (row["description"], row["width"]) == (None, "full")
 
 
+def test_people_may_use_what_can_t_be_pushed(
+    metabase: FakeMetabase, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(metabase, project)
+    stage = metabase.named("card", "Organisations")["dataset_query"]["stages"][0]
+    stage["aggregation"] = [["measure", {"lib/uuid": TOTAL}, 7]]
+    assert push(metabase, project) == 0
+    assert "question “Organisations”: changed in Metabase: dataset_query" in capsys.readouterr().out
+
+
 def test_what_people_change_is_pulled(metabase: FakeMetabase, project: Project) -> None:
     push(metabase, project)
     before = project.text()
