@@ -142,6 +142,14 @@ def test_the_name_of_a_bar_is_not_cut(width: int) -> None:
     assert all(end + 8 * len("12,345.5") <= width for end in ends)
 
 
+def test_no_name_of_a_few_is_left_out() -> None:
+    stages = ("Demo booked", "Proposal sent", "Contract sent")
+    made = drawing("bar", (PLAN, COUNT), *((stage, 2) for stage in stages))
+    names = re.sub(r"<[^>]+>", " ", markup(drawn(replace(made, width=290))))
+    for stage in stages:
+        assert " ".join(stage.split()) in " ".join(names.split())
+
+
 def test_an_axis_of_counts_has_whole_numbers() -> None:
     shown = markup(drawn(drawing("bar", (PLAN, COUNT), ("team", 2), ("business", 1))))
     assert ">1<" in shown

@@ -35,6 +35,7 @@ _LONGEST_LABEL = 150  # pixels
 _LONGEST_NAME = 220  # pixels
 _LETTER = 7.5  # pixels
 _LINE = 20  # pixels
+_LINES = r"split(datum.label, '\n')"
 
 type LinkOf = Callable[[Sequence[Any] | None], str | None]
 """Where a click on a row leads; on `None`, a click on the whole."""
@@ -425,7 +426,14 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
         settings.get("stackable.stack_type", "stacked" if display == "area" else None)
     )
     axis_format = ".0%" if stack == "normalize" else _number_format(drawing)
-    labels = _axis_values(drawing)
+    labels, points = _axis_values(drawing), _points(drawing)
+    room = _longest_label(drawing, labels)
+    # Of times, some are left out; of a few names, none.
+    overlap: str | bool = "parity"
+    if not _is_of_times(drawing) and len(labels) * room <= drawing.width:
+        overlap = False
+        labels = [_in_lines(label, room) for label in labels]
+        points = [{**point, "x": _in_lines(point["x"], room)} for point in points]
     x: dict[str, Any] = {
         "field": "x",
         "type": "ordinal",
@@ -434,9 +442,10 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
         "axis": {
             "title": settings.get("graph.x_axis.title_text") or None,
             "labelAngle": 0,
-            "labelOverlap": "parity",
+            "labelExpr": _LINES,
+            "labelOverlap": overlap,
             "labelSeparation": 8,
-            "labelLimit": _longest_label(drawing, labels),
+            "labelLimit": room,
         },
     }
     y: dict[str, Any] = {
@@ -465,8 +474,8 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
     layers: list[dict[str, Any]] = [{"mark": marks[display], "encoding": encoding}]
     if display == "area":
         # Vega would stack by links and tooltips too, so points have them.
-        points = {"type": "point", "filled": True, "size": 24, "opacity": 1}
-        layers.append({"mark": points, "encoding": encoding})
+        dots = {"type": "point", "filled": True, "size": 24, "opacity": 1}
+        layers.append({"mark": dots, "encoding": encoding})
         layers[0]["encoding"] = {key: encoding[key] for key in ("x", "y", "color")}
     if settings.get("graph.show_values") and stack is None and not _many(drawing):
         above = {"type": "text", "dy": -7, "baseline": "bottom"}
@@ -475,7 +484,7 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
     if settings.get("graph.show_goal"):
         goal = {"y": {"datum": settings.get("graph.goal_value", 0)}}
         layers.append({"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": goal})
-    return {"data": {"values": _points(drawing)}, "layer": layers}
+    return {"data": {"values": points}, "layer": layers}
 
 
 def _encoding(drawing: Drawing, x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
@@ -489,10 +498,14 @@ def _encoding(drawing: Drawing, x: dict[str, Any], y: dict[str, Any]) -> dict[st
     }
 
 
+def _is_of_times(drawing: Drawing) -> bool:
+    axis, _, _ = _series(drawing)
+    return drawing.result.columns[axis].base_type in SQL_TYPES
+
+
 def _longest_label(drawing: Drawing, labels: Sequence[str]) -> int:
     """Times are written whole, and some are left out; of names, all have a place."""
-    axis, _, _ = _series(drawing)
-    if drawing.result.columns[axis].base_type in SQL_TYPES:
+    if _is_of_times(drawing):
         return _LONGEST_LABEL
     return max(50, min(_LONGEST_LABEL, drawing.width // max(1, len(labels))))
 
@@ -546,7 +559,7 @@ def _rows(drawing: Drawing) -> dict[str, Any]:
             "title": None,
             "labelLimit": limit,
             "labelColor": "var(--text)",
-            "labelExpr": r"split(datum.label, '\n')",
+            "labelExpr": _LINES,
             # The first of two lines is above the middle.
             "labelBaseline": {
                 "condition": {"test": r"indexof(datum.value, '\n') > 0", "value": "bottom"},
