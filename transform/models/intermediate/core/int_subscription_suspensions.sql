@@ -248,8 +248,8 @@ suspensions as (
         cast(null as string) as subscription_item_id,
         coalesce(
             subscriptions.paused_at,
-            subscriptions.trial_ends_at,
             last_periods.ends_at,
+            subscriptions.trial_ends_at,
             timestamp({{ today() }})
         ) as started_at,
         {{ ever }} as ended_at
