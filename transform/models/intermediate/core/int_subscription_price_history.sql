@@ -35,8 +35,8 @@ all_lines as (
 
 ),
 
--- What an item was first billed may be the rest of a period. Until a whole one is billed, it counts
--- as such, with its discounts.
+-- What an item is first billed, or first after a trial, may be the rest of a period. Until a whole
+-- one is billed, it counts as such, with its discounts.
 lines as (
 
     select
@@ -44,8 +44,9 @@ lines as (
         is_proration
         and (
             is_credit
-            or countif(not is_proration) over by_item > 0
-            or period_started_at > min(period_started_at) over by_item
+            or countif(not is_proration and annual_amount > 0) over by_item > 0
+            or period_started_at
+            > min(if(annual_amount > 0, period_started_at, null)) over by_item
         ) as is_proration
     from all_lines
     where annual_amount is not null and not is_void
@@ -284,7 +285,7 @@ all_changes as (
 ),
 
 -- Tax and discounts of a change within a period are those of the period before it, or else of the
--- next one.
+-- next one. A period that costs nothing, such as a trial, has none.
 compared as (
 
     select
@@ -293,10 +294,12 @@ compared as (
         if(
             is_proration,
             coalesce(
-                max(if(is_proration, null, started_at)) over (
-                    partition by subscription_item_id
-                    order by started_at
-                    rows between unbounded preceding and current row
+                if(
+                    last_value(
+                        if(is_proration, null, annual_amount) ignore nulls
+                    ) over until_now > 0,
+                    max(if(is_proration, null, started_at)) over until_now,
+                    null
                 ),
                 min(if(is_proration, null, started_at)) over (
                     partition by subscription_item_id
@@ -307,7 +310,9 @@ compared as (
             started_at
         ) as period_started_at
     from all_changes
-    window by_item as (partition by subscription_item_id order by started_at)
+    window
+        by_item as (partition by subscription_item_id order by started_at),
+        until_now as (by_item rows between unbounded preceding and current row)
 
 ),
 
