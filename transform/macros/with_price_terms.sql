@@ -3,19 +3,24 @@
     costs for a whole period. What an old row says of its price itself takes precedence.
 
     Args:
-        given: the name of a query with the columns `id`, `price_id`, `quantity`, `plan` and `price` (JSON, null in
-            rows that say only the price's id) and `stated_unit_amount` (minor units, null if unknown).
+        given: the name of a query with the columns `id`, `price_id`, `quantity`, `currency` (null if it is the
+            price's), `plan` and `price` (JSON, null in rows that say only the price's id) and `stated_unit_amount`
+            (minor units, null if unknown).
 
     Adds:
         product_id, price_name, price_currency, billing_interval, interval_count, is_metered, is_tiered,
-        minor_unit_amount, minor_period_amount (null if the tiers aren't known).
+        minor_unit_amount, minor_period_amount (null if the tiers aren't known). A price may have amounts in several
+        currencies. Only those in its first one are loaded; in another one, only a stated amount is known.
 -#}
 {% macro with_price_terms(given) -%}
+{%- set price_currency -%}
+    coalesce(prices.currency, json_value(given.price, '$.currency'), json_value(given.plan, '$.currency'))
+{%- endset -%}
 select
     terms.*,
     if(
         terms.is_tiered,
-        tiered.minor_amount,
+        if(terms.is_in_price_currency, tiered.minor_amount, null),
         {{ period_amount(
             'terms.minor_unit_amount', 'coalesce(terms.quantity, 1)', 'terms.package_size', 'terms.package_rounding'
         ) }}
@@ -29,9 +34,8 @@ from (
         coalesce(
             prices.nickname, json_value(given.price, '$.nickname'), json_value(given.plan, '$.nickname')
         ) as price_name,
-        coalesce(
-            prices.currency, json_value(given.price, '$.currency'), json_value(given.plan, '$.currency')
-        ) as price_currency,
+        {{ price_currency }} as price_currency,
+        coalesce(given.currency = {{ price_currency }}, true) as is_in_price_currency,
         coalesce(
             json_value(given.plan, '$.interval'),
             json_value(given.price, '$.recurring.interval'),
@@ -56,9 +60,15 @@ from (
         ) = 'tiered' as is_tiered,
         coalesce(
             given.stated_unit_amount,
-            safe_cast(json_value(given.price, '$.unit_amount_decimal') as numeric),
-            safe_cast(json_value(given.plan, '$.amount') as numeric),
-            prices.minor_unit_amount
+            if(
+                given.currency != {{ price_currency }},
+                null,
+                coalesce(
+                    safe_cast(json_value(given.price, '$.unit_amount_decimal') as numeric),
+                    safe_cast(json_value(given.plan, '$.amount') as numeric),
+                    prices.minor_unit_amount
+                )
+            )
         ) as minor_unit_amount,
         coalesce(
             prices.package_size,

@@ -35,11 +35,22 @@ all_lines as (
 
 ),
 
+-- What an item is first billed, or first after a trial, may be the rest of a period. Until a whole
+-- one is billed, it counts as such, with its discounts.
 lines as (
 
-    select *
+    select
+        * except (is_proration),
+        is_proration
+        and (
+            is_credit
+            or countif(not is_proration and annual_amount > 0) over by_item > 0
+            or period_started_at
+            > min(if(annual_amount > 0, period_started_at, null)) over by_item
+        ) as is_proration
     from all_lines
     where annual_amount is not null and not is_void
+    window by_item as (partition by subscription_item_id)
 
 ),
 
@@ -94,6 +105,7 @@ prorations as (
     select
         subscription_item_id,
         period_started_at as started_at,
+        period_ends_at as ends_at,
         subscription_id,
         currency,
         plan_id,
@@ -112,6 +124,7 @@ prorations as (
     select
         subscription_item_id,
         period_started_at as started_at,
+        period_ends_at as ends_at,
         subscription_id,
         currency,
         plan_id,
@@ -133,6 +146,7 @@ proration_sums as (
         plan_id,
         is_credit,
         change_id,
+        max(ends_at) as ends_at,
         min(subscription_id) as subscription_id,
         min(currency) as currency,
         sum(quantity) as quantity,
@@ -172,6 +186,7 @@ billed as (
     select
         subscription_item_id,
         started_at,
+        ends_at,
         subscription_id,
         currency,
         plan_id,
@@ -187,6 +202,7 @@ billed as (
     select
         subscription_item_id,
         started_at,
+        ends_at,
         subscription_id,
         currency,
         plan_id,
@@ -227,6 +243,7 @@ unbilled as (
     select
         items.id as subscription_item_id,
         timestamp({{ today() }}) as started_at,
+        cast(null as timestamp) as ends_at,
         items.subscription_id,
         items.currency,
         items.plan_id,
@@ -268,7 +285,7 @@ all_changes as (
 ),
 
 -- Tax and discounts of a change within a period are those of the period before it, or else of the
--- next one.
+-- next one. A period that costs nothing, such as a trial, has none.
 compared as (
 
     select
@@ -277,10 +294,12 @@ compared as (
         if(
             is_proration,
             coalesce(
-                max(if(is_proration, null, started_at)) over (
-                    partition by subscription_item_id
-                    order by started_at
-                    rows between unbounded preceding and current row
+                if(
+                    last_value(
+                        if(is_proration, null, annual_amount) ignore nulls
+                    ) over until_now > 0,
+                    max(if(is_proration, null, started_at)) over until_now,
+                    null
                 ),
                 min(if(is_proration, null, started_at)) over (
                     partition by subscription_item_id
@@ -291,7 +310,9 @@ compared as (
             started_at
         ) as period_started_at
     from all_changes
-    window by_item as (partition by subscription_item_id order by started_at)
+    window
+        by_item as (partition by subscription_item_id order by started_at),
+        until_now as (by_item rows between unbounded preceding and current row)
 
 ),
 
@@ -319,8 +340,11 @@ prices as (
             coalesce(
                 compared.next_started_at,
                 if(
-                    items.id is null and subscriptions.is_in_force,
-                    least(current_periods.ends_at, timestamp({{ today() }})),
+                    items.id is null,
+                    least(
+                        coalesce(compared.ends_at, current_periods.ends_at),
+                        timestamp({{ today() }})
+                    ),
                     null
                 ),
                 {{ ever }}
@@ -349,6 +373,12 @@ discounts as (
         sum(
             safe_divide(
                 lines.annual_amount * discounts.minor_amount, discounts.line_minor_amount
+            )
+            -- An amount is as large for a part of a period as for a whole one.
+            * if(
+                discounts.is_fixed,
+                coalesce(safe_divide(lines.amount_without_tax, lines.recurring_amount), 1),
+                1
             )
         ) as annual_amount
     from lines

@@ -78,6 +78,8 @@ current_periods as (
 
 ),
 
+-- After a period that was held back, the subscription is back when its invoice or a later one is
+-- released, or a later period is collected.
 sequence as (
 
     select
@@ -85,28 +87,24 @@ sequence as (
         lead(started_at) over (
             partition by subscription_item_id order by started_at
         ) as next_started_at,
-        min(if(is_held_back, null, started_at)) over (
+        min(if(is_held_back, released_at, started_at)) over (
             partition by subscription_item_id
             order by started_at
-            rows between 1 following and unbounded following
-        ) as next_collected_at
+            rows between current row and unbounded following
+        ) as back_at
     from current_periods
 
 ),
 
 -- A payment failed for the last time, and the next invoice was held back: the subscription was
--- unpaid, unless a later invoice was paid in between. It is back when the invoice is paid, or when
--- a later period is collected.
+-- unpaid, unless a later invoice was paid in between. It is back when the invoice is paid, too.
 past_unpaid as (
 
     select
         held.subscription_id,
         max(failures.failed_at) as started_at,
         max(
-            least(
-                coalesce(failed.paid_at, {{ ever }}),
-                coalesce(held.next_collected_at, {{ ever }})
-            )
+            least(coalesce(failed.paid_at, {{ ever }}), coalesce(held.back_at, {{ ever }}))
         ) as ended_at
     from sequence as held
     inner join invoices as failed
@@ -183,16 +181,13 @@ last_periods as (
 
 suspensions as (
 
-    -- A period that wasn't collected, until its invoice is released, the subscription is paid
-    -- again, or a later period is collected.
+    -- A period that wasn't collected.
     select
         sequence.subscription_id,
         sequence.subscription_item_id,
         sequence.started_at,
         least(
-            coalesce(sequence.released_at, {{ ever }}),
-            coalesce(min(unpaid.ended_at), {{ ever }}),
-            coalesce(sequence.next_collected_at, {{ ever }})
+            coalesce(sequence.back_at, {{ ever }}), coalesce(min(unpaid.ended_at), {{ ever }})
         ) as ended_at
     from sequence
     left join unpaid
@@ -204,8 +199,7 @@ suspensions as (
         sequence.subscription_id,
         sequence.subscription_item_id,
         sequence.started_at,
-        sequence.released_at,
-        sequence.next_collected_at
+        sequence.back_at
 
     union all
 
@@ -248,8 +242,8 @@ suspensions as (
         cast(null as string) as subscription_item_id,
         coalesce(
             subscriptions.paused_at,
-            subscriptions.trial_ends_at,
             last_periods.ends_at,
+            subscriptions.trial_ends_at,
             timestamp({{ today() }})
         ) as started_at,
         {{ ever }} as ended_at

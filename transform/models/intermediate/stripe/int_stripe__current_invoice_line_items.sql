@@ -45,6 +45,14 @@ line_taxes as (
             json_value(tax, '$.tax_behavior') = 'inclusive',
             json_value(tax, '$.inclusive') = 'true',
             false
+        )
+        -- Then the price is the same, and all of it is revenue.
+        and coalesce(
+            json_value(tax, '$.taxability_reason') not in (
+                'customer_exempt', 'not_collecting', 'not_subject_to_tax', 'not_supported',
+                'product_exempt', 'product_exempt_holiday', 'reverse_charge', 'zero_rated'
+            ),
+            true
         ) as is_inclusive,
         coalesce(
             json_value(tax, '$.tax_rate_details.tax_rate'), json_value(tax, '$.tax_rate')

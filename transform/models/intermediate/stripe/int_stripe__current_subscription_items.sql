@@ -11,6 +11,9 @@ subscriptions as (
     select
         id,
         items,
+        currency,
+        current_period_start,
+        current_period_end,
         api_version,
         as_of
     from {{ source('stripe', 'subscriptions') }}
@@ -21,7 +24,17 @@ subscriptions as (
 current_items as (
 
     select
-        source.*,
+        source.* except (current_period_start, current_period_end),
+        -- Before API version 2025-03-31, all items had the period of their subscription.
+        if(
+            source.api_version is null,
+            subscriptions.current_period_start,
+            source.current_period_start
+        ) as current_period_start,
+        if(
+            source.api_version is null, subscriptions.current_period_end, source.current_period_end
+        ) as current_period_end,
+        subscriptions.currency,
         coalesce(json_value(source.price, '$.id'), json_value(source.plan, '$.id')) as price_id,
         cast(null as numeric) as stated_unit_amount
     from source

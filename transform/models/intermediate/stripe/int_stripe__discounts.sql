@@ -6,6 +6,7 @@ with loaded as (
         subscription,
         subscription_item,
         invoice,
+        invoice_item,
         promotion_code,
         start as started_at,
         `end` as ends_at,
@@ -26,23 +27,23 @@ with loaded as (
 held as (
 
     select
-        discount,
-        cast(null as string) as invoice
+        2 as precedence,
+        discount
     from {{ source('stripe', 'customers') }}
 
     union all
 
     select
-        discount,
-        cast(null as string) as invoice
+        2 as precedence,
+        discount
     from {{ source('stripe', 'subscriptions') }}
     where api_version is null
 
     union all
 
     select
-        discount,
-        id as invoice
+        3 as precedence,
+        discount
     from {{ source('stripe', 'invoices') }}
     where api_version is null
 
@@ -58,12 +59,13 @@ discounts as (
     union all
 
     select
-        2 as precedence,
+        precedence,
         json_value(discount, '$.id') as id,
         json_value(discount, '$.customer') as customer,
         json_value(discount, '$.subscription') as subscription,
-        cast(null as string) as subscription_item,
-        coalesce(json_value(discount, '$.invoice'), invoice) as invoice,
+        json_value(discount, '$.subscription_item') as subscription_item,
+        json_value(discount, '$.invoice') as invoice,
+        json_value(discount, '$.invoice_item') as invoice_item,
         json_value(discount, '$.promotion_code') as promotion_code,
         {{ json_timestamp('discount', '$.start') }} as started_at,
         {{ json_timestamp('discount', '$.end') }} as ends_at,
@@ -78,34 +80,51 @@ chosen as (
 
     select *
     from discounts
-    qualify row_number() over (partition by id order by precedence, invoice) = 1
+    qualify row_number() over (partition by id order by precedence, ends_at) = 1
+
+),
+
+with_terms as (
+
+    select
+        chosen.id,
+        chosen.customer,
+        chosen.subscription,
+        chosen.subscription_item,
+        chosen.invoice,
+        chosen.invoice_item,
+        chosen.promotion_code,
+        chosen.coupon_id,
+        -- Only a repeating discount has an end.
+        coalesce(
+            json_value(chosen.coupon, '$.duration'),
+            coupons.duration,
+            if(chosen.ends_at is not null, 'repeating', null)
+        ) as duration,
+        coalesce(
+            safe_cast(json_value(chosen.coupon, '$.percent_off') as numeric),
+            safe_cast(coupons.percent_off as numeric)
+        ) as percent_off,
+        coalesce(
+            safe_cast(json_value(chosen.coupon, '$.amount_off') as numeric),
+            safe_cast(coupons.amount_off as numeric)
+        ) as minor_amount_off,
+        coalesce(json_value(chosen.coupon, '$.currency'), coupons.currency) as currency,
+        chosen.started_at,
+        chosen.ends_at
+    from chosen
+    left join {{ source('stripe', 'coupons') }} as coupons on chosen.coupon_id = coupons.id
 
 )
 
+-- What was given to one invoice, or to one thing on it, does not come again, whatever its coupon
+-- says.
 select
-    chosen.id,
-    chosen.customer,
-    chosen.subscription,
-    chosen.subscription_item,
-    chosen.invoice,
-    chosen.promotion_code,
-    chosen.coupon_id,
-    -- Only a repeating discount has an end.
-    coalesce(
-        json_value(chosen.coupon, '$.duration'),
-        coupons.duration,
-        if(chosen.ends_at is not null, 'repeating', null)
-    ) as duration,
-    coalesce(
-        safe_cast(json_value(chosen.coupon, '$.percent_off') as numeric),
-        safe_cast(coupons.percent_off as numeric)
-    ) as percent_off,
-    coalesce(
-        safe_cast(json_value(chosen.coupon, '$.amount_off') as numeric),
-        safe_cast(coupons.amount_off as numeric)
-    ) as minor_amount_off,
-    coalesce(json_value(chosen.coupon, '$.currency'), coupons.currency) as currency,
-    chosen.started_at,
-    chosen.ends_at
-from chosen
-left join {{ source('stripe', 'coupons') }} as coupons on chosen.coupon_id = coupons.id
+    *,
+    duration in ('forever', 'repeating')
+    and (
+        subscription is not null
+        or subscription_item is not null
+        or (invoice is null and invoice_item is null)
+    ) as is_recurring
+from with_terms

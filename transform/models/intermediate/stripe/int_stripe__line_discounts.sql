@@ -28,9 +28,7 @@ select
     amounts.line_minor_amount,
     -- Of a discount whose coupon was deleted before it was loaded, nobody knows the duration. If
     -- it is on several invoices, it recurs.
-    coalesce(
-        discounts.duration in ('forever', 'repeating'), uses.invoice_count > 1
-    ) as is_recurring,
+    coalesce(discounts.is_recurring, uses.invoice_count > 1) as is_recurring,
     coalesce(discounts.minor_amount_off is not null, false) as is_fixed,
     if(discounts.duration = 'repeating', discounts.ends_at, null) as ends_at
 from amounts

@@ -26,7 +26,7 @@ renamed as (
         {{ from_minor_units('minor_amount_off', 'currency') }} as amount_off,
 
         ---------- booleans
-        coalesce(duration in ('forever', 'repeating'), false) as is_recurring,
+        coalesce(is_recurring, false) as is_recurring,
 
         ---------- timestamps
         started_at,

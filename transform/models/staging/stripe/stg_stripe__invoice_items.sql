@@ -15,11 +15,11 @@ priced as (
 
     select
         *,
-        -- If nobody knows the tiers of a price, it is estimated.
+        -- If nobody knows the price, it is estimated.
         coalesce(
             minor_period_amount,
             if(
-                is_tiered and is_proration,
+                is_proration,
                 {{ whole_period_amount('amount', 'period', 'billing_interval', 'interval_count') }},
                 null
             )

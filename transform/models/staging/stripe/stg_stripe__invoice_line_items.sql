@@ -40,7 +40,7 @@ priced as (
             {{ without_tax('amount') }}
         ) as minor_amount_without_tax,
         -- The charge for the rest of a period isn't the whole price, which is that of the
-        -- quantity. If each tier has a line, it is that of the lines. If nobody knows the tiers, it
+        -- quantity. If each tier has a line, it is that of the lines. If nobody knows the price, it
         -- is estimated.
         coalesce(
             if(
@@ -48,7 +48,7 @@ priced as (
                 safe_multiply(stated_unit_amount, quantity),
                 minor_period_amount
             ),
-            if(is_tiered and is_proration, minor_estimate, null)
+            if(is_proration, minor_estimate, null)
         ) as minor_price,
         if(
             is_tiered, minor_estimate, coalesce(minor_period_amount, minor_estimate)
@@ -104,6 +104,7 @@ renamed as (
             as recurring_discount_amount,
         {{ from_minor_units('minor_tax_amount', 'currency') }} as tax_amount,
         {{ from_minor_units('minor_net_amount', 'currency') }} as net_amount,
+        {{ from_minor_units('minor_recurring_amount', 'currency') }} as recurring_amount,
         {{
             annual_amount(
                 from_minor_units('minor_recurring_amount', 'currency'),

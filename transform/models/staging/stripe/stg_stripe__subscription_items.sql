@@ -1,6 +1,8 @@
 with source as (
 
-    select *
+    select
+        * except (currency),
+        coalesce(currency, price_currency) as currency
     from {{ ref('int_stripe__current_subscription_items') }}
 
 ),
@@ -16,18 +18,16 @@ renamed as (
 
         ---------- text
         price_name as plan_name,
-        upper(price_currency) as currency,
+        upper(currency) as currency,
         billing_interval,
 
         ---------- numbers
         interval_count,
         quantity,
-        {{ from_minor_units('minor_unit_amount', 'price_currency') }} as unit_amount,
+        {{ from_minor_units('minor_unit_amount', 'currency') }} as unit_amount,
         {{
             annual_amount(
-                from_minor_units(
-                    'if(is_metered, null, minor_period_amount)', 'price_currency'
-                ),
+                from_minor_units('if(is_metered, null, minor_period_amount)', 'currency'),
                 'billing_interval', 'interval_count'
             )
         }} as annual_amount,
