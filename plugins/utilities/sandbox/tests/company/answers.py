@@ -937,7 +937,10 @@ ANSWERS = {
         "conversations", asked, days(30, "opened"), show=[count]
     ),
     "Average rating in the last 90 days": Answer(
-        "conversations", last=days(90, "opened"), show=[average("rating")]
+        "conversations",
+        lambda one: one.rating is not None,
+        days(90, "opened"),
+        show=[average("rating")],
     ),
     "Minutes to first reply by month": Answer(
         "conversations",
