@@ -33,7 +33,7 @@ demo: .venv/.setup ## See the whole path: Postgres and SaaS → BigQuery → dbt
 company := plugins/utilities/sandbox/tests/company
 walk := $(wildcard $(company)/test_product_daily.py)
 # Jobs of one source, and those of all four: about as long.
-one-source := stripe stripe_marts two_runs_at_once when_things_break
+one-source := dagster_runs stripe stripe_marts two_runs_at_once when_things_break
 jobs-of-one := $(wildcard $(patsubst %,$(company)/jobs/test_%.py,$(one-source)))
 jobs := $(filter-out $(jobs-of-one),$(wildcard $(company)/jobs/test_*.py))
 configuration := $(wildcard $(company)/configuration)

@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from graphlib import TopologicalSorter
 from typing import Any
 
 import dagster as dg
@@ -244,17 +245,23 @@ def build(
             run_meltano("invoke", DBT, "build", *without, *only, **variables)
     except dg.Failure as error:
         failure = error
-    done = results(step)
-    for result in done:
-        yield from events(context, result, manifest, translator)
+    done = {result["unique_id"]: result for result in results(step)}
+    specs = (
+        ()
+        if failure or not is_automatic
+        else map(context.assets_def.get_asset_spec, context.selected_asset_keys)
+    )
+    others = {spec.metadata["dagster_dbt/unique_id"]: spec.key for spec in specs}
+    # Dagster wants each after what it reads, and those that are as they were, too: else it would
+    # take what depends on them for not to be done.
+    for node_id in TopologicalSorter(manifest["parent_map"]).static_order():
+        if node_id in done:
+            yield from events(context, done[node_id], manifest, translator)
+        elif node_id in others:
+            name = others[node_id].to_python_identifier()
+            yield dg.Output(None, name, metadata={"status": "unchanged"})
     if failure:
         raise failure
-    # Else Dagster would take what depends on them for not to be done.
-    built = {result["unique_id"] for result in done}
-    for key in context.selected_asset_keys if is_automatic else ():
-        spec = context.assets_def.get_asset_spec(key)
-        if spec.metadata["dagster_dbt/unique_id"] not in built:
-            yield dg.Output(None, key.to_python_identifier(), metadata={"status": "unchanged"})
 
 
 def results(step: str) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import AUTOMATION_CONDITION_TAG
 from dagster_project import steps
-from dagster_project.definitions import Translator, definitions, when_loaded
+from dagster_project.definitions import Translator, build, definitions, when_loaded
 from dagster_project.launcher import LocalRunLauncher
 from dagster_project.project import Snapshot
 
@@ -153,6 +154,32 @@ def test_a_test_of_dbt_ends_as_its_check(
     (check,) = steps.events(Context(), result, manifest, translator)  # type: ignore[arg-type]
     assert (check.passed, check.severity) == (passed, severity)
     assert check.metadata["rows that break it"].value == result["failures"]
+
+
+def test_a_build_of_some_models_takes_the_others_for_done(
+    manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mart whose staging is as it was, and a staging whose mart is."""
+    ran = [
+        {"unique_id": f"model.p.{name}", "status": "success", "execution_time": 1.0}
+        | {"adapter_response": {}}
+        for name in ("dim_customers", "stg_shop__orders")
+    ]
+    monkeypatch.setattr(steps, "run_meltano", lambda *_, **__: None)
+    monkeypatch.setattr(steps, "results", lambda _: ran)
+    models = build(manifest, Translator(dg.AutomationCondition.eager()))
+    result = dg.materialize([models], tags={AUTOMATION_CONDITION_TAG: "true"})
+    status = {
+        event.asset_key.to_user_string(): event.materialization.metadata["status"].value
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+    assert status == {
+        "stg_shop__customers": "unchanged",
+        "stg_shop__orders": "success",
+        "dim_customers": "success",
+        "fct_orders": "unchanged",
+    }
 
 
 def test_results_of_another_build_are_not_taken_for_a_steps_own(

@@ -121,12 +121,12 @@ def destinations() -> list[str]:
 
 def problems_of(run: Mapping[str, Any], root: Path) -> Iterator[Problem]:
     """Yield why a run has failed: tests and models by name, else the step."""
-    arguments, is_found = run["arguments"], False
+    is_found = False
     for step in run.get("steps") or []:
         if step["is_ok"]:
             continue
         is_found = True
-        key = f"{arguments}: {step['name']}"
+        key = step["name"]
         nodes = [node for node in step["nodes"] if not node["problem"].startswith("Warning")]
         owned = owners(root) if nodes else {}
         if len(nodes) > MOST_NODES:
@@ -145,7 +145,7 @@ def problems_of(run: Mapping[str, Any], root: Path) -> Iterator[Problem]:
             yield Problem(key, f"{step['name']} failed", [masked(line) for line in step["lines"]])
     if run["status"] != "success" and not is_found:
         lines = run.get("lines") or ["It ended before its first step."]
-        yield Problem(arguments, f"was {run['status']}", lines)
+        yield Problem(run["arguments"], f"was {run['status']}", lines)
 
 
 def volume_of(run: Mapping[str, Any]) -> Iterator[Problem]:
@@ -239,16 +239,14 @@ def late(
 
 def is_over(key: str, run: Mapping[str, Any], good: set[str]) -> bool:
     """Return whether an incident that isn't among a run's problems is over by this run."""
-    kind, _, rest = key.partition(": ")
+    kind = key.partition(": ")[0]
     if kind == "late":
         return True
     if kind == "volume":
         return any(step["has_tested"] for step in run.get("steps") or [])
-    if kind != run["arguments"]:
-        return False
-    return run["status"] == "success" or any(
-        rest == name or rest.startswith(f"{name}/") for name in good
-    )
+    if key == run["arguments"]:
+        return bool(run["status"] == "success")
+    return any(key == name or key.startswith(f"{name}/") for name in good)
 
 
 @dataclass(frozen=True)
@@ -269,7 +267,7 @@ class Message:
 def written(news: News, run: Mapping[str, Any], root: Path) -> Iterator[Message]:
     """Yield the messages of a run: what failed, what else is wrong, and what is over."""
     where = run["environment"] or "no environment"
-    own = [p for p in news.begun if p.key.startswith(run["arguments"])]
+    own = [p for p in news.begun if not p.key.startswith(("late: ", "volume: "))]
     others = [p for p in news.begun if p not in own]
     if own:
         lines = [line for problem in own for line in _described(problem)]

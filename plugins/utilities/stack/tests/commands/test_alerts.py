@@ -149,6 +149,11 @@ def test_an_incident_is_one_message_and_its_end_another(
     assert recovered.startswith("[prod] Recovered: shop-daily\n")
     finish(broken)  # and a new one may begin
     assert len(webhook.got) == 3
+    # The same step of another job is the same incident.
+    finish(broken | {"arguments": "every-source"})
+    assert len(webhook.got) == 3
+    finish(run(settings, step(LOAD), arguments="every-source"))
+    assert webhook.texts[3].startswith("[prod] Recovered: every-source\n")
 
 
 @pytest.mark.usefixtures("project")

@@ -125,19 +125,20 @@ def test_what_fails_is_in_the_summary(tmp_path: Path) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project whose `meltano run` writes down its tasks, and fails where one of them is `bad`."""
-    shutil.copytree(ROOT / "orchestrate" / "ci", tmp_path / "orchestrate" / "ci")
+    """A project whose `meltano run` writes down its tasks, and fails where one is `$FAILING`."""
+    for path in ("meltano.yml", "orchestrate/ci", "extract"):
+        copy = shutil.copytree if (ROOT / path).is_dir() else shutil.copy
+        copy(ROOT / path, tmp_path / path)
     binaries = tmp_path / ".venv" / "bin"
     binaries.mkdir(parents=True)
-    (binaries / "python").symlink_to(ROOT / ".venv/bin/python")
-    meltano = binaries / "meltano"
-    meltano.write_text(
-        "#!/usr/bin/env bash\n"
-        f'[[ " $* " != *" schedule "* ]] || {{ cd {ROOT} && exec .venv/bin/meltano "$@"; }}\n'
-        f'echo "$MELTANO_ENVIRONMENT: $*" >>{tmp_path}/ran\n'
-        '[[ " $* " != *" $FAILING "* ]]\n'
-    )
-    meltano.chmod(0o755)
+    programs = {
+        "python": f'exec {ROOT}/.venv/bin/python "$@"\n',
+        "meltano": f'echo "$MELTANO_ENVIRONMENT: $*" >>{tmp_path}/ran\n'
+        '[[ " $* " != *" $FAILING "* ]]\n',
+    }
+    for name, script in programs.items():
+        (binaries / name).write_text(f"#!/usr/bin/env bash\n{script}")
+        (binaries / name).chmod(0o755)
     return tmp_path
 
 
@@ -145,21 +146,39 @@ def ran(project: Path) -> list[str]:
     return (project / "ran").read_text().splitlines()
 
 
-def test_every_job_with_a_schedule_for_today_runs_though_one_fails(project: Path) -> None:
-    done = scripts(project, {**os.environ})("scheduled.sh", FAILING="intercom-daily")
-    jobs = {f"prod: run {name}-daily" for name in ("close", "intercom", "product", "stripe")}
-    assert jobs <= set(ran(project))
+def load(*sources: str) -> str:
+    tasks = " ".join(f"tap-{source} target-bigquery" for source in sources)
+    return f"prod: run stack:guard {tasks}"
+
+
+BUILD = "dbt-bigquery:build-changed dbt-metabase:sync"
+SOURCES = ("close", "intercom", "product", "stripe")
+
+
+def test_all_jobs_with_a_schedule_for_today_load_and_one_build_follows(project: Path) -> None:
+    done = scripts(project, os.environ | {"FAILING": "none"})("scheduled.sh")
+    assert done.returncode == 0, done.stderr
     is_sunday = datetime.now(UTC).isoweekday() == 7
-    for job in ("close-weekly", "intercom-weekly"):
-        assert (f"prod: run {job}" in ran(project)) == is_sunday
+    weekly = ["prod: run close-weekly", "prod: run intercom-weekly"] if is_sunday else []
+    assert ran(project) == [load(*SOURCES), *weekly, f"prod: run {BUILD}"]
+
+
+def test_a_source_that_fails_stops_no_other(project: Path) -> None:
+    script = scripts(project, os.environ | {"FAILING": "tap-intercom"})
+    done = script("scheduled.sh", *(f"{source}-daily" for source in SOURCES))
+    assert ran(project) == [
+        load(*SOURCES),
+        *(load(source) for source in SOURCES),
+        f"prod: run stack:guard {BUILD}",
+    ]
     assert done.returncode == 1
     assert done.stderr.endswith("Failed, see above: intercom-daily\n")
 
 
-def test_named_jobs_run_in_their_order(project: Path) -> None:
+def test_a_job_alone_and_one_that_does_something_else_run_as_they_are(project: Path) -> None:
     script = scripts(project, os.environ | {"FAILING": "none"})
-    assert script("scheduled.sh", "stripe-daily", "close-daily").returncode == 0
-    assert ran(project) == ["prod: run stripe-daily", "prod: run close-daily"]
+    assert script("scheduled.sh", "stripe-daily", "close-weekly", "other").returncode == 0
+    assert ran(project) == [f"prod: run {job}" for job in ("stripe-daily", "close-weekly", "other")]
 
 
 def test_only_a_build_that_passed_leaves_its_manifest(project: Path) -> None:
