@@ -42,6 +42,7 @@ def test_of_two_machines_with_one_state_one_waits_for_the_other(
 
 
 def test_two_resyncs_and_a_job_wait_for_each_other(stack: Stack) -> None:
+    stack.extract_load(TAP_PRODUCT_PASSWORD="sandbox")
     stack.sandbox("tick")
     stack.query("update product.users set name = 'damaged' where true")
     resync = ("invoke", "stack", "resync", "product", "users")
