@@ -68,6 +68,8 @@ class ChangedObjects(Retriever):
         self._format = self.incremental_sync.datetime_format
         self._since = self.incremental_sync.partition_field_start or "start_time"
         self._until = self.incremental_sync.partition_field_end or "end_time"
+        # The stream's transformations are for its records. Of the feed's, only IDs are read.
+        self.changes_retriever.record_selector.transformations = []
 
     @override
     def read_records(

@@ -5,6 +5,7 @@ one in: `install` puts subclasses there. They keep notes of each stream that is 
 known where a request fails, such as its status, is gone where the failure is reported.
 """
 
+import fnmatch
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MutableMapping
@@ -456,6 +457,27 @@ def _all_at(body: Any, path: list[str]) -> Any:
     return [each for each in found if each]
 
 
+class DirectRemoval(factory.RemoveFields):
+    """Goes straight to the fields; the CDK looks at every value of a record for them."""
+
+    @override
+    def transform(self, record: dict[str, Any], *arguments: Any, **context: Any) -> None:
+        pointers = [[str(step) for step in pointer] for pointer in self.field_pointers]
+        if self.condition or any(
+            set("*?[") & {*"".join(parents)} or name == "**" for *parents, name in pointers
+        ):
+            super().transform(record, *arguments, **context)
+            return
+        for *parents, name in pointers:
+            place = _at(record, parents)
+            if isinstance(place, MutableMapping):
+                for key in fnmatch.filter(place, name):
+                    del place[key]
+            elif place is not _MISSING:
+                super().transform(record, *arguments, **context)
+                return
+
+
 class GuardedTracker(PaginationTracker):
     """Ends a stream whose pages repeat, or that was given up."""
 
@@ -558,6 +580,7 @@ def install() -> None:
                 "JsonDecoder": StrictJsonDecoder,
                 "JsonLineParser": StrictJsonLineParser,
                 "PaginationTracker": GuardedTracker,
+                "RemoveFields": DirectRemoval,
             },
         ),
     ):
