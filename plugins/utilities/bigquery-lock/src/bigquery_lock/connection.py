@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 
@@ -166,8 +166,8 @@ class Connection:
             except PassingError as error:
                 if time.monotonic() + wait > deadline:
                     message = (
-                        f"BigQuery at {self.address} did not answer within {retry_seconds:g} s "
-                        f"({error})."
+                        f"BigQuery at {urlsplit(self.address).netloc} did not answer within "
+                        f"{retry_seconds:g} s ({error})."
                     )
                     raise LockError(message) from error
             time.sleep(wait * random.uniform(0.5, 1))

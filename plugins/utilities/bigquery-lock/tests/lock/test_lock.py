@@ -215,7 +215,9 @@ def test_a_description_by_somebody_else_counts_as_free(
 def test_no_server_is_said_in_one_line() -> None:
     endpoint = f"http://{HOST}:{free_port()}"
     connection = bigquery_lock.connect(api_endpoint=endpoint, anonymous=True, retry_seconds=0)
-    with pytest.raises(LockError, match=r"did not answer within 0 s \(.*refused.*\)") as error:
+    with pytest.raises(
+        LockError, match=r"BigQuery at [\w.]+:\d+ did not answer within 0 s \(.*refused.*\)"
+    ) as error:
         Lock(connection, "local.ops.lock_x", purpose="a load").acquire()
     assert "\n" not in str(error.value)
 
