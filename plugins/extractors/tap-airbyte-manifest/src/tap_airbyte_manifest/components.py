@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, override
 
 from airbyte_cdk.sources.declarative.datetime.datetime_parser import DatetimeParser
+from airbyte_cdk.sources.declarative.extractors import RecordSelector
 from airbyte_cdk.sources.declarative.interpolation.interpolated_string import InterpolatedString
 from airbyte_cdk.sources.declarative.retrievers.retriever import Retriever
 from airbyte_cdk.sources.streams.concurrent.cursor import ConcurrentCursor
@@ -69,7 +70,9 @@ class ChangedObjects(Retriever):
         self._since = self.incremental_sync.partition_field_start or "start_time"
         self._until = self.incremental_sync.partition_field_end or "end_time"
         # The stream's transformations are for its records. Of the feed's, only IDs are read.
-        self.changes_retriever.record_selector.transformations = []
+        selector = getattr(self.changes_retriever, "record_selector", None)
+        if isinstance(selector, RecordSelector):
+            selector.transformations = []
 
     @override
     def read_records(
