@@ -454,7 +454,7 @@ def _cartesian(drawing: Drawing) -> dict[str, Any]:
         "stack": stack,
         "axis": {
             "title": settings.get("graph.y_axis.title_text") or None,
-            "tickCount": min(max(2, drawing.height // 50), _most_steps(drawing, stack)),
+            "tickCount": min(max(2, drawing.height // 50), _most_steps(drawing, points, stack)),
             # By value, so that zero is 0 and not 0k.
             # SI's giga is a billion to everyone else.
             "labelExpr": f"replace(format(datum.value, {axis_format!r}), 'G', 'B')",
@@ -532,14 +532,14 @@ def _number_format(drawing: Drawing) -> str:
     return "~s" if largest >= 10_000 else ",.10~g"
 
 
-def _most_steps(drawing: Drawing, stack: str | None) -> int:
+def _most_steps(drawing: Drawing, points: Sequence[Mapping[str, Any]], stack: str | None) -> int:
     """How many steps an axis may have: those of counts are whole, there is no half customer."""
     columns = [drawing.result.columns[place] for place in _series(drawing)[1]]
     whole = all(column.base_type in ("type/Integer", "type/BigInteger") for column in columns)
     if not whole or stack == "normalize":
         return drawing.height
     heights: Counter[str] = Counter()
-    for point in _points(drawing):
+    for point in points:
         height = abs(point["y"] or 0)
         heights[point["x"]] = (
             heights[point["x"]] + height if stack else max(height, heights[point["x"]])
