@@ -461,14 +461,19 @@ class DirectRemoval(factory.RemoveFields):
     """Goes straight to the fields; the CDK looks at every value of a record for them."""
 
     @override
+    def __post_init__(self, parameters: Mapping[str, Any]) -> None:
+        super().__post_init__(parameters)
+        self._pointers = [[str(step) for step in pointer] for pointer in self.field_pointers]
+        self._is_direct = not self.condition and not any(
+            set("*?[") & {*"".join(parents)} or name == "**" for *parents, name in self._pointers
+        )
+
+    @override
     def transform(self, record: dict[str, Any], *arguments: Any, **context: Any) -> None:
-        pointers = [[str(step) for step in pointer] for pointer in self.field_pointers]
-        if self.condition or any(
-            set("*?[") & {*"".join(parents)} or name == "**" for *parents, name in pointers
-        ):
+        if not self._is_direct:
             super().transform(record, *arguments, **context)
             return
-        for *parents, name in pointers:
+        for *parents, name in self._pointers:
             place = _at(record, parents)
             if isinstance(place, MutableMapping):
                 for key in fnmatch.filter(place, name):
