@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from metabase_content.schema import ContentError, name_of_column, name_of_table
+from metabase_content.schema import ContentError, name_of_column, name_of_table, nodes_in
 
 NAMESPACE = uuid.UUID("5e7a7d2e-9c38-4d0e-8f0e-3f4f0a5b7c11")
 Key = tuple[str | int, ...]
@@ -50,32 +50,24 @@ class Warehouse:
 
     def missing(self, value: Any) -> Iterator[tuple[str, ...]]:
         """Yield the tables and columns that a query names and Metabase doesn't know (yet)."""
-        match value:
-            case ["field", Mapping(), list() as column] if tuple(column) not in self.fields:
-                yield tuple(column)
-            case Mapping():
-                table = value.get("source-table")
-                if table and tuple(table) not in self.tables:
+        for _, node in nodes_in(value):
+            match node:
+                case ["field", Mapping(), list() as column] if tuple(column) not in self.fields:
+                    yield tuple(column)
+                case {"source-table": list() as table} if tuple(table) not in self.tables:
                     yield tuple(table)
-        for item in value.values() if isinstance(value, Mapping) else value:
-            if isinstance(item, Mapping | list):
-                yield from self.missing(item)
 
 
 def entities_in(query: Any) -> Iterator[tuple[str, Any]]:
     """Yield the model, and the ID or number, of each card and segment that a query is made of."""
-    match query:
-        case ["segment" | "metric" as operator, Mapping(), target]:
-            yield "Segment" if operator == "segment" else "Card", target
-        case Mapping():
-            for key in ("source-card", "card-id"):
-                if query.get(key) is not None:
-                    yield "Card", query[key]
-            for item in query.values():
-                yield from entities_in(item)
-        case list():
-            for item in query:
-                yield from entities_in(item)
+    for _, node in nodes_in(query):
+        match node:
+            case ["segment" | "metric" as operator, Mapping(), target]:
+                yield "Segment" if operator == "segment" else "Card", target
+            case Mapping():
+                for key in ("source-card", "card-id"):
+                    if node.get(key) is not None:
+                        yield "Card", node[key]
 
 
 def tables_of(query: Mapping[str, Any], query_of: Callable[[str], Any]) -> set[tuple[str, ...]]:
@@ -100,24 +92,18 @@ def tables_of(query: Mapping[str, Any], query_of: Callable[[str], Any]) -> set[t
     return tables
 
 
-def columns_in(value: Any, key: Key = ()) -> Iterator[tuple[Key, list[str]]]:
+def columns_in(value: Any, key: Key) -> Iterator[tuple[Key, list[str]]]:
     """Yield the columns that clauses, or the target of a filter, name; and where.
 
     What is joined has columns of its own. Of one that is reached through a foreign key, yields the
     key.
     """
-    match value:
-        case ["field", Mapping() as options, target] | ["field", target, options]:
-            source = (options or {}).get("source-field")
-            named = source or target
-            if isinstance(named, list):
-                yield key, named
-        case Mapping():
-            for name, item in value.items():
-                yield from columns_in(item, (*key, name))
-        case list():
-            for position, item in enumerate(value):
-                yield from columns_in(item, (*key, position))
+    for place, node in nodes_in(value, key):
+        match node:
+            case ["field", Mapping() as options, target] | ["field", target, options]:
+                named = (options or {}).get("source-field") or target
+                if isinstance(named, list):
+                    yield place, named
 
 
 def check_columns(

@@ -203,17 +203,20 @@ def target(value: Any, key: Key) -> None:
             fits(False, value, says, key)
 
 
-def clicks_in(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
+def nodes_in(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """Yield each mapping and list of a value, from the outside in; and where."""
+    if isinstance(value, Mapping | list):
+        yield key, value
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, item in items:
+            yield from nodes_in(item, (*key, name))
+
+
+def clicks_in(value: Any) -> Iterator[tuple[Key, Any]]:
     """Yield what clicks do, as settings say; and where."""
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            if name == "click_behavior":
-                yield (*key, name), item
-            else:
-                yield from clicks_in(item, (*key, name))
-    elif isinstance(value, list):
-        for position, item in enumerate(value):
-            yield from clicks_in(item, (*key, position))
+    for key, node in nodes_in(value):
+        if isinstance(node, Mapping) and "click_behavior" in node:
+            yield (*key, "click_behavior"), node["click_behavior"]
 
 
 def click(value: Any, key: Key) -> None:

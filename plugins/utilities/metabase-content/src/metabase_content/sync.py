@@ -24,7 +24,7 @@ from metabase_content.references import (
     entities_in,
     like,
 )
-from metabase_content.schema import ContentError, NeedsError, clicks_in
+from metabase_content.schema import ContentError, NeedsError, clicks_in, nodes_in
 
 Json = dict[str, Any]
 
@@ -598,14 +598,9 @@ def dashboards_of(document: Json) -> Iterator[str]:
 
 def linked(settings: Any, kind: str) -> Iterator[str]:
     """Yield the questions, or the dashboards, that a click leads to."""
-    match settings:
-        case {"linkType": found, "targetId": str() as target} if found == kind:
-            yield target
-        case {"entity": {"model": found, "id": str() as target}} if found == kind:
-            yield target
-        case dict():
-            for item in settings.values():
-                yield from linked(item, kind)
-        case list():
-            for item in settings:
-                yield from linked(item, kind)
+    for _, node in nodes_in(settings):
+        match node:
+            case {"linkType": found, "targetId": str() as target} if found == kind:
+                yield target
+            case {"entity": {"model": found, "id": str() as target}} if found == kind:
+                yield target
