@@ -145,7 +145,8 @@ def second_day(stack: Stack, first_run: str) -> SecondDay:
 def requests_before(stack: Stack, every_source: EverySource, contacts: Contacts) -> int:
     """Let a day pass, and load and build everything again; return the number of requests before.
 
-    There are Sundays when nobody asks for help. Then more days pass, until somebody does.
+    There are Sundays when nobody asks for help. Then more days pass, until somebody does. Each is
+    loaded by itself: several at once would be an unusual load, and a warning.
     """
     assert every_source
     before = len(stack.requests())
@@ -153,7 +154,7 @@ def requests_before(stack: Stack, every_source: EverySource, contacts: Contacts)
     asked = last_conversation(stack)
     while last_conversation(stack) == asked:
         stack.sandbox("tick")
-    stack.meltano("run", "tap-product", "target-bigquery", *EXTRACT_LOAD)
+        stack.meltano("run", "tap-product", "target-bigquery", *EXTRACT_LOAD)
     # What the four jobs would build, once instead of up to four times.
     stack.meltano("invoke", "dbt-bigquery", "build", "--exclude-resource-type", "unit_test")
     return before

@@ -1,7 +1,6 @@
 """A job builds what has changed since it was last built, and starts dbt for nothing else."""
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +78,9 @@ def test_one_table_changed_and_its_descendants_alone_are_built(jobs: Jobs) -> No
     output, built = jobs.run("run", "product-daily")
     assert built == {"stg_product__workflows", "dim_organisations"}
     assert "Models to build: 2 for new data" in output
-    # Ten workflows at once may be more than this table's history has: a warning of volume is right.
-    assert re.search(r"WARN=[01] ERROR=0", output)
+    # Other tests load more at once than a day brings. Nothing else is a reason for a warning.
+    unusual = jobs.stack.query("select id from dbt.fct_loads where is_latest and is_unusual")
+    assert f"WARN={min(len(unusual), 1)} ERROR=0" in output
 
 
 def test_late_and_deleted_rows_come_out_as_in_a_build_of_everything(jobs: Jobs) -> None:
