@@ -237,28 +237,20 @@ class Warehouse:
 
     def loads(self, ledger: str, dataset: str | None, limit: int) -> list[dict[str, Any]]:
         """Return the last runs of the loader, the newest first: into a dataset, or into all."""
-        parameters = [
-            bigquery.ScalarQueryParameter("dataset", "STRING", dataset),
-            bigquery.ScalarQueryParameter("limit", "INT64", limit),
-        ]
-        try:
-            return self._query(LOADS.format(ledger=f"{self.project}.{ledger}"), parameters)
-        except NotFound:
-            return []
+        into = bigquery.ScalarQueryParameter("dataset", "STRING", dataset)
+        return self._recorded(LOADS, ledger, limit, into)
 
     def runs(self, ledger: str, limit: int) -> list[dict[str, Any]]:
-        """Return the last runs of Meltano, the newest first: rows of `ops.runs`.
+        """Return the last runs of Meltano, the newest first: rows of `ops.runs`."""
+        return self._recorded(RUNS, ledger, limit)
 
-        Args:
-            ledger: the loader's `ledger_dataset` in this environment.
-            limit: how many.
-
-        Raises:
-            UnreachableError: BigQuery doesn't answer, or refuses.
-        """
-        parameters = [bigquery.ScalarQueryParameter("limit", "INT64", limit)]
+    def _recorded(
+        self, sql: str, ledger: str, limit: int, *parameters: bigquery.ScalarQueryParameter
+    ) -> list[dict[str, Any]]:
+        """Return rows of the ledger; `ledger` is the loader's `ledger_dataset` here."""
+        most = bigquery.ScalarQueryParameter("limit", "INT64", limit)
         try:
-            return self._query(RUNS.format(ledger=f"{self.project}.{ledger}"), parameters)
+            return self._query(sql.format(ledger=f"{self.project}.{ledger}"), [most, *parameters])
         except NotFound:
             return []
 

@@ -117,11 +117,7 @@ class Tap:
         return path
 
     def _call(self, what: str, *arguments: str) -> str:
-        """Run the tap until it ends, sends data, or has had its time; return what it printed.
-
-        Raises:
-            TapError: it was too late, or failed.
-        """
+        """Run the tap until it ends, sends data, or has had its time; return what it printed."""
         output, has_data = "", False
         is_late = threading.Event()
         with (

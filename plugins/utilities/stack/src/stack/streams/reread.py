@@ -47,11 +47,7 @@ class Reread:
 
     @classmethod
     def of(cls, source_name: str, stream_name: str) -> "Reread":
-        """Find a stream by its name, or by its table's.
-
-        Raises:
-            StackError: there is no such source or stream, or the stream isn't selected.
-        """
+        """Find a selected stream by its name, or by its table's."""
         project = Project(states=True)
         source = project.source(source_name)
         if take_lock(source):  # a run has ended meanwhile: it has moved the bookmarks
@@ -109,9 +105,6 @@ class Reread:
             seed: the state to begin with; None for an empty one.
             moves_bookmark: whether the next run continues from where this one ends.
             variables: settings of tap and loader for this run.
-
-        Raises:
-            StackError: another run is under way, or this one failed.
         """
         self._require_idle()
         suffix = self._suffix(what)
@@ -155,11 +148,7 @@ class Reread:
         return f"{own}-{name}" if own else name
 
     def _require_idle(self) -> None:
-        """Make sure that no run of the source is under way, which would move its bookmarks.
-
-        Raises:
-            StackError: one is.
-        """
+        """Make sure that no run of the source is under way, which would move its bookmarks."""
         if not self.last_run or self.last_run.state != "RUNNING":
             return
         killed = killed_runs.forget(self.project.root, self.project.environment)
@@ -193,11 +182,7 @@ class Reread:
 
 
 def take_lock(source: Source) -> bool:
-    """Take the lock of a source's dataset for this process; return whether it was waited for.
-
-    Raises:
-        StackError: another run has held it for too long; or BigQuery refuses, or doesn't answer.
-    """
+    """Take the lock of a source's dataset for this process; return whether it was waited for."""
     waited: list[str] = []
 
     def on_wait(text: str) -> None:
