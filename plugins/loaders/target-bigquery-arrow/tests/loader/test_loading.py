@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .driver import Loader, Message, lines, record, schema, state
+from .driver import Loader, Message, lines, read_states, record, schema, state
 
 DATES = st.dates()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -154,6 +154,35 @@ def test_a_state_comes_out_as_it_went_in_and_only_the_newest(loader: Loader) -> 
         state({"cursor": 123456789012345678901234567890, "é": None}),
     )
     assert states == [{"cursor": 123456789012345678901234567890, "é": None}]
+
+
+def test_a_state_waits_for_the_rows_of_every_stream_that_it_stands_for(loader: Loader) -> None:
+    process = loader.start()
+    assert process.stdin
+    process.stdin.write(
+        lines(
+            [
+                schema("waiting", ID),
+                record("waiting", {"id": 1}),
+                schema("changing", ID),
+                record("changing", {"id": 1}),
+                state({"both": 1}),
+                # Each change of a stream's schema loads what that stream has had, and no other.
+                schema("changing", NOTE),
+                record("changing", {"id": 2}),
+                schema("changing", NOTE | {"more": {"type": "boolean"}}),
+            ]
+        )
+    )
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    while "changing" not in loader.tables() or len(loader.rows("changing")) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.kill()
+    output, _ = process.communicate()
+    assert "waiting" not in loader.tables() or not loader.rows("waiting")
+    assert read_states(output) == []
 
 
 def test_a_state_in_the_middle_of_a_stream_can_be_held_back(loader: Loader) -> None:
