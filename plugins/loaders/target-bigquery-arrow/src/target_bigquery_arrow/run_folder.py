@@ -1,8 +1,10 @@
 """The private folder of a run, which goes with it: at the latest when the next one begins."""
 
+import atexit
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +26,10 @@ class RunFolder:
         """Make the folder, and remove those of runs that were killed."""
         for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
             _remove_if_abandoned(folder)
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.path = Path(tempfile.gettempdir()) / f"{PREFIX}{secrets.token_hex(8)}"
+        # A signal may end the process before anybody can close the folder.
+        atexit.register(shutil.rmtree, self.path, ignore_errors=True)
+        self.path.mkdir(mode=0o700)
         # Locked before it is renamed: another run would take an unlocked folder for abandoned.
         unnamed = self.path / f"{OWNER}.new"
         self._owner = unnamed.open("w")
