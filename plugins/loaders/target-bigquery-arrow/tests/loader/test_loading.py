@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from .driver import Loader, Message, lines, read_states, record, schema, state
+from .waiting import wait_until
 
 DATES = st.dates()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -175,10 +176,9 @@ def test_a_state_waits_for_the_rows_of_every_stream_that_it_stands_for(loader: L
         )
     )
     process.stdin.flush()
-    deadline = time.monotonic() + 60
-    while "changing" not in loader.tables() or len(loader.rows("changing")) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(
+        lambda: "changing" in loader.tables() and len(loader.rows("changing")) == 2, seconds=60
+    )
     process.kill()
     output, _ = process.communicate()
     assert "waiting" not in loader.tables() or not loader.rows("waiting")
