@@ -47,7 +47,11 @@ class Reread:
 
     @classmethod
     def of(cls, source_name: str, stream_name: str) -> "Reread":
-        """Find a selected stream by its name, or by its table's."""
+        """Find a stream by its name, or by its table's.
+
+        Raises:
+            StackError: there is no such source or stream, or the stream isn't selected.
+        """
         project = Project(states=True)
         source = project.source(source_name)
         if take_lock(source):  # a run has ended meanwhile: it has moved the bookmarks
@@ -105,6 +109,9 @@ class Reread:
             seed: the state to begin with; None for an empty one.
             moves_bookmark: whether the next run continues from where this one ends.
             variables: settings of tap and loader for this run.
+
+        Raises:
+            StackError: another run is under way, or this one failed.
         """
         self._require_idle()
         suffix = self._suffix(what)
@@ -182,7 +189,11 @@ class Reread:
 
 
 def take_lock(source: Source) -> bool:
-    """Take the lock of a source's dataset for this process; return whether it was waited for."""
+    """Take the lock of a source's dataset for this process; return whether it was waited for.
+
+    Raises:
+        StackError: another run has held it for too long; or BigQuery refuses, or doesn't answer.
+    """
     waited: list[str] = []
 
     def on_wait(text: str) -> None:
