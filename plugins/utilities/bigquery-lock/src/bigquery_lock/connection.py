@@ -81,17 +81,21 @@ class Connection:
 
     def insert(self, project: str, dataset: str, table: str, description: str) -> Table | None:
         """Make a table, and its dataset; None where there is such a table already."""
-        reference = {"projectId": project, "datasetId": dataset}
-        body = {"tableReference": {**reference, "tableId": table}, "description": description}
+        reference = {"projectId": project, "datasetId": dataset, "tableId": table}
+        body = {"tableReference": reference, "description": description}
         path = _path(project, dataset)
         try:
             return self._send("POST", path, body, unless=HTTPStatus.CONFLICT)
         except NotFound:
-            made: dict[str, Any] = {"datasetReference": reference}
-            if self.location:
-                made["location"] = self.location
-            self._send("POST", _path(project), made, unless=HTTPStatus.CONFLICT)
+            self.insert_dataset(project, dataset)
             return self._send("POST", path, body, unless=HTTPStatus.CONFLICT)
+
+    def insert_dataset(self, project: str, dataset: str) -> None:
+        """Make a dataset, unless there is one."""
+        body: dict[str, Any] = {"datasetReference": {"projectId": project, "datasetId": dataset}}
+        if self.location:
+            body["location"] = self.location
+        self._send("POST", _path(project), body, unless=HTTPStatus.CONFLICT)
 
     def patch(
         self,
