@@ -45,6 +45,7 @@ metabase := plugins/utilities/dbt-metabase-sync plugins/utilities/metabase-conte
 output := plugins/utilities/run-output
 build := plugins/utilities/dbt-changed
 lock := plugins/utilities/bigquery-lock
+ledger := plugins/utilities/run-ledger
 dagster := plugins/utilities/dagster-project
 sandbox := $(filter-out $(company),$(wildcard plugins/utilities/sandbox/tests/*))
 project := tests
@@ -57,7 +58,7 @@ suites = $(MAKE) --no-print-directory --keep-going --jobs=3 \
 .PHONY: test
 test: .venv/.setup-dev ## Run the packages' tests, and product-daily on two days: minutes
 	@echo "Suites run three at a time. Each prints what it found when it ends."
-	@$(call suites,loaders extractors walk sandbox stack servers lock project dagster metabase output build)
+	@$(call suites,loaders extractors walk sandbox stack servers lock ledger project dagster metabase output build)
 
 .PHONY: test-all
 test-all: test ## Run all tests: those of `make test`, long searches for faults, and every job and fault on the sandbox

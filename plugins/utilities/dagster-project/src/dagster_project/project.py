@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from run_ledger.ops import Ops
 from stack import meltano
-from stack.ops import Ops
 from stack.project import Plugin, Project, Source
 from stack.streams.catalog import RunHistory, destinations, discover
 from stack.terminal import StackError

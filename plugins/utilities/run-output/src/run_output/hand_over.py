@@ -83,11 +83,10 @@ class HandOver:
         self._file.unlink(missing_ok=True)
         if not stack.is_file():
             return ""
-        environment = {**self._project.dotenv_env, **os.environ}
         done = subprocess.run(  # noqa: S603 - our own
             [stack, "run-ended"],
             cwd=self._project.root,
-            env=environment | {"MELTANO_PROJECT_ROOT": str(self._project.root)},
+            env={**self._project.dotenv_env, **os.environ},
             input=json.dumps(self.run | outcome),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -24,7 +24,7 @@ COMMANDS: dict[str, str] = {
     "resync": "stack.streams.command:resync",
     "backfill": "stack.streams.command:backfill",
     "runs": "stack.runs:runs",
-    "run-ended": "stack.run_ended:run_ended",
+    "run-ended": "run_ledger.ended:run_ended",
 }
 """Where each command is: `module:function`."""
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from run_ledger import ended
+from run_ledger.ops import Ops
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.names import developer_name
 
-from stack import killed_runs, meltano, run_ended
-from stack.ops import Ops
+from stack import killed_runs, locks, meltano
 from stack.terminal import StackError, echo
 
 MAIN = "main"
@@ -42,7 +43,7 @@ def guard() -> None:
     take_locks()
     for line in killed_runs.forget(meltano.root(), meltano.environment()):
         warn(line)
-    run_ended.record_killed(meltano.root())
+    ended.record_killed(meltano.root(), echo)
 
 
 def take_locks() -> None:
@@ -58,7 +59,7 @@ def take_locks() -> None:
     datasets = sorted(set(to_be_loaded(run, int(os.environ.get("STACK_RUN_BLOCK") or 0))))
     ops = Ops(run.get("warehouse") or {})
     for dataset in datasets:
-        ops.leave_lock(ops.name(dataset), owner=os.getppid(), on_wait=warn)
+        locks.leave(ops, ops.name(dataset), owner=os.getppid(), on_wait=warn)
 
 
 def warn(text: str) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
+from run_ledger.ops import Ops
 
-from stack.ops import Ops
 from stack.project import Project, Source
 from stack.terminal import StackError, json_text, plain, style, table
 from stack.warehouse import Warehouse

@@ -27,6 +27,7 @@ from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY
 from requests.exceptions import RequestException
+from run_ledger.ops import key_of
 from target_bigquery_arrow.column_types import ColumnType, Kind
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import DELETED_AT, EXTRACTED_AT, METADATA
@@ -34,7 +35,6 @@ from target_bigquery_arrow.names import developer_name
 from target_bigquery_arrow.table import STAGING_PREFIX
 
 from stack import meltano
-from stack.ops import key_of
 from stack.project import Plugin, Project
 from stack.terminal import StackError
 

@@ -11,10 +11,12 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from click.testing import CliRunner
 from google.api_core import exceptions
 from google.cloud import bigquery as api
 from stack import manifests
 from stack.check import bigquery, dbt, files, installation, report, source
+from stack.check.command import check
 from stack.check.report import Context, Result
 from stack.check.taps import Tap, TapError, last_words
 from stack.project import Plugin, Project, Setting, Source
@@ -752,3 +754,13 @@ def test_what_holds_passwords_is_closed_to_others(
     )
     assert found.ok is (fix is None)
     assert found.fix == (fix and f"In {tmp_path}: {fix}")
+
+
+def test_a_test_message_that_can_not_be_sent_ends_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ALERT_URLS", "nonsense://hunter2")
+    result = CliRunner().invoke(check, ["--alert"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ALERT_URLS: its URL number 1 isn't one that apprise")
+    assert "hunter2" not in result.output

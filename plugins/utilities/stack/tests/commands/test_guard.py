@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from run_ledger.ops import Ops
 from stack import guard, meltano
 from stack.cli import main
-from stack.ops import Ops
 from stack.terminal import StackError
 from target_bigquery_arrow.names import dataset_name
 

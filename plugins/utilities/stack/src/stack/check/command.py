@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import click
+from run_ledger import alerts
 
-from stack import alerts, meltano
+from stack import meltano
 from stack.check.report import Context, Result, failed, passed
 from stack.project import Project
 from stack.terminal import StackError, echo, secho
@@ -37,7 +38,10 @@ def check(sources: tuple[str, ...], *, as_json: bool, alert: bool) -> None:
     anything is wrong.
     """
     if alert:
-        alerts.send_test()
+        try:
+            alerts.send_test(meltano.environment(), echo)
+        except alerts.AlertError as error:
+            raise StackError(str(error)) from error
         return
     began = time.monotonic()
     if not as_json:

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stack import killed_runs, meltano
-from stack.ops import Ops
+from run_ledger.ops import Ops
+
+from stack import killed_runs, locks, meltano
 from stack.project import Plugin, Project, Source
 from stack.streams import state
 from stack.streams.catalog import (
@@ -200,7 +201,8 @@ def take_lock(source: Source) -> bool:
         waited.append(text)
         echo(text)
 
-    Ops(source.loader.config()).leave_lock(source.dataset, owner=os.getpid(), on_wait=on_wait)
+    ops = Ops(source.loader.config())
+    locks.leave(ops, source.dataset, owner=os.getpid(), on_wait=on_wait)
     return bool(waited)
 
 

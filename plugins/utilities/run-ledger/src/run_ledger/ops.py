@@ -1,10 +1,9 @@
-"""The dataset `ops`: locks, the rows of runs, and what is known of incidents. Free calls only.
+"""The dataset `ops`: rows of runs, and what is known of incidents. Free calls only.
 
 Not by google-cloud-bigquery, which takes longer to import than all that is done here.
 """
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -16,17 +15,12 @@ from typing import Any
 import bigquery_lock
 import requests
 from target_bigquery_arrow.names import dataset_name
-
-from stack import meltano
-from stack.terminal import StackError
+from urllib3.fields import RequestField
+from urllib3.filepost import encode_multipart_formdata
 
 REQUEST_SECONDS = 60
 JOB_SECONDS = 60
 ATTEMPTS = 20
-WAIT = "STACK_WAIT_SECONDS"
-WAIT_SECONDS = 900.0
-LEASE_SECONDS = 300.0
-"""How long a lock is held between the guard and the loader: a tap may discover in between."""
 
 
 class OpsError(Exception):
@@ -66,48 +60,6 @@ class Ops:
         """Return what the loader calls a dataset in this environment: in `dev`, a developer's."""
         return dataset_name(dataset, self.settings.get("developer"))
 
-    def lock(
-        self, dataset: str, *, owner: int, on_wait: Callable[[str], None]
-    ) -> bigquery_lock.Lock | None:
-        """Return the lock of a raw dataset, for `owner`; None where loaders take none.
-
-        Args:
-            dataset: its name in this environment.
-            owner: the process in whose name it is to be held.
-            on_wait: told whom it waits for.
-        """
-        if not (ops := self.settings.get("lock_dataset")):
-            return None
-        return bigquery_lock.Lock(
-            self.connection,
-            f"{self.settings['project']}.{self.name(ops)}.lock_{dataset}",
-            purpose=f"the load of {dataset}",
-            wait_seconds=float(os.environ.get(WAIT) or WAIT_SECONDS),
-            on_wait=on_wait,
-            owner=owner,
-            lease_seconds=LEASE_SECONDS,
-        )
-
-    def leave_lock(self, dataset: str, *, owner: int, on_wait: Callable[[str], None]) -> None:
-        """Take the lock of a raw dataset for `owner`, whose loader takes it over.
-
-        Raises:
-            StackError: another run has held it for too long; or BigQuery refuses, or doesn't
-                answer.
-        """
-        try:
-            if lock := self.lock(dataset, owner=owner, on_wait=on_wait):
-                lock.leave()
-        except bigquery_lock.Held as error:
-            message = (
-                f"{error} Nothing was run. Run again once it has ended, or set {WAIT} to wait "
-                f"longer than {os.environ.get(WAIT) or WAIT_SECONDS} s."
-            )
-            raise StackError(message) from error
-        except bigquery_lock.LockError as error:
-            message = f"{error} {meltano.sandbox_or('Check the network and the credentials.')}"
-            raise StackError(message) from error
-
     def append(
         self,
         table: str,
@@ -123,14 +75,12 @@ class Ops:
 
         Raises:
             OpsError: BigQuery refuses, or doesn't answer.
+            LockError: so, when it is asked to make the dataset.
         """
         try:
             self._load(table, rows, schema)
         except MissingError:
-            project = self.settings["project"]
-            reference = {"projectId": project, "datasetId": self.dataset}
-            dataset = {"datasetReference": reference, "location": self.settings.get("location")}
-            self._request("POST", f"/bigquery/v2/projects/{project}/datasets", json=dataset)
+            self.connection.insert_dataset(str(self.settings["project"]), self.dataset)
             self._load(table, rows, schema)
 
     def _load(
@@ -157,7 +107,13 @@ class Ops:
         }
         lines = "\n".join(json.dumps(row) for row in rows)
         # Source: https://cloud.google.com/bigquery/docs/reference/api-uploads#multipart
-        body, kind = _related(json.dumps(job).encode(), lines.encode())
+        body, form = encode_multipart_formdata(
+            [
+                RequestField("", json.dumps(job), headers={"Content-Type": "application/json"}),
+                RequestField("", lines, headers={"Content-Type": "application/octet-stream"}),
+            ]
+        )
+        kind = form.replace("multipart/form-data", "multipart/related")
         path = f"/upload/bigquery/v2/projects/{project}/jobs?uploadType=multipart"
         found = self._request("POST", path, data=body, headers={"Content-Type": kind})
         path = f"/bigquery/v2/projects/{project}/jobs/{job['jobReference']['jobId']}"
@@ -237,13 +193,3 @@ def key_of(settings: Mapping[str, Any]) -> Any:
     from google.oauth2 import service_account
 
     return service_account.Credentials.from_service_account_file(path)  # type: ignore[no-untyped-call]
-
-
-def _related(metadata: bytes, media: bytes) -> tuple[bytes, str]:
-    """Return the body of a multipart/related request, and its content type."""
-    boundary = uuid.uuid4().hex
-    between = f"\r\n--{boundary}".encode()
-    head = b"\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n"
-    data = b"\r\nContent-Type: application/octet-stream\r\n\r\n"
-    body = between[2:] + head + metadata + between + data + media + between + b"--\r\n"
-    return body, f"multipart/related; boundary={boundary}"

@@ -14,10 +14,9 @@ from click.testing import CliRunner
 from local_servers.emulator import PROJECT, Emulator
 from local_servers.fixtures import emulator_of_the_session
 from local_servers.loopback import HOST, free_port
-from stack import alerts
-from stack.cli import main
-from stack.ops import Ops
-from stack.run_ended import finish
+from run_ledger import alerts
+from run_ledger.ended import run_ended
+from run_ledger.ops import Ops
 
 __all__ = ["emulator_of_the_session"]
 
@@ -65,7 +64,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a project with a promise of freshness, an owner, and a README."""
-    monkeypatch.setenv("MELTANO_PROJECT_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     (tmp_path / ".meltano").mkdir()
     staging = tmp_path / "transform" / "models" / "staging" / "shop"
     staging.mkdir(parents=True)
@@ -129,6 +128,13 @@ def run(settings: dict[str, Any], *steps: dict[str, Any], **others: Any) -> dict
         "warehouse": settings,
         "steps": list(steps),
     } | others
+
+
+def finish(run: dict[str, Any]) -> str:
+    """End a run as `run-output` does; return what is said."""
+    result = CliRunner().invoke(run_ended, input=json.dumps(run))
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 @pytest.mark.usefixtures("project")
@@ -267,14 +273,13 @@ def test_a_destination_that_fails_takes_nothing_from_the_others(
     webhook: Webhook,
     settings: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     other: str,
 ) -> None:
     monkeypatch.setenv("ALERT_URLS", f"{other} {alerts.destinations()[0]}")
-    for _ in range(2):
-        finish(run(settings, step(LOAD, "401")))
+    said = finish(run(settings, step(LOAD, "401")))
+    assert "could not be sent to URL number 1 of ALERT_URLS" in said
+    finish(run(settings, step(LOAD, "401")))
     assert len(webhook.got) == 1
-    assert "could not be sent to URL number 1 of ALERT_URLS" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("project")
@@ -341,13 +346,14 @@ def test_a_test_message_reaches_slack_by_webhook_and_by_token(
     hook = "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
     token = "slack://xoxb-1234-1234-4ddbc191d40ee098cbaae6f3523ada2d/#data"
     monkeypatch.setenv("ALERT_URLS", f"{hook} {token}")
-    result = CliRunner().invoke(main, ["check", "--alert"])
-    assert result.exit_code == 0, result.output
+    said: list[str] = []
+    alerts.send_test("prod", said.append)
     by_hook, by_token = [got for got in webhook.got if "TIiajk" in got[0] or "chat" in got[0]]
     assert "Test of alerts" in str(by_hook)
     assert "Test of alerts" in str(by_token)
     assert by_token[2].startswith("Bearer xoxb-")
-    assert "xoxb" not in result.output
+    assert len(said) == 2
+    assert "xoxb" not in str(said)
 
 
 class Mailbox(socketserver.ThreadingTCPServer):
@@ -379,9 +385,8 @@ def test_a_test_message_reaches_a_mailbox(monkeypatch: pytest.MonkeyPatch) -> No
         port = server.server_address[1]
         url = f"mailto://{HOST}:{port}?from=stack@acme.com&to=data@acme.com"
         monkeypatch.setenv("ALERT_URLS", url)
-        result = CliRunner().invoke(main, ["check", "--alert"])
+        alerts.send_test("prod", print)
         server.shutdown()
-    assert result.exit_code == 0, result.output
     assert "Subject: Test of alerts" in server.mail[0]
     assert "data@acme.com" in server.mail[0]
 
@@ -390,11 +395,11 @@ def test_what_is_wrong_with_a_url_is_said_without_showing_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ALERT_URLS", "nonsense://hunter2")
-    result = CliRunner().invoke(main, ["check", "--alert"])
-    assert result.exit_code == 1
-    assert "ALERT_URLS: its URL number 1 isn't one that apprise knows" in result.output
-    assert "hunter2" not in result.output
+    with pytest.raises(alerts.AlertError) as refused:
+        alerts.send_test("prod", print)
+    assert "ALERT_URLS: its URL number 1 isn't one that apprise knows" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
     monkeypatch.delenv("ALERT_URLS")
-    result = CliRunner().invoke(main, ["check", "--alert"])
-    assert "ALERT_URLS is not set" in result.output
+    with pytest.raises(alerts.AlertError, match="ALERT_URLS is not set"):
+        alerts.send_test("prod", print)
     assert alerts.destinations() == []

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +19,7 @@ from urllib.parse import quote
 
 import bigquery_lock
 
-from stack import meltano
-from stack.ops import Ops
-from stack.terminal import StackError, echo
+from run_ledger.ops import Ops
 
 URLS = "ALERT_URLS"
 TABLE = "incidents"
@@ -44,6 +42,10 @@ NAMES = re.compile(
     re.IGNORECASE,
 )
 """What stands before a quoted name; any other quoted text may be a value of a row."""
+
+
+class AlertError(Exception):
+    """A test message has nowhere to go, or can't be sent."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +76,18 @@ class News:
     over: Mapping[str, Mapping[str, str]]
 
 
-def after(run: Mapping[str, Any], ops: Ops) -> None:
+def after(run: Mapping[str, Any], ops: Ops, root: Path, say: Callable[[str], None]) -> None:
     """Send what a run has made known: incidents that began, and those that are over.
 
     Args:
         run: what `run-output` says of it.
         ops: where incidents are kept.
+        root: the project's folder.
+        say: told which URLs haven't got it.
     """
     if not (urls := destinations()):
         return
-    root, now = meltano.root(), datetime.now(UTC)
+    now = datetime.now(UTC)
     problems = [*problems_of(run, root), *volume_of(run)]
     promised = promises(root)
     local = root / FILE
@@ -103,7 +107,7 @@ def after(run: Mapping[str, Any], ops: Ops) -> None:
         return
     if failed := send(messages, urls):
         numbers = " and ".join(map(str, failed))
-        echo(
+        say(
             f"! An alert could not be sent to URL number {numbers} of {URLS}: "
             f"`meltano invoke stack check --alert` says why."
         )
@@ -122,7 +126,7 @@ def destinations() -> list[str]:
 def problems_of(run: Mapping[str, Any], root: Path) -> Iterator[Problem]:
     """Yield why a run has failed: tests and models by name, else the step."""
     is_found = False
-    for step in run.get("steps") or []:
+    for step in run["steps"]:
         if step["is_ok"]:
             continue
         is_found = True
@@ -150,8 +154,8 @@ def problems_of(run: Mapping[str, Any], root: Path) -> Iterator[Problem]:
 
 def volume_of(run: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield the streams that have brought much less, or much more, than usual."""
-    for step in run.get("steps") or []:
-        for line in step.get("unusual") or ():
+    for step in run["steps"]:
+        for line in step["unusual"]:
             cells = dict(cell.split("=", 1) for cell in line.split(", ") if "=" in cell)
             stream = f"{cells.get('source_id')}.{cells.get('stream')}"
             changed = f"{cells.get('rows_changed')} rows changed"
@@ -205,8 +209,7 @@ def updated(
             unsent = json.loads(local.read_text())
             parts = ("incidents", "loaded")
             known = {part: {**unsent.get(part, {}), **known[part]} for part in parts}
-    steps = run.get("steps") or []
-    good = {step["name"] for step in steps if step["is_ok"]}
+    good = {step["name"] for step in run["steps"] if step["is_ok"]}
     loaded = dict(known["loaded"])
     for block in run["blocks"]:
         if "dataset" in block and f"{block['extractor']} → {block['loader']}" in good:
@@ -243,7 +246,7 @@ def is_over(key: str, run: Mapping[str, Any], good: set[str]) -> bool:
     if kind == "late":
         return True
     if kind == "volume":
-        return any(step["has_tested"] for step in run.get("steps") or [])
+        return any(step["has_tested"] for step in run["steps"])
     if key == run["arguments"]:
         return bool(run["status"] == "success")
     return any(key == name or key.startswith(f"{name}/") for name in good)
@@ -271,7 +274,7 @@ def written(news: News, run: Mapping[str, Any], root: Path) -> Iterator[Message]
     others = [p for p in news.begun if p not in own]
     if own:
         lines = [line for problem in own for line in _described(problem)]
-        step = next((step for step in run.get("steps") or [] if not step["is_ok"]), None)
+        step = next((step for step in run["steps"] if not step["is_ok"]), None)
         tail = [masked(line) for line in step["lines"]] if step and step["nodes"] else []
         if tail:
             lines += ["", "Last lines:", *(f"  {line[:LONGEST_LINE]}" for line in tail)]
@@ -389,32 +392,36 @@ def send(messages: Sequence[Message], urls: Sequence[str]) -> list[int]:
     return failed
 
 
-def send_test() -> None:
+def send_test(environment: str, say: Callable[[str], None]) -> None:
     """Send a test message: `stack check --alert`.
 
+    Args:
+        environment: Meltano's, which the message names.
+        say: told which URLs have got it.
+
     Raises:
-        StackError: there is nowhere to send it, or it can't be sent. The URL isn't shown: it holds
+        AlertError: there is nowhere to send it, or it can't be sent. The URL isn't shown: it holds
             a secret.
     """
     import apprise
 
     if not (urls := destinations()):
         message = f"{URLS} is not set. Put one or more URLs into .env: .env.example has examples."
-        raise StackError(message)
-    where = f"{platform.node()}, environment {meltano.environment()}"
+        raise AlertError(message)
+    where = f"{platform.node()}, environment {environment}"
     test = Message("Test of alerts", f"`stack check --alert` was run on {where}.", "info")
     for number, url in enumerate(urls, 1):
         kind = url.partition(":")[0]
         if not apprise.Apprise().add(url):
             message = (
                 f"{URLS}: its URL number {number} isn't one that apprise knows. See the README of "
-                f"`stack` for examples."
+                f"`run-ledger` for examples."
             )
-            raise StackError(message)
+            raise AlertError(message)
         if send([test], [url]):
             message = f"{URLS}: URL number {number} ({kind}) did not take the message."
-            raise StackError(message)
-        echo(f"✓ A test message was sent to URL number {number} ({kind}).")
+            raise AlertError(message)
+        say(f"✓ A test message was sent to URL number {number} ({kind}).")
 
 
 def _unsaid(known: Mapping[str, Any], news: News) -> dict[str, Any]:

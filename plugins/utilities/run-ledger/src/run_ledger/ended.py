@@ -9,7 +9,7 @@ import json
 import platform
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ import bigquery_lock
 import click
 from bigquery_lock.processes import Process
 
-from stack import alerts
-from stack.ops import Ops, OpsError
-from stack.terminal import echo
+from run_ledger import alerts
+from run_ledger.ops import Ops, OpsError
 
 LOGS = Path(".meltano/logs/runs")
 METABASE = "dbt-metabase"
@@ -53,37 +52,39 @@ SYNCS = _columns(
 @click.command(hidden=True)
 def run_ended() -> None:
     """Record a run that has ended, and alert: called by `run-output` at the end of each run."""
-    finish(json.loads(sys.stdin.read()))
+    finish(json.load(sys.stdin), Path.cwd(), click.echo)
 
 
-def finish(run: Mapping[str, Any]) -> None:
+def finish(run: Mapping[str, Any], root: Path, say: Callable[[str], None]) -> None:
     """Record a run, and alert.
 
     Args:
         run: what `run-output` says of it.
+        root: the project's folder.
+        say: told what could not be done.
     """
-    ops = Ops(run.get("warehouse") or {})
+    ops = Ops(run["warehouse"])
     if ops.settings.get("ledger_dataset"):
         try:
             ops.append("runs", [row(run)], RUNS)
             if syncs := list(metabase_syncs(run)):
                 ops.append("metabase_syncs", syncs, SYNCS)
         except (OpsError, bigquery_lock.LockError) as error:
-            echo(f"! This run is not recorded in {ops.settings['ledger_dataset']}.runs: {error}")
+            say(f"! This run is not recorded in {ops.settings['ledger_dataset']}.runs: {error}")
     try:
-        alerts.after(run, ops)
+        alerts.after(run, ops, root, say)
     except Exception as error:
-        echo(f"! No alert was sent: {alerts.masked(str(error))}")
+        say(f"! No alert was sent: {alerts.masked(str(error))}")
 
 
 def row(run: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run's row of `ops.runs`."""
-    steps = run.get("steps") or []
+    steps = run["steps"]
     failed = next((step for step in steps if not step["is_ok"]), None)
-    lines = failed["lines"] if failed else run.get("lines") or []
+    lines = failed["lines"] if failed else run.get("lines", [])
     return {
         "id": uuid.uuid4().hex,
-        **{name: run.get(name) for name in ("run_id", "arguments", "environment", "status")},
+        **{name: run[name] for name in ("run_id", "arguments", "environment", "status")},
         "failed_step": failed["name"] if failed else None,
         "error": alerts.masked("\n".join(lines))[:2000] or None,
         "sources": sorted({block["dataset"] for block in run["blocks"] if "dataset" in block}),
@@ -91,7 +92,7 @@ def row(run: Mapping[str, Any]) -> dict[str, Any]:
         "tables": sum(step["tables"] for step in steps),
         "rows_received": sum(step["received"] for step in steps),
         "rows_deleted": sum(step["deleted"] for step in steps),
-        "log_file": run.get("log"),
+        "log_file": run["log"],
         "host": platform.node(),
         "started_at": run["started_at"],
         "ended_at": run["ended_at"],
@@ -103,22 +104,26 @@ def metabase_syncs(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "id": uuid.uuid4().hex,
-            "run_id": run.get("run_id"),
-            "environment": run.get("environment"),
+            "run_id": run["run_id"],
+            "environment": run["environment"],
             "status": "success" if step["is_ok"] else "failure",
             "message": alerts.masked(step["outcome"]),
             "duration_seconds": step["seconds"],
             "ended_at": run["ended_at"],
         }
-        for step in run.get("steps") or []
+        for step in run["steps"]
         if METABASE in step["plugins"]
     ]
 
 
-def record_killed(root: Path) -> None:
+def record_killed(root: Path, say: Callable[[str], None]) -> None:
     """Record the runs of this machine that were killed, which could not do so themselves.
 
     `run-output` leaves a file beside the log of a run, and removes it at the run's end.
+
+    Args:
+        root: the project's folder.
+        say: told what could not be done.
     """
     for file in (root / LOGS).glob("*.json"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -129,4 +134,5 @@ def record_killed(root: Path) -> None:
             last = Path(run["log"]).stat().st_mtime
             ended_at = datetime.fromtimestamp(last, UTC).isoformat()
             lines = ["The process was killed."]
-            finish({**run, "status": "killed", "ended_at": ended_at, "lines": lines})
+            killed = {"status": "killed", "ended_at": ended_at, "steps": [], "lines": lines}
+            finish({**run, **killed}, root, say)
