@@ -107,11 +107,12 @@ class Ops:
         }
         lines = "\n".join(json.dumps(row) for row in rows)
         # Source: https://cloud.google.com/bigquery/docs/reference/api-uploads#multipart
+        parts = {
+            "application/json; charset=UTF-8": json.dumps(job),
+            "application/octet-stream": lines,
+        }
         body, form = encode_multipart_formdata(
-            [
-                RequestField("", json.dumps(job), headers={"Content-Type": "application/json"}),
-                RequestField("", lines, headers={"Content-Type": "application/octet-stream"}),
-            ]
+            [RequestField("", part, headers={"Content-Type": kind}) for kind, part in parts.items()]
         )
         kind = form.replace("multipart/form-data", "multipart/related")
         path = f"/upload/bigquery/v2/projects/{project}/jobs?uploadType=multipart"
