@@ -40,6 +40,7 @@ configuration := $(wildcard $(company)/configuration)
 loaders := plugins/loaders
 extractors := plugins/extractors
 stack := plugins/utilities/stack
+sources := plugins/utilities/source-files
 servers := plugins/utilities/local-servers
 metabase := plugins/utilities/dbt-metabase-sync plugins/utilities/metabase-content
 output := plugins/utilities/run-output
@@ -50,7 +51,7 @@ dagster := plugins/utilities/dagster-project
 sandbox := $(filter-out $(company),$(wildcard plugins/utilities/sandbox/tests/*))
 project := tests
 # Searches of these packages that take long to find a fault.
-thorough := $(loaders) $(extractors) $(stack) $(lock) $(sandbox)
+thorough := $(loaders) $(extractors) $(sandbox)
 
 suites = $(MAKE) --no-print-directory --keep-going --jobs=3 \
 	$(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(foreach suite,$(1),$(if $($(suite)),suite-$(suite)))
@@ -58,7 +59,7 @@ suites = $(MAKE) --no-print-directory --keep-going --jobs=3 \
 .PHONY: test
 test: .venv/.setup-dev ## Run the packages' tests, and product-daily on two days: minutes
 	@echo "Suites run three at a time. Each prints what it found when it ends."
-	@$(call suites,loaders extractors walk sandbox stack servers lock ledger project dagster metabase output build)
+	@$(call suites,loaders extractors walk sandbox sources stack servers lock ledger project dagster metabase output build)
 
 .PHONY: test-all
 test-all: test ## Run all tests: those of `make test`, long searches for faults, and every job and fault on the sandbox

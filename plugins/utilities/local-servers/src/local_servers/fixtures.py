@@ -43,3 +43,11 @@ def process_as_it_was() -> Iterator[None]:
     for number, handler in signals.items():
         signal.signal(number, handler)
     logging.root.handlers, sys.excepthook = log_handlers, hook
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let the commands get SIGINT: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

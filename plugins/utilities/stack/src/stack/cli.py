@@ -15,8 +15,8 @@ from stack.terminal import Interrupted, StackError
 
 TRACEBACK = "STACK_TRACEBACK"
 COMMANDS: dict[str, str] = {
-    "new-source": "stack.new_source.command:new_source",
-    "new-staging": "stack.new_staging.command:new_staging",
+    "new-source": "source_files.new_source.command:new_source",
+    "new-staging": "source_files.new_staging.command:new_staging",
     "check": "stack.check.command:check",
     "guard": "stack.guard:guard",
     "run": "stack.guard:run",
@@ -26,7 +26,7 @@ COMMANDS: dict[str, str] = {
     "runs": "stack.runs:runs",
     "run-ended": "run_ledger.ended:run_ended",
 }
-"""Where each command is: `module:function`."""
+"""Where each command is: `module:function`. Some are in packages of their own, beside this one."""
 
 
 class Commands(click.Group):

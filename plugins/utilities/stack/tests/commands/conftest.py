@@ -1,5 +1,5 @@
-"""Google's analyser for all tests of the session."""
+"""Fixtures that the tests of several packages share."""
 
-from local_servers.fixtures import googlesql_of_the_session
+from local_servers.fixtures import interruptible
 
-__all__ = ["googlesql_of_the_session"]
+__all__ = ["interruptible"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from stack.new_staging import catalog, command
+from source_files.new_staging import catalog, command
 from stack.project import Plugin, Source
 
 TEXT = {"type": ["string", "null"]}

@@ -10,8 +10,11 @@ from typing import Any
 from stack import scratch
 from stack.check.taps import last_words
 from stack.manifests import TAP
-from stack.new_source import source_file
-from stack.new_source.settings import (
+from stack.project import REFERENCE, Project
+from stack.terminal import StackError, ask, echo
+
+from source_files.new_source import source_file
+from source_files.new_source.settings import (
     KINDS,
     Setting,
     ask_tap,
@@ -19,9 +22,7 @@ from stack.new_source.settings import (
     json_kind,
     refuse_unknown,
 )
-from stack.new_source.source_file import Draft, add_streams, variable_name
-from stack.project import REFERENCE, Project
-from stack.terminal import StackError, ask, echo
+from source_files.new_source.source_file import Draft, add_streams, variable_name
 
 LONGEST_INLINE = 100_000
 """Meltano hands each setting to the tap as a variable, too: Linux allows 128 KiB for one."""

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from stack import meltano, scratch
-from stack.new_source import source_file
-from stack.new_source.settings import (
+from stack.project import Project
+from stack.terminal import StackError, echo
+
+from source_files.new_source import source_file
+from source_files.new_source.settings import (
     KINDS,
     Filled,
     Setting,
@@ -20,9 +23,7 @@ from stack.new_source.settings import (
     json_kind,
     refuse_unknown,
 )
-from stack.new_source.source_file import CREDENTIAL, CommentedOut, Draft, Select, add_streams
-from stack.project import Project
-from stack.terminal import StackError, echo
+from source_files.new_source.source_file import CREDENTIAL, CommentedOut, Draft, Select, add_streams
 
 PACKAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9,._-]+\])?(==[A-Za-z0-9.!+_-]+)?")
 ADDRESS = re.compile(

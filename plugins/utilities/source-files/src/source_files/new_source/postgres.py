@@ -12,12 +12,16 @@ from typing import Any
 
 import psycopg
 from psycopg import conninfo, sql
+from stack.postgres import TAP, Connection, RefusedError, connected
+from stack.project import REFERENCE, Plugin, Project
+from stack.streams.catalog import table_of
+from stack.terminal import StackError, ask, echo
 from target_bigquery_arrow.column_types import column_type
 from target_bigquery_arrow.names import valid_name
 
-from stack.new_source import source_file
-from stack.new_source.settings import ask_tap, refuse_unknown
-from stack.new_source.source_file import (
+from source_files.new_source import source_file
+from source_files.new_source.settings import ask_tap, refuse_unknown
+from source_files.new_source.source_file import (
     Draft,
     Select,
     Variable,
@@ -27,10 +31,6 @@ from stack.new_source.source_file import (
     stream_pattern,
     variable_name,
 )
-from stack.postgres import TAP, Connection, RefusedError, connected
-from stack.project import REFERENCE, Plugin, Project
-from stack.streams.catalog import table_of
-from stack.terminal import StackError, ask, echo
 
 DATABASE = {"database": "dbname"}
 NUMBERS = {"port", "ssh_port"}

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from target_bigquery_arrow.column_types import JSONSchema, Kind, branches, column_type
 
-from stack.new_staging import naming, values
-from stack.new_staging.naming import Names, snake_case
-from stack.new_staging.values import JsonPath, Value
+from source_files.new_staging import naming, values
+from source_files.new_staging.naming import Names, snake_case
+from source_files.new_staging.values import JsonPath, Value
 
 
 class Shape(Enum):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from stack import meltano, scratch
 from stack.project import REFERENCE, SUFFIX, Project
 from stack.streams.catalog import keys_of, root_metadata

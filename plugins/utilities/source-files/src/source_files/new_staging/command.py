@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-
-from stack.new_staging import catalog as catalogs
-from stack.new_staging.files import Staged, stage
-from stack.new_staging.folder import Change, Folder
 from stack.project import Project
 from stack.terminal import StackError, echo, secho
+
+from source_files.new_staging import catalog as catalogs
+from source_files.new_staging.files import Staged, stage
+from source_files.new_staging.folder import Change, Folder
 
 STAGING = Path("transform/models/staging")
 COLOURS = {"+": "green", "-": "red", "@": "cyan"}

@@ -16,7 +16,7 @@ from typing import Self
 
 from target_bigquery_arrow.column_types import JSONSchema, Kind
 
-from stack.new_staging.naming import KEYWORDS, RESERVED, UNREADABLE
+from source_files.new_staging.naming import KEYWORDS, RESERVED, UNREADABLE
 
 MAXIMUM_LINE = 100
 INDENT = " " * 8

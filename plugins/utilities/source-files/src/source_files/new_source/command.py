@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
-
-from stack.new_source import source_file
-from stack.new_source.source_file import Draft
 from stack.project import SUFFIX, Project
 from stack.terminal import StackError, echo, secho
+
+from source_files.new_source import source_file
+from source_files.new_source.source_file import Draft
 
 FIRST_HOUR = 4
 
@@ -73,7 +73,7 @@ def _draft(
 ) -> Draft:
     settings = _pairs(options["settings"], "--set", "=")
     if all(origin.lower().startswith(("http://", "https://")) for origin in origins):
-        from stack.new_source import manifest, rest
+        from source_files.new_source import manifest, rest
 
         asked = ("records", "key", "replication_key", "one_page")
         headers = _pairs(options["headers"], "--header", ":")
@@ -84,14 +84,14 @@ def _draft(
         message = "Several FROM are the URLs of one REST API: anything else is one source each."
         raise StackError(message)
     if origins[0].endswith((".yaml", ".yml", ".json")):
-        from stack.new_source import manifest
+        from source_files.new_source import manifest
 
         return manifest.draft(name, manifest.read(origins[0], project), project, settings)
     if origins[0].lower().startswith(("postgresql://", "postgres://", "${")):
-        from stack.new_source import postgres
+        from source_files.new_source import postgres
 
         return postgres.draft(name, origins[0], project, options["schemas"], settings)
-    from stack.new_source import tap
+    from source_files.new_source import tap
 
     return tap.draft(name, origins[0], project, settings)
 

@@ -8,13 +8,12 @@ from typing import Any
 from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.helpers._catalog import get_selected_schema
 from singer_sdk.singerlib import MetadataMapping
-from target_bigquery_arrow.errors import LoadError
-from target_bigquery_arrow.layout import Layout, layout_of
-
 from stack import meltano
 from stack.project import Source
 from stack.streams.catalog import keys_of, mapped, root_metadata, table_of
 from stack.terminal import StackError
+from target_bigquery_arrow.errors import LoadError
+from target_bigquery_arrow.layout import Layout, layout_of
 
 
 @dataclass(frozen=True)

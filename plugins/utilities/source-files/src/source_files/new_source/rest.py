@@ -14,10 +14,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import requests
+from stack.terminal import StackError, echo
 from urllib3.exceptions import HTTPError
 
-from stack.new_source.source_file import CREDENTIAL, expanded, mapping
-from stack.terminal import StackError, echo
+from source_files.new_source.source_file import CREDENTIAL, expanded, mapping
 
 Record = dict[str, Any]
 Component = dict[str, Any]

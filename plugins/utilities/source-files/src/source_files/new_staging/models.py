@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from stack.terminal import StackError
 from target_bigquery_arrow.column_types import ColumnType, Kind
 
-from stack.new_staging import naming, values
-from stack.new_staging.catalog import Table
-from stack.new_staging.columns import (
+from source_files.new_staging import naming, values
+from source_files.new_staging.catalog import Table
+from source_files.new_staging.columns import (
     Column,
     Nested,
     Property,
@@ -19,9 +20,8 @@ from stack.new_staging.columns import (
     resolve,
     untyped_times,
 )
-from stack.new_staging.naming import Names, snake_case
-from stack.new_staging.values import JsonPath, Value, as_text
-from stack.terminal import StackError
+from source_files.new_staging.naming import Names, snake_case
+from source_files.new_staging.values import JsonPath, Value, as_text
 
 
 @dataclass(frozen=True)

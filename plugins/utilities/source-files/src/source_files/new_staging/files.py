@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import jinja2
-
-from stack.new_source.source_file import scalar
-from stack.new_staging import models, naming, values
-from stack.new_staging.catalog import Catalog, Table
-from stack.new_staging.folder import File, Folder
-from stack.new_staging.models import Model, linked
 from stack.postgres import TAP
 from stack.project import Source
 from stack.terminal import StackError
+
+from source_files.new_source.source_file import scalar
+from source_files.new_staging import models, naming, values
+from source_files.new_staging.catalog import Catalog, Table
+from source_files.new_staging.folder import File, Folder
+from source_files.new_staging.models import Model, linked
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ TEMPLATES = jinja2.Environment(  # noqa: S701 - SQL, YAML and Markdown, no HTML
     lstrip_blocks=True,
     keep_trailing_newline=True,
     undefined=jinja2.StrictUndefined,
-    loader=jinja2.PackageLoader("stack.new_staging"),
+    loader=jinja2.PackageLoader("source_files.new_staging"),
 )
 TEMPLATES.filters |= {
     "described": _described,

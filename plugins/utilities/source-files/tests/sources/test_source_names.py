@@ -8,9 +8,9 @@ import dotenv
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stack.new_source import source_file
-from stack.new_source.command import check_name
-from stack.new_source.source_file import Variable
+from source_files.new_source import source_file
+from source_files.new_source.command import check_name
+from source_files.new_source.source_file import Variable
 from stack.project import Project
 from stack.terminal import StackError
 

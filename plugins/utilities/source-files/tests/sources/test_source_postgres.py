@@ -13,8 +13,8 @@ import trustme
 import yaml
 from local_servers.encrypting_proxy import encrypted
 from local_servers.postgres_server import PostgresServer, running_server
-from stack.new_source import postgres, source_file
-from stack.new_source.source_file import Draft, Variable
+from source_files.new_source import postgres, source_file
+from source_files.new_source.source_file import Draft, Variable
 from stack.project import Project
 from stack.terminal import StackError
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from stack.new_source import source_file, tap
-from stack.new_source.source_file import Draft
+from source_files.new_source import source_file, tap
+from source_files.new_source.source_file import Draft
 from stack.project import Project
 from stack.terminal import StackError
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from stack.new_source import rest
+from source_files.new_source import rest
 from stack.terminal import StackError
 
 from .paged_api import COUNT, DOCUMENTS, TOKEN, Api, running_api

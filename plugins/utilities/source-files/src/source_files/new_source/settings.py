@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from stack import scratch
-from stack.new_source.source_file import CommentedOut, Draft, Variable, expanded, variable_name
 from stack.project import REFERENCE
 from stack.terminal import StackError, ask, echo
+
+from source_files.new_source.source_file import (
+    CommentedOut,
+    Draft,
+    Variable,
+    expanded,
+    variable_name,
+)
 
 KINDS = {
     "integer": "integer",

@@ -12,10 +12,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from local_servers.googlesql import GoogleSQL
-from stack.new_staging import files, models, naming
-from stack.new_staging.catalog import Catalog, read
-from stack.new_staging.columns import Reference
-from stack.new_staging.models import Model, linked
+from source_files.new_staging import files, models, naming
+from source_files.new_staging.catalog import Catalog, read
+from source_files.new_staging.columns import Reference
+from source_files.new_staging.models import Model, linked
 from stack.terminal import StackError
 
 ROOT = Path(__file__).resolve().parents[5]

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-
 from stack import guard, scratch
 from stack.terminal import StackError
 
