@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from source_files.new_source import source_file
 from source_files.new_source.command import check_name
 from source_files.new_source.source_file import Variable
+from stack import scratch
 from stack.project import Project
 from stack.terminal import StackError
 
@@ -83,6 +84,6 @@ def test_an_env_file_is_its_owners_alone(tmp_path: Path, mode: int | None) -> No
     if mode:
         path.write_text("A=1\n")
         path.chmod(mode)
-    source_file.replace(path, "A=2\n")
+    scratch.put({path: "A=2\n"}, source_file.PRIVATE)
     assert path.read_text() == "A=2\n"
     assert path.stat().st_mode & 0o777 == 0o600

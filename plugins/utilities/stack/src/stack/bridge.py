@@ -35,11 +35,11 @@ from meltano.core.task_sets_service import TaskSetsService
 from meltano.core.utils import EnvironmentVariableNotSetError
 from sqlalchemy import func
 
-# This package, for these two modules only: all else is Meltano's own.
+# This package, for these modules only: all else is Meltano's own.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from stack import killed_runs
-from stack.streams import state
+from stack.streams import entry, state
 
 sys.path.pop()
 
@@ -207,21 +207,13 @@ def catalog_streams(
 
 def stream_facts(stream: dict[str, Any], selected: set[str] | None) -> dict[str, Any]:
     """Return what a catalog says of a stream; `selected` are its properties, None for no stream."""
-    root: dict[str, Any] = next(
-        (entry["metadata"] for entry in stream.get("metadata", []) if not entry["breadcrumb"]), {}
-    )
-    keys = root.get("valid-replication-keys") or []
     properties = stream["schema"].get("properties") or {}
     return {
         "name": stream["tap_stream_id"],
-        "method": root.get("replication-method")
-        or root.get("forced-replication-method")
-        or stream.get("replication_method"),
-        "replication_key": root.get("replication-key")
-        or stream.get("replication_key")
-        or (keys[0] if len(keys) == 1 else None),
-        "valid_replication_keys": keys,
-        "keys": root.get("table-key-properties") or stream.get("key_properties") or [],
+        "method": entry.method_of(stream),
+        "replication_key": entry.replication_key_of(stream),
+        "valid_replication_keys": entry.root_metadata(stream).get("valid-replication-keys") or [],
+        "keys": entry.keys_of(stream),
         "is_selected": selected is not None,
         "properties": properties,
         "selected": [name for name in properties if name in (selected or ())],

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
-from stack.terminal import StackError
+from stack.terminal import StackError, last_line
 
 # Not to be imported: it runs on Meltano's own Python.
 BRIDGE = Path(__file__).with_name("bridge.py")
@@ -108,8 +108,7 @@ class Session:
         if not answer:
             self._process.wait()
             self._log.seek(0)
-            last = " ".join(self._log.read().strip().splitlines()[-1:])
-            raise StackError(f"{failing}: {last}")
+            raise StackError(f"{failing}: {last_line(self._log.read())}")
         found: dict[str, Any] = json.loads(answer)
         return found
 

@@ -14,6 +14,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from stack.terminal import last_line
+
 TAP = "tap-postgres-arrow"
 MODULE = "tap_postgres_arrow.connection"
 SECONDS = 6
@@ -67,8 +69,7 @@ def connected(
         lender.stdin.flush()
         answer = lender.stdout.readline()
         if not answer:
-            said = lender.stderr.read().strip().splitlines()
-            problem = f"{TAP} has broken off: {said[-1] if said else 'it says nothing'}"
+            problem = f"{TAP} has broken off: {last_line(lender.stderr.read())}"
             raise RefusedError(problem, "Install it again: `make setup`.")
         found = json.loads(answer)
         if "problem" in found:

@@ -21,6 +21,10 @@ from stack import manifests, meltano
 from stack.terminal import StackError
 
 SUFFIX = ".meltano.yml"
+SOURCE_NAME = re.compile("[a-z][a-z0-9_]*")
+"""What a source can be called: its dataset is called so too."""
+RESERVED = re.compile("dbt(_.*)?|information_schema|sandbox")
+"""What it can't: dbt's own datasets, BigQuery's, and the sandbox's plugin."""
 # As Meltano finds them: no other `$` means a variable, nor one behind a backslash.
 REFERENCE = re.compile(r"(?<!\\)\$(?:\{(\w+)\}|([A-Z][A-Z0-9_]*))")
 
@@ -82,6 +86,10 @@ class Plugin:
         if not Path(self.executable).exists():
             raise StackError(f"{self.name} isn't installed. Run `make setup`.")
         return self.executable
+
+    def variable(self, setting: str) -> str:
+        """Return the variable by which Meltano takes a setting; extras begin with `_`."""
+        return re.sub(r"[^A-Z0-9]", "_", f"{self.name}_{setting}".upper())
 
     def where(self, name: str) -> str:
         """Return where the value of a setting is to be corrected, in words."""
@@ -200,6 +208,11 @@ def references(written: Any) -> Iterator[str]:
         case list():
             for value in written:
                 yield from references(value)
+
+
+def variable_name(source: str, *words: str) -> str:
+    """Return the variable in .env of what a source needs: upper case, the source's name first."""
+    return re.sub(r"[^A-Z0-9]+", "_", "_".join([source, *words]).upper())
 
 
 def raw_dataset(extractor: Plugin, loader: Plugin) -> str:

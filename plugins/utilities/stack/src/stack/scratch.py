@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,12 +21,28 @@ def folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
         yield Path(name)
 
 
-def draft(path: Path) -> tuple[int, Path]:
-    """Make a file in the folder of another, to replace it; return its descriptor and path."""
-    purpose = f"{path.name}.draft"
-    sweep(path.parent, purpose)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(purpose))
-    return descriptor, Path(name)
+def put(texts: Mapping[Path, str], mode: int) -> None:
+    """Write files, each at once; if one can't be written, none is replaced.
+
+    Args:
+        texts: by path, in folders that exist.
+        mode: who may read them.
+    """
+    drafts: dict[Path, Path] = {}
+    try:
+        for path, text in texts.items():
+            purpose = f"{path.name}.draft"
+            sweep(path.parent, purpose)
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(purpose))
+            drafts[path] = Path(name)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+            drafts[path].chmod(mode)
+        for path, draft in drafts.items():
+            draft.replace(path)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
 
 
 def sweep(parent: Path, purpose: str) -> None:

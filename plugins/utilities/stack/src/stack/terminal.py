@@ -35,6 +35,11 @@ def plain(text: str) -> str:
     )
 
 
+def last_line(text: str) -> str:
+    """Return the last line of what a program has printed; that there is none, if so."""
+    return (text.strip().splitlines() or ["it says nothing"])[-1].strip()
+
+
 def echo(text: str = "", *, nl: bool = True) -> None:
     """Print a text, made plain."""
     click.echo(plain(text), nl=nl)

@@ -764,3 +764,26 @@ def test_a_test_message_that_can_not_be_sent_ends_the_command(
     assert result.exit_code == 1
     assert result.output.startswith("Error: ALERT_URLS: its URL number 1 isn't one that apprise")
     assert "hunter2" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("orders", None),
+        ("dbt_sales", "the name 'dbt_sales' is taken: `dbt` and `dbt_<user>`"),
+        ("information_schema", "the name 'information_schema' is reserved"),
+        ("sandbox", "the name 'sandbox' is reserved"),
+        ("Orders", "'Orders' can't be a dataset's name"),
+    ],
+)
+def test_a_source_is_called_as_a_new_one_may_be(
+    tmp_path: Path, name: str, said: str | None
+) -> None:
+    (tmp_path / "extract").mkdir()
+    (tmp_path / "meltano.yml").write_text("include_paths: [extract/*.meltano.yml]")
+    plugins = {"extractors": [{"name": "tap-x", "load_schema": name}]}
+    content = {"plugins": plugins, "jobs": [{"name": "x", "tasks": ["tap-x target-x"]}]}
+    (tmp_path / "extract" / f"{name}.meltano.yml").write_text(yaml.safe_dump(content))
+    _, faults = files.check(tmp_path)
+    of_name = [fault.what for fault in faults if name in fault.what and "plugin" not in fault.what]
+    assert [fault[: len(said or "")] for fault in of_name] == ([said] if said else [])

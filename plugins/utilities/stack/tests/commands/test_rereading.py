@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from stack import manifests
+from stack import bridge, manifests
 from stack.project import Plugin, Project, Setting, Source
 from stack.streams import reread
 from stack.streams.catalog import Catalog, Stream
@@ -310,4 +310,32 @@ def test_what_is_not_there_is_an_error_that_names_what_is(
 
 
 def test_a_variable_is_called_as_meltano_calls_it() -> None:
-    assert reread.variable(plugin(), "_select_filter") == "TAP_X__SELECT_FILTER"
+    assert plugin().variable("_select_filter") == "TAP_X__SELECT_FILTER"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "entry", "keys", "replication_key"),
+    [
+        ({}, {"key_properties": ["id"]}, ["id"], None),
+        ({"table-key-properties": ["a", "b"]}, {"key_properties": ["id"]}, ["a", "b"], None),
+        ({"view-key-properties": ["id"]}, {"key_properties": []}, ["id"], None),
+        ({"view-key-properties": ["a"]}, {"key_properties": ["id"]}, ["id"], None),
+        ({"replication-key": "at"}, {"replication_key": "on"}, [], "at"),
+        ({"valid-replication-keys": ["at"]}, {}, [], "at"),
+        ({"valid-replication-keys": ["at", "on"]}, {}, [], None),
+    ],
+)
+def test_a_catalogs_entry_tells_the_keys_that_a_run_uses(
+    metadata: dict[str, Any], entry: dict[str, Any], keys: list[str], replication_key: str | None
+) -> None:
+    found = bridge.stream_facts(
+        {
+            "tap_stream_id": "x",
+            "schema": {"properties": {"id": {}}},
+            "metadata": [{"breadcrumb": [], "metadata": metadata}],
+            **entry,
+        },
+        {"id"},
+    )
+    assert found["keys"] == keys
+    assert found["replication_key"] == replication_key

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
-from stack.project import SUFFIX, Project
+from stack.project import RESERVED, SOURCE_NAME, SUFFIX, Project
 from stack.terminal import StackError, echo, secho
 
 from source_files.new_source import source_file
@@ -137,13 +137,12 @@ def _tell(draft: Draft, kept: Sequence[str], project: Project) -> None:
 
 
 MAXIMUM = 40
-RESERVED = ("dbt", "sandbox", "information_schema")
 KINDS = {"tap": "extractor", "target": "loader", "dbt": "transformer"}
 
 
 def check_name(name: str, project: Project) -> None:
     """Make sure that a name can be a new source's."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    if not SOURCE_NAME.fullmatch(name):
         suggested = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         raise StackError(
             f"'{name}' can't be a source's name, which is that of its dataset too: lower case, "
@@ -152,7 +151,7 @@ def check_name(name: str, project: Project) -> None:
     if len(name) > MAXIMUM:
         message = f"'{name}' has {len(name)} characters: a source's name has {MAXIMUM} at most."
         raise StackError(message)
-    if name in RESERVED or name.startswith("dbt_"):
+    if RESERVED.fullmatch(name):
         other = re.sub("^(dbt_?)+", "", name) or "models"
         raise StackError(
             f"'{name}' is reserved: dbt writes to `dbt` and `dbt_<developer>`, and a source of "

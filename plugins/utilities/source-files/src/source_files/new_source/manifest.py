@@ -10,7 +10,7 @@ from typing import Any
 from stack import scratch
 from stack.check.taps import last_words
 from stack.manifests import TAP
-from stack.project import REFERENCE, Project
+from stack.project import REFERENCE, Project, variable_name
 from stack.terminal import StackError, ask, echo
 
 from source_files.new_source import source_file
@@ -22,7 +22,7 @@ from source_files.new_source.settings import (
     json_kind,
     refuse_unknown,
 )
-from source_files.new_source.source_file import Draft, add_streams, variable_name
+from source_files.new_source.source_file import Draft, add_streams
 
 LONGEST_INLINE = 100_000
 """Meltano hands each setting to the tap as a variable, too: Linux allows 128 KiB for one."""

@@ -13,9 +13,9 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, sql
 from stack.postgres import TAP, Connection, RefusedError, connected
-from stack.project import REFERENCE, Plugin, Project
+from stack.project import REFERENCE, Plugin, Project, variable_name
 from stack.streams.catalog import table_of
-from stack.terminal import StackError, ask, echo
+from stack.terminal import StackError, ask, echo, last_line
 from target_bigquery_arrow.column_types import column_type
 from target_bigquery_arrow.names import valid_name
 
@@ -29,7 +29,6 @@ from source_files.new_source.source_file import (
     expanded,
     loose_pattern,
     stream_pattern,
-    variable_name,
 )
 
 DATABASE = {"database": "dbname"}
@@ -247,9 +246,7 @@ def _discover(
     settings["filter_schemas"] = list(schemas)
     done = ask_tap(tap.installed, "--discover", config=settings, env=dict(variables))
     if done.returncode:
-        raise StackError(
-            f"{TAP} can't read the database: {' '.join(done.stderr.strip().splitlines()[-1:])}"
-        )
+        raise StackError(f"{TAP} can't read the database: {last_line(done.stderr)}")
     return {entry["tap_stream_id"]: entry for entry in json.loads(done.stdout)["streams"]}
 
 

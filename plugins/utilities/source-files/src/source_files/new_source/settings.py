@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stack import scratch
-from stack.project import REFERENCE
+from stack.project import REFERENCE, variable_name
 from stack.terminal import StackError, ask, echo
 
 from source_files.new_source.source_file import (
@@ -17,7 +17,6 @@ from source_files.new_source.source_file import (
     Draft,
     Variable,
     expanded,
-    variable_name,
 )
 
 KINDS = {

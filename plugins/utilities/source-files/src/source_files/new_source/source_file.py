@@ -1,6 +1,5 @@
 """A source's file and its variables in .env: their text, and how they are put in place."""
 
-import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 from stack import meltano, scratch
 from stack.project import REFERENCE, SUFFIX, Project
-from stack.streams.catalog import keys_of, root_metadata
+from stack.streams.entry import keys_of, method_of, replication_key_of
 from stack.terminal import StackError, echo
 
 CREDENTIAL = re.compile(r"key|token|secret|passw|auth|signature|session|cookie", re.IGNORECASE)
@@ -25,6 +24,10 @@ class Variable:
 
     name: str
     value: str | None = None
+
+
+PRIVATE = 0o600
+"""The mode of .env, which holds passwords: its owner alone may read it."""
 
 
 def known(project: Project) -> dict[str, str]:
@@ -60,18 +63,6 @@ def added(before: str, variables: Sequence[Variable], title: str) -> str:
         return before
     gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
     return before + gap + "\n".join([f"# {title}", *lines]) + "\n"
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file at once. It holds passwords: its owner alone may read it."""
-    handle, draft = scratch.draft(path)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def _quoted(variable: Variable) -> str:
@@ -216,10 +207,10 @@ def add_streams(found: Draft, streams: Sequence[Mapping[str, Any]]) -> None:
 
 def _about_stream(entry: Mapping[str, Any]) -> str:
     """Return a stream's key and what it is replicated by."""
-    top = root_metadata(entry)
-    keys = [entry.get("replication_key"), top.get("replication-key")]
-    key = next(filter(None, [*keys, *(top.get("valid-replication-keys") or [])]), None)
-    return f"key: {', '.join(keys_of(entry)) or 'none'}; {f'by {key}' if key else 'in full'}"
+    how = "incrementally" if method_of(entry) == "INCREMENTAL" else "in full"
+    if key := replication_key_of(entry):
+        how = f"by {key}"
+    return f"key: {', '.join(keys_of(entry)) or 'none'}; {how}"
 
 
 @dataclass(frozen=True)
@@ -236,11 +227,6 @@ class CommentedOut:
 
     value: Any
     comment: str = ""
-
-
-def variable_name(source: str, *words: str) -> str:
-    """Return a source's variable: upper case, the source's name first."""
-    return re.sub(r"[^A-Z0-9]+", "_", "_".join([source, *words]).upper())
 
 
 def text(draft: Draft, interval: str) -> str:
@@ -409,7 +395,7 @@ def put(project: Project, draft: Draft, text: str) -> list[str]:
     check(project, draft.name, text, after)
     # The variables first: a file whose variables aren't set would be worse than the reverse.
     if not environment.exists() or after != environment.read_text():
-        replace(environment, after)
+        scratch.put({environment: after}, PRIVATE)
     extract = project.root / "extract"
     put: list[Path] = []
     with scratch.folder(".new-source", extract) as folder:
@@ -450,7 +436,7 @@ def check(project: Project, name: str, text: str, environment: str) -> None:
                 written.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, written)
         (copy / "extract" / f"{name}{SUFFIX}").write_text(text)
-        replace(copy / ".env", environment)
+        scratch.put({copy / ".env": environment}, PRIVATE)
         failing = "Meltano can't read the file that would be written"
         facts = meltano.ask({"operation": "project"}, project=copy, failing=failing)
     plugins = {plugin["name"] for plugin in facts["plugins"]}

@@ -11,7 +11,7 @@ from typing import Any
 
 from stack import meltano, scratch
 from stack.project import Project
-from stack.terminal import StackError, echo
+from stack.terminal import StackError, echo, last_line
 
 from source_files.new_source import source_file
 from source_files.new_source.settings import (
@@ -149,7 +149,7 @@ def _install(package: str, folder: Path) -> Tap:
     if started.returncode and "Traceback" in started.stderr:
         raise StackError(
             f"{tap.name} {tap.version} doesn't run on this project's Python: "
-            f"{started.stderr.strip().splitlines()[-1]}. Look for a newer version, or for another "
+            f"{last_line(started.stderr)}. Look for a newer version, or for another "
             "tap of the same source."
         )
     return tap
@@ -280,7 +280,7 @@ def _discover(tap: Tap, values: Mapping[str, Any]) -> list[dict[str, Any]] | str
     try:
         streams: list[dict[str, Any]] = json.loads(done.stdout)["streams"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        last = (done.stderr.strip().splitlines() or ["it says nothing."])[-1]
+        last = last_line(done.stderr)
         for value in values.values():
             if isinstance(value, str) and len(value) > 3:
                 last = last.replace(value, "…")

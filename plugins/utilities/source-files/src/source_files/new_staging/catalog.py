@@ -10,8 +10,9 @@ from singer_sdk.helpers._catalog import get_selected_schema
 from singer_sdk.singerlib import MetadataMapping
 from stack import meltano
 from stack.project import Source
-from stack.streams.catalog import keys_of, mapped, root_metadata, table_of
-from stack.terminal import StackError
+from stack.streams.catalog import mapped, table_of
+from stack.streams.entry import keys_of, method_of, root_metadata
+from stack.terminal import StackError, last_line
 from target_bigquery_arrow.errors import LoadError
 from target_bigquery_arrow.layout import Layout, layout_of
 
@@ -64,13 +65,14 @@ class Catalog:
 def discover(source: Source) -> dict[str, Any]:
     """Return the catalog that a source's tap gives now, with `select` and `metadata` applied."""
     name = source.extractor.name
-    # The catalog of an earlier run would hide what has changed since.
-    variable = f"{name.upper().replace('-', '_')}__USE_CACHED_CATALOG"
-    try:
+    variables = {
+        # The catalog of an earlier run would hide what has changed since.
+        source.extractor.variable("_use_cached_catalog"): "false",
         # Wide, so that the tap's last line stays in one.
-        text = meltano.output(
-            "invoke", "--dump=catalog", name, **{variable: "false", "COLUMNS": "100000"}
-        )
+        "COLUMNS": "100000",
+    }
+    try:
+        text = meltano.output("invoke", "--dump=catalog", name, **variables)
         found: dict[str, Any] = json.loads(text)
     except StackError as error:
         reason = _last_said(str(error))
@@ -86,7 +88,7 @@ def discover(source: Source) -> dict[str, Any]:
 
 def _last_said(log: str) -> str:
     """Return the last line of a log, or the message in it if it is one of the Singer SDK's."""
-    last = log.strip().splitlines()[-1].strip()
+    last = last_line(log)
     try:
         return str(json.loads(last)["message"])
     except (ValueError, KeyError, TypeError):
@@ -116,13 +118,12 @@ def _tables(entry: Mapping[str, Any], loader: Mapping[str, Any]) -> Iterator[Tab
     if not schema.get("properties"):
         return
     name = entry.get("stream") or stream
-    root = root_metadata(entry)
-    method = root.get("replication-method") or root.get("forced-replication-method")
+    description = schema.get("description") or root_metadata(entry).get("description")
     for alias, found, keys in mapped(name, schema, keys_of(entry), loader):
         yield Table(
             stream=stream if alias == name else alias,
             layout=layout_of(alias, table_of(alias, loader), found, keys),
             properties=found["properties"],
-            description=schema.get("description") or root.get("description"),
-            replication_method=method or entry.get("replication_method"),
+            description=description,
+            replication_method=method_of(entry),
         )

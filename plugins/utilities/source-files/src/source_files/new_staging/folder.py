@@ -6,7 +6,6 @@ has it as it is, so that `git diff` shows the change; by its name otherwise. No 
 
 import contextlib
 import difflib
-import os
 import subprocess
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import yaml
 from stack import guard, scratch
+from stack.check.files import below
 from stack.terminal import StackError
 
 type Steps = Sequence[str | int]
@@ -112,18 +112,9 @@ class Folder:
     def write(self, texts: Mapping[str, str]) -> None:
         """Write files; if one can't be written, none is."""
         self.path.mkdir(parents=True, exist_ok=True)
-        drafts: dict[str, Path] = {}
         try:
-            for name, text in texts.items():
-                descriptor, drafts[name] = scratch.draft(self.path / name)
-                with os.fdopen(descriptor, "w") as file:
-                    file.write(text)
-                drafts[name].chmod(0o644)
-            for name, draft in drafts.items():
-                draft.replace(self.path / name)
+            scratch.put({self.path / name: text for name, text in texts.items()}, 0o644)
         finally:
-            for draft in drafts.values():
-                draft.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 self.path.rmdir()  # if nothing was written
 
@@ -169,20 +160,10 @@ def _list(text: str, steps: Steps, file: str) -> yaml.SequenceNode | None:
     except yaml.YAMLError as error:
         raise StackError(f"{file} is not YAML: {error}") from error
     for step in steps:
-        node = _step(node, step)
+        _, node = below(node, step)
     return node if isinstance(node, yaml.SequenceNode) else None
 
 
-def _step(node: yaml.Node | None, step: str | int) -> yaml.Node | None:
-    match node:
-        case yaml.MappingNode():
-            return next((value for key, value in node.value if key.value == step), None)
-        case yaml.SequenceNode() if isinstance(step, int) and step < len(node.value):
-            found: yaml.Node = node.value[step]
-            return found
-    return None
-
-
 def _name(item: yaml.Node) -> str | None:
-    name = _step(item, "name")
+    _, name = below(item, "name")
     return name.value if isinstance(name, yaml.ScalarNode) else None

@@ -1,7 +1,6 @@
 """Do the project's files fit together? Looked at without Meltano, which may be unable to start."""
 
 import json
-import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import yaml
 
 from stack import manifests
 from stack.check.report import meant
-from stack.project import SUFFIX
+from stack.project import RESERVED, SOURCE_NAME, SUFFIX
 
 MAP = "meltano.yml"
 MANIFEST = ".manifest.yaml"
@@ -48,7 +47,7 @@ class Entry:
         """Say what is wrong with it, or with what lies below it at a path of keys and positions."""
         node, line = self.node, self.line
         for step in steps:
-            key, node = _step(node, step)
+            key, node = below(node, step)
             line = key.start_mark.line + 1 if key else line
         return Fault(self.file, line, what, fix, fatal)
 
@@ -58,14 +57,14 @@ class Entry:
         node = self.node
         for step in path:
             found = found.get(step) if isinstance(found, dict) else None
-            _, node = _step(node, step)
+            _, node = below(node, step)
         for position, data in enumerate(found if isinstance(found, list) else []):
             if isinstance(data, dict) and isinstance(data.get("name"), str):
-                _, below = _step(node, position)
-                yield Entry(self.file, data, below, below.start_mark.line + 1 if below else None)
+                _, item = below(node, position)
+                yield Entry(self.file, data, item, item.start_mark.line + 1 if item else None)
 
 
-def _step(node: yaml.Node | None, step: Hashable) -> tuple[yaml.Node | None, yaml.Node | None]:
+def below(node: yaml.Node | None, step: Hashable) -> tuple[yaml.Node | None, yaml.Node | None]:
     """Return what leads to a value below a node, and the value."""
     nothing = None, None
     match node:
@@ -166,10 +165,6 @@ def read_one(root: Path, file: str) -> Entry | Fault:
     return Entry(file, data if isinstance(data, dict) else {}, node)
 
 
-NAME = re.compile("[a-z][a-z0-9_]*")
-RESERVED = re.compile("dbt(_.*)?|information_schema")
-
-
 def check(root: Path) -> tuple[int, list[Fault]]:
     """Return how many files there are, and what is wrong with them."""
     found, faults = read(root)
@@ -253,11 +248,15 @@ class Files:
     def _source(self, file: Entry, datasets: dict[str, str]) -> Iterator[Fault]:
         """Yield what is wrong with a source; `datasets` are those of sources before it."""
         name = Path(file.file).name.removesuffix(SUFFIX)
-        if not NAME.fullmatch(name):
+        if not SOURCE_NAME.fullmatch(name):
             fix = "Rename the file: small letters, digits and underscores, a letter first."
             yield file.fault(f"'{name}' can't be a dataset's name", fix)
         if RESERVED.fullmatch(name):
-            what = f"the name '{name}' is taken: `dbt` and `dbt_<user>` are what dbt builds into"
+            what = f"the name '{name}' is reserved"
+            if name.startswith("dbt"):
+                what = (
+                    f"the name '{name}' is taken: `dbt` and `dbt_<user>` are what dbt builds into"
+                )
             yield file.fault(what, "Rename the file, and `load_schema` with it.")
         extractors = list(file.named("plugins", "extractors"))
         if not extractors:

@@ -12,7 +12,7 @@ from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import quote, unquote
 
-from stack.project import Plugin, Project, Setting, Source, references
+from stack.project import Plugin, Project, Setting, Source, references, variable_name
 from stack.terminal import plain
 
 
@@ -169,7 +169,7 @@ def settings(
         if context.environment != LOCAL and _is_secret_in_yaml(setting):
             wrong = True
             inner = setting.name.removeprefix("config.")
-            variable = re.sub(r"[^A-Z0-9]+", "_", f"{plugin.namespace}_{inner}".upper())
+            variable = variable_name(plugin.namespace, inner)
             fix = f"Put its value into .env as `{variable}`, and write `{inner}: ${{{variable}}}`."
             yield failed(setting.name, f"a secret of {plugin.name} is written in YAML", fix)
         for name in references(setting.written):

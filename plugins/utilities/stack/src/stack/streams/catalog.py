@@ -98,20 +98,6 @@ class RunHistory:
         )
 
 
-def root_metadata(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the metadata of a stream as a whole, by its entry in a catalog."""
-    return next(
-        (item["metadata"] for item in entry.get("metadata") or [] if not item.get("breadcrumb")), {}
-    )
-
-
-def keys_of(entry: Mapping[str, Any]) -> list[str]:
-    """Return a stream's key: what `metadata` says goes before what the tap says."""
-    root = root_metadata(entry)
-    metadata, view = root.get("table-key-properties"), root.get("view-key-properties")
-    return list(metadata or entry.get("key_properties") or view or ())
-
-
 def discover(source: Source) -> None:
     """Ask the source for its catalog; if it doesn't answer, the last one stays."""
     folder = meltano.root() / ".meltano" / "run" / source.extractor.name

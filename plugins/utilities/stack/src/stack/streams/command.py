@@ -10,7 +10,7 @@ from stack import guard, manifests, meltano
 from stack.project import Project
 from stack.streams.catalog import discover
 from stack.streams.listing import lines, listing
-from stack.streams.reread import Beginning, Reread, beginning, parse, variable
+from stack.streams.reread import Beginning, Reread, beginning, parse
 from stack.terminal import StackError, json_text
 
 YES = click.option("--yes", is_flag=True, help="Run in `prod` from any checkout, without asking.")
@@ -83,7 +83,7 @@ def backfill(source: str, stream: str, since: str, *, yes: bool) -> None:
     reread.require_no_doubles()
     guarded(yes)
     # What is older than DATE isn't read, and must not count as deleted.
-    variables = {variable(reread.source.loader, "process_activate_version_messages"): "false"}
+    variables = {reread.source.loader.variable("process_activate_version_messages"): "false"}
     reread.run("backfill", seed=start.state, moves_bookmark=False, **start.variables, **variables)
 
 

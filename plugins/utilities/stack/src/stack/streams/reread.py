@@ -130,7 +130,7 @@ class Reread:
         echo(
             f"Reading {self.stream.name} of {self.source.name} again, into {self.source.dataset} …"
         )
-        only = variable(self.source.extractor, "_select_filter")
+        only = self.source.extractor.variable("_select_filter")
         variables[only] = json.dumps([self.stream.name])
         # `--force`: two of this command are kept apart by the loader, which locks the table.
         # Without it, one that was killed would be waited for.
@@ -218,11 +218,6 @@ def _file(project: Project, source: Source) -> Path:
     return source.file.relative_to(project.root)
 
 
-def variable(plugin: Plugin, setting: str) -> str:
-    """Return the variable by which Meltano takes a plugin's setting."""
-    return re.sub(r"[^A-Z0-9]", "_", f"{plugin.name}_{setting}".upper())
-
-
 def change(operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
     """Change states by `stack.streams.state`."""
     failing = "No bookmark has moved: run this command again. Meltano's state backend"
@@ -277,7 +272,7 @@ def beginning(
     for name in ("start_date", *sorted(starts)):
         if by_date and name in extractor.settings:
             is_date = name in starts and DATE.fullmatch(str(extractor.settings[name].value))
-            return Beginning(None, {variable(extractor, name): text[:10] if is_date else text})
+            return Beginning(None, {extractor.variable(name): text[:10] if is_date else text})
     form = (stream.properties.get(replication_key or "") or {}).get("format")
     if not by_date or form not in ("date", "date-time"):
         how = "whole, by each run" if stream.method == "FULL_TABLE" else f"by {replication_key}"
