@@ -51,7 +51,7 @@ dagster := plugins/utilities/dagster-project
 sandbox := $(filter-out $(company),$(wildcard plugins/utilities/sandbox/tests/*))
 project := tests
 # Searches of these packages that take long to find a fault.
-thorough := $(loaders) $(extractors) $(sandbox)
+thorough := $(loaders) $(extractors) $(lock) $(sandbox)
 
 suites = $(MAKE) --no-print-directory --keep-going --jobs=3 \
 	$(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(foreach suite,$(1),$(if $($(suite)),suite-$(suite)))
