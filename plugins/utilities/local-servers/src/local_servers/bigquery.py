@@ -5,7 +5,9 @@ Run as `python -m local_servers.bigquery`. Everything that local-bigquery 0.3.2 
 
 import contextlib
 import functools
+import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -40,11 +42,15 @@ def main(port: int, grpc_port: int, project: str, directory: Path) -> None:
     confine(data)
     refuse_foreign_hosts()
     name_ctas_destination()
-    read_the_catalog_from_ducklake()
+    change_jobs_in_place()
+    look_tables_up_by_name()
     read_values_as_bigquery()
     let_json_be_assigned()
     change_tables_one_at_a_time()
     say_when_rows_changed()
+    if any(data.glob("*.ducklake")):
+        message = f"An older version made {data}: `meltano invoke sandbox reset` removes it."
+        raise click.ClickException(message)
     for name in LEFT_BEHIND:
         shutil.rmtree(data / name, ignore_errors=True)
 
@@ -93,11 +99,16 @@ def confine(data: Path) -> None:
     from local_bigquery.errors import BigQueryError  # type: ignore[import-untyped]
     from local_bigquery.jobs import storage  # type: ignore[import-untyped]
 
-    connect, attach, local = database._connect, database._attach, storage._local
+    connect, local = database._connect, storage._local
+    projects = data / "projects"
 
     @functools.cache
     def connect_confined() -> Connection:
+        projects.mkdir(parents=True, exist_ok=True)
         connection: duckdb.DuckDBPyConnection = connect()
+        for file in projects.glob("*.duckdb"):
+            attach_project(connection, file.stem)
+        read_changes(connection)
         # Extensions can't be loaded any more afterwards.
         for extension in EXTENSIONS:
             connection.load_extension(extension)
@@ -112,10 +123,12 @@ def confine(data: Path) -> None:
         return Connection(connection)
 
     def attach_project(connection: duckdb.DuckDBPyConnection, project: str) -> None:
-        # A project's name becomes a path and part of a statement on a connection of its own.
+        # A project's name becomes a path and part of a statement.
         if not PROJECT_ID.match(project):
             raise BigQueryError("invalid", f"Invalid project ID: {project}")
-        attach(connection, project)
+        file = storage.literal(str(projects / f"{project}.duckdb"))
+        connection.execute(f"attach if not exists {file} as {database.quote(project)}")
+        database._attached.add(project)
 
     def local_path(uri: str) -> str:
         path: str = local(uri)
@@ -124,22 +137,25 @@ def confine(data: Path) -> None:
         return path
 
     database._connect, database._attach = connect_confined, attach_project
+    database.projects = lambda: sorted(database._attached)
     storage._local = local_path
 
 
 class Connection:
-    """DuckDB's connection or cursor, with two faults of local-bigquery 0.3.2 worked round.
+    """DuckDB's connection or cursor, with what local-bigquery 0.3.2 lacks.
 
-    - A statement that can't be committed because of another one is repeated. DuckLake fails, for
+    - A statement that can't be committed because of another one is repeated. DuckDB fails, for
       example, when a table is dropped that a job writes to; on BigQuery the table is dropped, and
       the job fails.
+    - When a table's rows or columns change is noted.
     - Temporary tables are found without the statistics of all others, which DuckDB reads along.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Take a connection or a cursor."""
         self._connection = connection
-        self._repeatable = True
+        self._has_rows = self._is_in_transaction = False
+        self._changed: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         """Do as DuckDB's own does."""
@@ -151,23 +167,34 @@ class Connection:
 
     def register(self, name: str, rows: object) -> None:
         """Offer ROWS as a view. They can be read once only."""
-        self._repeatable = False
+        self._has_rows = True
         self._connection.register(name, rows)
 
     def unregister(self, name: str) -> None:
         """Take the view away."""
         self._connection.unregister(name)
-        self._repeatable = True
+        self._has_rows = False
 
     def execute(self, sql: str, *arguments: Any) -> duckdb.DuckDBPyConnection:
         """Run SQL. Outside a transaction of several statements nothing has happened if it fails."""
-        match sql.split(maxsplit=1)[0].upper():
-            case "BEGIN":
-                self._repeatable = False
-            case "COMMIT" | "ROLLBACK":
-                self._repeatable = True
-                return self._connection.execute(sql, *arguments)
-        for _ in range(ATTEMPTS if self._repeatable else 1):
+        verb = sql.split(maxsplit=1)[0].upper()
+        if verb == "BEGIN":
+            self._is_in_transaction = True
+        can_repeat = not self._is_in_transaction and not self._has_rows
+        if verb in ("COMMIT", "ROLLBACK"):
+            self._is_in_transaction = False
+        if verb == "ROLLBACK":
+            self._changed.clear()
+        result = self._execute(sql, *arguments, attempts=ATTEMPTS if can_repeat else 1)
+        self._changed |= changed_tables(sql)
+        if self._changed and not self._is_in_transaction:
+            with self._connection.cursor() as cursor:
+                note_changes(cursor, self._changed)
+            self._changed.clear()
+        return result
+
+    def _execute(self, sql: str, *arguments: Any, attempts: int) -> duckdb.DuckDBPyConnection:
+        for _ in range(attempts):
             try:
                 return self._connection.execute(sql, *arguments)
             except duckdb.TransactionException as error:
@@ -225,6 +252,28 @@ def fail_unfinished_jobs() -> None:
         store.save(runner._done(job, JobStatistics.model_validate({kind: {}}), error))
 
 
+def change_jobs_in_place() -> None:
+    """Write down how a job stands in a quarter of the time: it happens three times a job.
+
+    local-bigquery 0.3.2 has DuckDB look for conflicts, and replace the job's row.
+    """
+    from local_bigquery.engine import database
+    from local_bigquery.jobs import store
+
+    save = store.save
+
+    @functools.wraps(save)
+    def save_in_place(job: Any) -> Any:
+        reference = job.jobReference
+        ((known,),) = database.fetch(
+            "update emulator.jobs set state = ?, resource = ? where project_id = ? and job_id = ?",
+            [job.status.state, json.dumps(job.dump()), reference.projectId, reference.jobId],
+        )
+        return job if known else save(job)
+
+    store.save = save_in_place
+
+
 def name_ctas_destination() -> None:
     """Make a CREATE TABLE AS SELECT job name its table as `destinationTable`, as BigQuery does.
 
@@ -244,79 +293,49 @@ def name_ctas_destination() -> None:
     query.execute = execute_naming_destination
 
 
-def read_the_catalog_from_ducklake() -> None:
+def look_tables_up_by_name() -> None:
     """Make looking a table up cost the same however many tables there are.
 
     local-bigquery 0.3.2 asks DuckDB's functions, which read the whole catalog, several times a
-    query: more than half of the time of a dbt build. DuckLake's own tables have the same facts:
-    https://ducklake.select/docs/stable/specification/tables/overview
+    query. Rows are counted: DuckDB's estimate has deleted ones.
     """
     from local_bigquery.engine import database
+    from local_bigquery.jobs.storage import literal  # type: ignore[import-untyped]
 
     all_objects, fetch = database.objects, database.fetch
 
     @functools.wraps(all_objects)
     def objects(project: str, dataset: str, table: str | None = None) -> Any:
-        if project != "emulator" or table is None:
+        if table is None:
             return all_objects(project, dataset, table)
-        # The result of a query: DuckDB's own table, in no lake.
+        name = database.quote(project, dataset, table)
         with database.cursor() as cursor:
             try:
-                cursor.execute(f"select 1 from {database.quote(project, dataset, table)} limit 0")
+                cursor.table(name)
             except duckdb.CatalogException:
-                return []
-        return [(table, "TABLE", 0)]
+                view = "select 1 from duckdb_views() where (database_name, schema_name, view_name)"
+                found = fetch(f"{view} = (?, ?, ?)", [project, dataset, table])
+                return [(table, "VIEW", 0)] if found else []
+            # The result of a query is read once, and by those who know that it is there.
+            count = "0" if project == "emulator" else f"(select count(*) from {name})"
+            return [(table, "TABLE", *cursor.execute(f"select {count}").fetchone())]
 
     @functools.wraps(fetch)
-    def fetch_from_ducklake(sql: str, parameters: list[Any] | None = None) -> Any:
-        function = next((name for name in CATALOG if f"FROM {name}() " in sql), None)
-        if function is None or not parameters:
+    def fetch_by_name(sql: str, parameters: list[Any] | None = None) -> Any:
+        if "FROM duckdb_columns() " not in sql or not parameters:
             return fetch(sql, parameters)
-        if parameters[0] == "emulator":
-            # Which columns of a query's result are NOT NULL: none.
-            return [] if function == "duckdb_columns" else fetch(sql, parameters)
-        lake = database.quote(f"__ducklake_metadata_{parameters[0]}")
-        name = parameters[0].replace("'", "''")
-        for function, facts in CATALOG.items():
-            sql = sql.replace(f"{function}()", f"({facts.format(lake=lake, project=name)})")
+        names = [literal(name) for name in parameters[:3]]
+        columns = f"""(
+            select {names[0]} as database_name, {names[1]} as schema_name, {names[2]} as table_name,
+                name as column_name, not "notnull" as is_nullable
+            from pragma_table_info({literal(database.quote(*parameters[:3]))})
+        )"""
         try:
-            return fetch(sql, parameters)
-        except duckdb.CatalogException:  # There is no such project.
+            return fetch(sql.replace("duckdb_columns()", columns), parameters)
+        except duckdb.CatalogException:  # There is no such table.
             return []
 
-    database.objects, database.fetch = objects, fetch_from_ducklake
-
-
-CATALOG = {
-    "duckdb_schemas": """
-        select '{project}' as database_name, schema_name
-        from {lake}.ducklake_schema where end_snapshot is null
-    """,
-    "duckdb_tables": """
-        select '{project}' as database_name, schema_name, table_name,
-            coalesce(record_count, 0) as estimated_size
-        from {lake}.ducklake_table as tables
-        join {lake}.ducklake_schema as schemas using (schema_id)
-        left join {lake}.ducklake_table_stats using (table_id)
-        where tables.end_snapshot is null and schemas.end_snapshot is null
-    """,
-    "duckdb_views": """
-        select '{project}' as database_name, schema_name, view_name, false as internal
-        from {lake}.ducklake_view as views
-        join {lake}.ducklake_schema as schemas using (schema_id)
-        where views.end_snapshot is null and schemas.end_snapshot is null
-    """,
-    "duckdb_columns": """
-        select '{project}' as database_name, schema_name, table_name, column_name,
-            nulls_allowed as is_nullable
-        from {lake}.ducklake_column as columns
-        join {lake}.ducklake_table as tables using (table_id)
-        join {lake}.ducklake_schema as schemas using (schema_id)
-        where columns.end_snapshot is null and columns.parent_column is null
-            and tables.end_snapshot is null and schemas.end_snapshot is null
-    """,
-}
-"""DuckDB's catalog functions as local-bigquery uses them, from DuckLake's tables."""
+    database.objects, database.fetch = objects, fetch_by_name
 
 
 def read_values_as_bigquery() -> None:
@@ -411,46 +430,60 @@ def change_tables_one_at_a_time() -> None:
 def say_when_rows_changed() -> None:
     """Let `tables.get` say when a table's rows or columns last changed, as BigQuery's does.
 
-    local-bigquery 0.3.2 has `lastModifiedTime` of metadata only. DuckLake notes each change of a
-    table: https://ducklake.select/docs/stable/specification/tables/ducklake_snapshot_changes
+    local-bigquery 0.3.2 has `lastModifiedTime` of metadata only.
     """
     from local_bigquery.catalog import tables
-    from local_bigquery.engine import database
 
     load = tables.load
 
     @functools.wraps(load)
     def load_with_time(project: str, dataset: str, table: str) -> Any:
         resource = load(project, dataset, table)
-        lake = database.quote(f"__ducklake_metadata_{project}")
-        try:
-            found = database.fetch(
-                LAST_CHANGE.format(lake=lake), [*tables.physical(project, dataset, table)[1:]]
-            )
-        except duckdb.CatalogException:  # The result of a query, in no lake.
-            return resource
-        changed = max(int(found[0][0] or 0), int(resource.lastModifiedTime or 0))
-        return resource.replace(lastModifiedTime=str(changed))
+        changed = CHANGES.get(tables.name(project, dataset, table).casefold(), 0)
+        return resource.replace(
+            lastModifiedTime=str(max(changed, int(resource.lastModifiedTime or 0)))
+        )
 
     tables.load = load_with_time
 
 
-LAST_CHANGE = """
-    with found as (
-        select table_id, tables.begin_snapshot
-        from {lake}.ducklake_table as tables
-        join {lake}.ducklake_schema as schemas using (schema_id)
-        where schema_name = ? and table_name = ?
-            and tables.end_snapshot is null and schemas.end_snapshot is null
+CHANGES: dict[str, int] = {}
+"""When each table's rows or columns last changed, in milliseconds of Unix time."""
+
+_NAME = r'"(?:[^"]|"")+"'
+CHANGE = re.compile(
+    r"(?:insert\s+into|update|delete\s+from|truncate(?:\s+table)?|alter\s+table(?:\s+if\s+exists)?"
+    r"|create(?:\s+or\s+replace)?\s+table(?:\s+if\s+not\s+exists)?)"
+    rf"\s+(?P<schema>{_NAME}\.{_NAME}\.)(?P<table>{_NAME})(?:\s+rename\s+to\s+(?P<new>{_NAME}|\w+)$)?",
+    re.IGNORECASE,
+)
+"""How statements begin that change a table, as local-bigquery gives them to DuckDB."""
+
+
+def changed_tables(sql: str) -> set[str]:
+    """Return the tables that a statement changes; results of queries are none."""
+    change = CHANGE.match(sql)
+    if not change or change["schema"].startswith('"emulator".'):
+        return set()
+    names = [name.strip('"') for name in (change["table"], change["new"]) if name]
+    return {f'{change["schema"]}"{name}"'.casefold() for name in names}
+
+
+def read_changes(connection: duckdb.DuckDBPyConnection) -> None:
+    """Read when tables changed while the emulator ran before."""
+    connection.execute(
+        "create table if not exists emulator.changes (table_name varchar, changed bigint)"
     )
-    select epoch_ms(max(snapshot_time))
-    from {lake}.ducklake_snapshot
-    join {lake}.ducklake_snapshot_changes using (snapshot_id)
-    join found on snapshot_id >= begin_snapshot
-    where snapshot_id = begin_snapshot
-        or regexp_matches(changes_made, '(^|,)[a-z_]+:' || table_id || '(,|$)')
-"""
-"""When a table was made, altered, inserted into or deleted from."""
+    latest = "select table_name, max(changed) from emulator.changes group by all"
+    CHANGES.update(connection.execute(latest).fetchall())
+
+
+def note_changes(connection: duckdb.DuckDBPyConnection, tables: set[str]) -> None:
+    """Note that tables have changed now."""
+    now = int(time.time() * 1000)
+    for table in tables:
+        CHANGES[table] = now
+        connection.execute("insert into emulator.changes values (?, ?)", [table, now])
 
 
 if __name__ == "__main__":

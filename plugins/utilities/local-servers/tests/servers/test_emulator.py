@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import io
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,6 +80,48 @@ def test_tables_and_datasets_can_be_replaced_and_dropped_while_jobs_write_to_the
             done.set()
     for writer in writers:
         writer.result()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into changing.t values (2)",
+        "update changing.t set id = 2 where true",
+        "delete from changing.t where true",
+        "truncate table changing.t",
+        "merge changing.t using (select 2 as id) as s on false when not matched then insert row",
+        "alter table changing.t add column if not exists name string",
+        "create or replace table changing.t as select 1 as id",
+        "begin transaction; insert into changing.t values (2); commit transaction",
+    ],
+)
+def test_a_table_says_when_its_rows_or_columns_changed(
+    client: bigquery.Client, statement: str
+) -> None:
+    client.create_dataset("changing", exists_ok=True)
+    client.query_and_wait("create or replace table changing.t as select 1 as id")
+    before = client.get_table("changing.t").modified
+    time.sleep(0.002)
+    client.query_and_wait("select * from changing.t")
+    assert client.get_table("changing.t").modified == before
+    client.query_and_wait(statement)
+    assert client.get_table("changing.t").modified > before
+
+
+def test_a_change_that_is_rolled_back_is_none_and_a_table_keeps_its_time_when_renamed(
+    client: bigquery.Client,
+) -> None:
+    client.query_and_wait("create table notes.old as select 1 as id")
+    before = client.get_table("notes.old").modified
+    time.sleep(0.002)
+    client.query_and_wait(
+        "begin transaction; insert into notes.old values (2); rollback transaction"
+    )
+    assert client.get_table("notes.old").modified == before
+    client.query_and_wait("insert into notes.old values (2)")
+    changed = client.get_table("notes.old").modified
+    client.query_and_wait("alter table notes.old rename to renamed")
+    assert client.get_table("notes.renamed").modified >= changed
 
 
 @pytest.fixture
@@ -211,6 +254,11 @@ def test_jobs_that_ran_when_it_was_killed_have_failed_when_it_starts_again(tmp_p
         client = emulator.client()
         client.query_and_wait("create schema notes")
         client.query_and_wait("create table notes.done as select 1 as one")
+        client.query_and_wait("create view notes.seen as select one from notes.done")
+        client.query_and_wait("create schema other.notes")
+        client.query_and_wait("create table other.notes.done as select 2 as one")
+        client.query_and_wait("insert into notes.done values (3)")
+        changed = client.get_table("notes.done").modified
         endless = client.query(
             "create table notes.endless as select count(*) as n from "
             "unnest(generate_array(1, 1000000)) as a, unnest(generate_array(1, 1000000)) as b"
@@ -228,4 +276,13 @@ def test_jobs_that_ran_when_it_was_killed_have_failed_when_it_starts_again(tmp_p
         states = {job.job_id: (job.state, job.error_result) for job in client.list_jobs()}
         assert sum(error is not None for _, error in states.values()) == 1
         assert {state for state, _ in states.values()} == {"DONE"}
-        assert [row["one"] for row in client.query_and_wait("select one from notes.done")] == [1]
+        union = "select one from notes.seen union all select one from other.notes.done order by one"
+        assert [row["one"] for row in client.query_and_wait(union)] == [1, 2, 3]
+        assert client.get_table("notes.done").modified == changed
+
+
+def test_data_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "local.ducklake").touch()
+    with pytest.raises(RuntimeError, match="`meltano invoke sandbox reset` removes it"):
+        Emulator(tmp_path).start()
