@@ -44,6 +44,7 @@ def main(port: int, grpc_port: int, project: str, directory: Path) -> None:
     name_ctas_destination()
     change_jobs_in_place()
     look_tables_up_by_name()
+    show_the_catalog_as_text()
     read_values_as_bigquery()
     let_json_be_assigned()
     change_tables_one_at_a_time()
@@ -338,6 +339,33 @@ def look_tables_up_by_name() -> None:
     database.objects, database.fetch = objects, fetch_by_name
 
 
+def show_the_catalog_as_text() -> None:
+    """Give DuckDB the rows of a view of INFORMATION_SCHEMA as one text.
+
+    local-bigquery 0.3.2 makes an expression of each value, and each rule visits all of them.
+    """
+    from local_bigquery.jobs.storage import literal
+    from local_bigquery.sql.rules import information_schema  # type: ignore[import-untyped]
+    from sqlglot import exp
+
+    values = information_schema._values
+
+    def written(value: Any) -> str:
+        if isinstance(value, str):
+            return str(literal(value))
+        return exp.convert(value).sql("duckdb")
+
+    def as_text(columns: list[str], rows: list[list[Any]]) -> exp.Expression:
+        query: exp.Expression = values(columns, rows[:1])
+        if source := query.find(exp.Values):
+            texts = (f"({', '.join(map(written, row))})" for row in rows)
+            text = exp.Var(this=f"(values {', '.join(texts)})")
+            source.replace(exp.Table(this=text, alias=source.args["alias"]))
+        return query
+
+    information_schema._values = as_text
+
+
 def read_values_as_bigquery() -> None:
     """Make functions that never fail on BigQuery not fail, and give the same answers.
 
@@ -394,7 +422,7 @@ def let_json_be_assigned() -> None:
     local-bigquery 0.3.2 takes `set a = cast(null as json)` for a comparison, which JSON lacks.
     """
     from local_bigquery.sql import rules
-    from local_bigquery.sql.rules import json  # type: ignore[import-untyped]
+    from local_bigquery.sql.rules import json
     from sqlglot import exp
 
     equality = json.equality

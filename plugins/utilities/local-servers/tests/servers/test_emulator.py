@@ -37,7 +37,11 @@ def client(emulator: Emulator) -> bigquery.Client:
 
 def test_tables_views_and_what_they_hold_are_found(client: bigquery.Client) -> None:
     client.create_dataset("found")
-    client.query_and_wait("create table found.t (id int64 not null, name string)")
+    description = "It's a name, or two: a, b"
+    client.query_and_wait(
+        "create table found.t "
+        f'(id int64 not null, name string options (description = "{description}"))'
+    )
     client.query_and_wait("insert into found.t values (1, 'a'), (2, 'b')")
     client.query_and_wait("create view found.v as select id from found.t where id > 1")
     listed = {table.table_id: table.table_type for table in client.list_tables("found")}
@@ -47,7 +51,21 @@ def test_tables_views_and_what_they_hold_are_found(client: bigquery.Client) -> N
     assert [column.mode for column in table.schema] == ["REQUIRED", "NULLABLE"]
     assert [row.id for row in client.query_and_wait("select id from found.v")] == [2]
 
+    columns = client.query_and_wait(
+        "select c.table_name, c.ordinal_position, p.field_path, p.data_type, c.is_nullable, "
+        "p.description from found.INFORMATION_SCHEMA.COLUMNS as c "
+        "join found.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS as p using (table_name, column_name) "
+        "order by 1, 2"
+    )
+    assert [tuple(row.values()) for row in columns] == [
+        ("t", 1, "id", "INT64", "NO", None),
+        ("t", 2, "name", "STRING", "YES", description),
+        ("v", 1, "id", "INT64", "YES", None),
+    ]
+    views = "select table_name, view_definition from found.INFORMATION_SCHEMA.VIEWS"
+    assert [row.table_name for row in client.query_and_wait(views)] == ["v"]
     client.query_and_wait("drop view found.v")
+    assert list(client.query_and_wait(views)) == []
     for name in ("found.v", "found.never", "nowhere.t"):
         with pytest.raises(NotFound):
             client.get_table(name)
