@@ -138,9 +138,11 @@ def test_custom_components_of_a_package_that_was_installed_for_them(
 
 
 def test_a_record_that_is_no_json(api: Api, tap: MakeTap) -> None:
-    api.faults["/csv"] = always(200, b"id,name\n1,a\n2,b,too many\n", content_type="text/csv")
+    rows = b"id,name\n1,a\n2,b,too many\n3,c\n"
+    api.faults["/csv"] = always(200, rows, content_type="text/csv")
     run = tap(manifests.FULL["CSV"]).sync()
     assert "Stream 'items': a record can't be written as JSON" in str(run.log)
+    assert [record["id"] for record in run.records()] == [1]
     assert not run.activated
 
 
@@ -222,6 +224,18 @@ def test_one_stream_of_five_fails(api: Api, tap: MakeTap, fault: str) -> None:
     assert run.bookmarks["bad"] == before["bookmarks"]["bad"]
     assert run.bookmarks["else"] == 1
     assert run.bookmarks["dated"]["airbyte_state"] == {"updated_at": api.items[60]["updated_at"]}
+
+
+@pytest.mark.parametrize("incremental", [None, by_date()], ids=["full", "by date"])
+def test_from_a_bad_record_on_nothing_of_its_stream_is_written(
+    api: Api, tap: MakeTap, incremental: dict[str, Any] | None
+) -> None:
+    api.faults["/bad"] = without("id", KeyError)
+    bad = stream("bad", "/bad", paginator=manifests.OFFSETS, incremental=incremental)
+    run = tap(source(bad, stream(paginator=manifests.OFFSETS))).sync()
+    assert [record["id"] for record in run.records("bad")] == list(range(1, 31))
+    assert run.activated == {"items"}
+    assert run.bookmarks.keys() == {"items"}
 
 
 def test_pages_that_differ_in_nothing_that_is_read_are_read_to_the_end(

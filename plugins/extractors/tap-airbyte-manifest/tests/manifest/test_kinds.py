@@ -1,10 +1,13 @@
 """Manifests of every kind: what is read equals what the API has, whatever interrupts it."""
 
 import json
+import os
 import random
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 import pytest
@@ -79,22 +82,45 @@ def test_a_run_that_breaks_off_at_any_message_is_resumed(api: Api, tap: MakeTap,
         assert target.rows() == expected(api, kind)
 
 
-def test_kill_minus_nine_at_random_moments(api: Api, tap: MakeTap) -> None:
+# Starts the tap as a process of its own, which writes to a file, and kills it when told. The tap's
+# modules are imported once.
+STARTER = """
+import json, os, signal, sys
+from tap_airbyte_manifest.__main__ import main
+for line in sys.stdin:
+    output, *sys.argv[1:] = json.loads(line)
+    if process := os.fork():
+        sys.stdin.readline()
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        print(flush=True)
+    else:
+        os.dup2(os.open(output, os.O_WRONLY), 1)
+        os._exit(main() or 0)
+"""
+
+
+def test_kill_minus_nine_at_random_moments(api: Api, tap: MakeTap, tmp_path: Path) -> None:
     dice = random.Random(20)
     # A job's state is asked for every five seconds.
     kinds = [kind for kind in manifests.ALL if kind not in ("OAuth", "asynchronous job")]
-    for kind in (kinds * 2)[:20]:
-        source, target = tap(manifests.ALL[kind]), Target()
-        command = [sys.executable, "-m", "tap_airbyte_manifest", *source.arguments()]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as process:
-            assert process.stdout
-            lines = [process.stdout.readline() for _ in range(dice.randrange(1, 60))]
-            process.kill()
-        target.load(json.loads(line) for line in lines if line.endswith(b"\n"))
-        target.load(source.sync(target.state).messages)
-        assert target.rows() == expected(api, kind)
+    written = tmp_path / "written"
+    os.mkfifo(written)
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTER], stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True
+    ) as starter:
+        assert starter.stdin
+        assert starter.stdout
+        for kind in (kinds * 2)[:20]:
+            source, target = tap(manifests.ALL[kind]), Target()
+            print(json.dumps([str(written), *source.arguments()]), file=starter.stdin, flush=True)
+            with written.open("rb") as output:
+                lines = [output.readline() for _ in range(dice.randrange(1, 60))]
+                print(file=starter.stdin, flush=True)
+                starter.stdout.readline()
+            target.load(json.loads(line) for line in lines if line.endswith(b"\n"))
+            target.load(source.sync(target.state).messages)
+            assert target.rows() == expected(api, kind)
 
 
 def test_streams_and_schemas_that_the_api_tells(api: Api, tap: MakeTap) -> None:

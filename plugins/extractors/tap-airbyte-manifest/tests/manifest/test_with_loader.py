@@ -45,7 +45,10 @@ def test_what_the_api_has_is_in_bigquery(
     types = {name: manifests.TYPES[name] for name in ("id", "amount", "updated_at")}
     api.items[1]["amount"] = "a lot"
     extractor = tap(source(stream(paginator=manifests.OFFSETS, types=types)))
-    state = load(emulator, tmp_path, extractor.sync().messages)
+    # As Meltano starts it.
+    command = [sys.executable, "-m", "tap_airbyte_manifest", *extractor.arguments()]
+    written = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    state = load(emulator, tmp_path, [json.loads(line) for line in written.splitlines()])
     api.items[2]["name"] = "Renamed"
     del api.items[3]
     load(emulator, tmp_path, extractor.sync(state).messages)
