@@ -1,8 +1,10 @@
 """Files on their way to the loader: a private folder, and Parquet files of a handy size in it."""
 
+import atexit
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -11,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,16 +38,21 @@ class BatchDir:
         _remove_abandoned()
         self.batch_bytes = batch_bytes
         self._output = output
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{_run_id()}-"))
-        # The loader removes an empty folder: it isn't empty before the tap has ended. The lock
-        # goes with the tap, however that ends.
-        self._in_use = (self._folder / IN_USE).open("w")
-        fcntl.flock(self._in_use, fcntl.LOCK_EX)
         self._lock = threading.Lock()
         self._count = 0
         # The files that were sent, with their sizes, until they are seen to be gone.
         self._sent: dict[Path, int] = {}
         self._files_go_away = False
+        # Eight characters at the end, as of `mkdtemp`: the loader knows such folders by their names.
+        self._folder = Path(tempfile.gettempdir()) / f"{PREFIX}{_run_id()}-{secrets.token_hex(4)}"
+        self._in_use: IO[str] | None = None
+        # A signal may end the process before anybody can close the folder.
+        atexit.register(self.close)
+        self._folder.mkdir(mode=0o700)
+        # The loader removes an empty folder: it isn't empty before the tap has ended. The lock
+        # goes with the tap, however that ends.
+        self._in_use = (self._folder / IN_USE).open("w")
+        fcntl.flock(self._in_use, fcntl.LOCK_EX)
 
     def new_path(self) -> Path:
         """Return the path of the next file."""
@@ -83,9 +91,11 @@ class BatchDir:
         for path in self._folder.glob("*"):
             if path not in self._sent or not self._output.has_reader:
                 path.unlink(missing_ok=True)
-        self._in_use.close()
+        if self._in_use:
+            self._in_use.close()
         with contextlib.suppress(OSError):
             self._folder.rmdir()
+        atexit.unregister(self.close)
 
 
 class ParquetFiles:

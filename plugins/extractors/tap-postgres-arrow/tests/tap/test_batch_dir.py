@@ -83,6 +83,23 @@ def test_the_tap_waits_for_a_loader_that_has_too_much_to_do() -> None:
     assert not waiting.is_alive()
 
 
+# A run that is stopped while it makes its folder.
+STOPPED = """
+import os, signal, sys
+from tap_postgres_arrow import batch_dir
+signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+batch_dir.fcntl.flock = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+batch_dir.BatchDir(2**20, batch_dir.Output(print))
+"""
+
+
+def test_a_run_that_is_stopped_while_it_begins_leaves_no_folder(folder: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(folder)}
+    done = subprocess.run([sys.executable, "-c", STOPPED], env=environment, check=False)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert list(folder.iterdir()) == []
+
+
 # A run whose starter lives on unless it is killed too, as Meltano's does; its output is read by a
 # loader, or is in a file.
 RUN = """
