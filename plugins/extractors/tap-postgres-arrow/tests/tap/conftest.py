@@ -1,5 +1,5 @@
 """One Postgres and one emulator for all tests of the session; for each test, a database of its own
-and a dataset to load it into."""
+and a dataset to load it into. A primary with a standby for those that need two."""
 
 import uuid
 from collections.abc import Iterator
@@ -23,11 +23,32 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]
         yield server
 
 
+@pytest.fixture(scope="session")
+def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with running_server(tmp_path_factory.mktemp("primary") / "primary") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def standby(primary: PostgresServer) -> Iterator[PostgresServer]:
+    standby = PostgresServer(primary.directory.with_name("standby"))
+    standby.make_directory()
+    primary.run(
+        *("pg_basebackup", "--pgdata", str(standby.directory), "--username", "postgres"),
+        *("--write-recovery-conf", "--checkpoint", "fast"),
+    )
+    try:
+        standby.start()
+        yield standby
+    finally:
+        standby.stop()
+
+
 @pytest.fixture
 def pipeline(server: PostgresServer, emulator: Emulator, tmp_path: Path) -> Iterator[Pipeline]:
     name = f"test_{uuid.uuid4().hex}"
     with server.connect("postgres") as connection:
-        connection.execute(f"create database {name}")
+        connection.execute(f"create database {name} strategy file_copy")
     with Pipeline(server, emulator, name, tmp_path) as pipeline:
         yield pipeline
     with server.connect("postgres") as connection:

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from local_servers.encrypting_proxy import encrypted
 from local_servers.loopback import HOST, free_port
-from local_servers.postgres_server import PostgresServer, running_server
+from local_servers.postgres_server import PostgresServer
 from psycopg import conninfo, sql
 from tap_postgres_arrow.connection import Connector, parameters, servers
 from tap_postgres_arrow.database import Connection, Database
@@ -48,17 +48,16 @@ host all nobody 127.0.0.1/32 reject
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A server that asks some for their passwords. It speaks no TLS."""
-    with running_server(tmp_path_factory.mktemp("plain") / "data") as server:
-        rules = server.directory / "pg_hba.conf"
-        rules.write_text(RULES + rules.read_text())
-        with server.connect("postgres") as connection:
-            connection.execute(sql.SQL("create role reader login password {}").format(PASSWORD))
-            for role in ("certified", '"sa@acme.iam"', "nobody"):
-                connection.execute(f"create role {role} login")
-            connection.execute("select pg_reload_conf()")
-        yield server
+def plain(server: PostgresServer) -> PostgresServer:
+    """The server, which now asks some for their passwords. It speaks no TLS."""
+    rules = server.directory / "pg_hba.conf"
+    rules.write_text(RULES + rules.read_text())
+    with server.connect("postgres") as connection:
+        connection.execute(sql.SQL("create role reader login password {}").format(PASSWORD))
+        for role in ("certified", '"sa@acme.iam"', "nobody"):
+            connection.execute(f"create role {role} login")
+        connection.execute("select pg_reload_conf()")
+    return server
 
 
 @pytest.fixture(scope="module")
@@ -357,12 +356,19 @@ def test_a_whole_run_goes_through_the_tunnel(pipeline: Pipeline, bastion: Bastio
     assert bastion.connections
 
 
+def protected(key: asyncssh.SSHKey, passphrase: str | None) -> bytes:
+    """A key as text, of which the passphrase is quickly tried."""
+    return key.export_private_key(
+        "openssh", passphrase=passphrase, rounds=1, ignore_few_rounds=True
+    )
+
+
 def test_keys_may_be_files_and_a_known_host_a_line_of_ssh_keyscan(
     tls: int, authority: trustme.CA, bastion: Bastion, tmp_path: Path
 ) -> None:
     """Beyond the tunnel, the certificate is still compared with the name of the server."""
     bastion.allowed = tls
-    (tmp_path / "key").write_bytes(bastion.key.export_private_key(passphrase="open sesame"))
+    (tmp_path / "key").write_bytes(protected(bastion.key, "open sesame"))
     public = bastion.host_key.export_public_key().decode()
     (tmp_path / "known").write_text(f"# a comment\n[{HOST}]:{bastion.port} {public}")
     assert (
@@ -382,8 +388,8 @@ def test_keys_may_be_files_and_a_known_host_a_line_of_ssh_keyscan(
     )
 
 
-def another_key(**options: Any) -> str:
-    return asyncssh.generate_private_key("ssh-ed25519").export_private_key(**options).decode()
+def another_key(passphrase: str | None = None) -> str:
+    return protected(asyncssh.generate_private_key("ssh-ed25519"), passphrase).decode()
 
 
 @pytest.mark.parametrize(
@@ -608,28 +614,6 @@ def test_cloud_sql_gets_a_new_token_once_the_old_one_has_expired(
 
 
 # --- Several servers
-
-
-@pytest.fixture(scope="module")
-def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    folder = tmp_path_factory.mktemp("primary")
-    with running_server(folder / "primary", wal_level="replica") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def standby(primary: PostgresServer) -> Iterator[PostgresServer]:
-    standby = PostgresServer(primary.directory.with_name("standby"))
-    standby.make_directory()
-    primary.run(
-        *("pg_basebackup", "--pgdata", str(standby.directory), "--username", "postgres"),
-        *("--write-recovery-conf", "--checkpoint", "fast"),
-    )
-    try:
-        standby.start()
-        yield standby
-    finally:
-        standby.stop()
 
 
 def a_list(*ports: int, attributes: str) -> str:

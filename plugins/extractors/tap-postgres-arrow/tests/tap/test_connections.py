@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from local_servers.loopback import HOST
-from tap_postgres_arrow import database
+from tap_postgres_arrow import database, sync_run
 from tap_postgres_arrow.database import Database
 from tap_postgres_arrow.errors import TapError
 from tap_postgres_arrow.tap import TapPostgresArrow
@@ -64,6 +64,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "SILENT_SECONDS", 0.5)
     monkeypatch.setattr(database, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(database, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(sync_run, "STOP_SECONDS", 1)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -115,7 +116,7 @@ def once_it_reads(pipeline: Pipeline, act: Callable[[], None]) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_statement_that_takes_long_is_waited_for(pipeline: Pipeline) -> None:
-    pipeline.sql("create view slow as select 1 as id from pg_sleep(2)")
+    pipeline.sql("create view slow as select 1 as id from pg_sleep(1.2)")
     assert [m["type"] for m in pipeline.extract()][-1] == "STATE"
 
 
@@ -199,8 +200,19 @@ def test_a_role_whose_transactions_may_be_short_only(pipeline: Pipeline) -> None
     assert pipeline.loaded("slow") == [{"id": 1}]
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("seconds", [0, 0.3, 0.7, 1.4])
+@pytest.mark.parametrize(
+    ("stop", "seconds"),
+    [
+        (signal.SIGINT, 0),
+        (signal.SIGTERM, 0.3),
+        (signal.SIGINT, 0.7),
+        (signal.SIGTERM, 1.4),
+        pytest.param(signal.SIGTERM, 0, marks=pytest.mark.thorough),
+        pytest.param(signal.SIGINT, 0.3, marks=pytest.mark.thorough),
+        pytest.param(signal.SIGTERM, 0.7, marks=pytest.mark.thorough),
+        pytest.param(signal.SIGINT, 1.4, marks=pytest.mark.thorough),
+    ],
+)
 def test_a_tap_that_is_stopped_while_it_starts_says_so_in_a_line(
     pipeline: Pipeline, way: Way, stop: signal.Signals, seconds: float
 ) -> None:
@@ -228,7 +240,16 @@ def handles(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        ">&-",
+        "<&- 2>&-",
+        "<&- >&- 2>&-",
+        pytest.param("<&-", marks=pytest.mark.thorough),
+        pytest.param("2>&-", marks=pytest.mark.thorough),
+    ],
+)
 def test_closed_standard_streams(pipeline: Pipeline, closed: str) -> None:
     pipeline.sql("create table t (id int primary key)")
     arguments = pipeline._files(catalog=pipeline.catalog(), config=pipeline.config)

@@ -1,39 +1,16 @@
 """A read replica will do, and the primary is left in peace."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from local_servers.emulator import Emulator
-from local_servers.postgres_server import PostgresServer, running_server
+from local_servers.postgres_server import PostgresServer
 
 from .pipeline import Pipeline
 
 
-@pytest.fixture
-def primary(tmp_path: Path) -> Iterator[PostgresServer]:
-    with running_server(tmp_path / "primary", wal_level="replica") as server:
-        yield server
-
-
-@pytest.fixture
-def replica(primary: PostgresServer, tmp_path: Path) -> Iterator[PostgresServer]:
-    replica = PostgresServer(tmp_path / "replica")
-    replica.make_directory()
-    primary.run(
-        *("pg_basebackup", "--pgdata", str(replica.directory), "--username", "postgres"),
-        *("--write-recovery-conf", "--checkpoint", "fast"),
-    )
-    try:
-        replica.start()
-        yield replica
-    finally:
-        replica.stop()
-
-
 def test_a_replica_is_read_as_its_primary_would_be(
-    primary: PostgresServer, replica: PostgresServer, emulator: Emulator, tmp_path: Path
+    primary: PostgresServer, standby: PostgresServer, emulator: Emulator, tmp_path: Path
 ) -> None:
     with primary.connect("postgres") as connection:
         connection.execute("create table t (id int primary key, name text)")
@@ -45,7 +22,7 @@ def test_a_replica_is_read_as_its_primary_would_be(
             while pipeline.source(replayed) != [{"so": True}]:
                 time.sleep(0.02)
 
-        with Pipeline(replica, emulator, "postgres", tmp_path) as pipeline:
+        with Pipeline(standby, emulator, "postgres", tmp_path) as pipeline:
             catch_up()
             pipeline.run()
             with primary.connect("postgres") as other, other.transaction():
