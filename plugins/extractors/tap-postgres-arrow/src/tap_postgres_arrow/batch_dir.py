@@ -43,7 +43,7 @@ class BatchDir:
         # The files that were sent, with their sizes, until they are seen to be gone.
         self._sent: dict[Path, int] = {}
         self._files_go_away = False
-        # Eight characters at the end, as of `mkdtemp`: the loader knows such folders by their names.
+        # Eight characters at the end, as of `mkdtemp`: by such names the loader knows folders.
         self._folder = Path(tempfile.gettempdir()) / f"{PREFIX}{_run_id()}-{secrets.token_hex(4)}"
         self._in_use: IO[str] | None = None
         # A signal may end the process before anybody can close the folder.

@@ -10,6 +10,7 @@ from local_servers.emulator import Emulator
 from local_servers.fixtures import emulator_of_the_session, process_as_it_was
 from local_servers.postgres_server import PostgresServer, running_server
 
+from .memory import Memory
 from .pipeline import Pipeline
 
 __all__ = ["emulator_of_the_session", "process_as_it_was"]
@@ -55,3 +56,10 @@ def pipeline(server: PostgresServer, emulator: Emulator, tmp_path: Path) -> Iter
         connection.execute(f"drop database {name} with (force)")
     # Each statement of the emulator takes longer with each table that there is.
     emulator.client().delete_dataset(name, delete_contents=True, not_found_ok=True)
+
+
+@pytest.fixture
+def in_memory(pipeline: Pipeline) -> Pipeline:
+    """One that loads into memory, where it is the tap alone that is tested."""
+    pipeline.memory = Memory()
+    return pipeline

@@ -24,7 +24,7 @@ from psycopg.rows import dict_row
 from tap_postgres_arrow.tap import TapPostgresArrow
 from target_bigquery_arrow.target import TargetBigQueryArrow
 
-Row = dict[str, Any]
+from .memory import Memory, Row
 
 
 @dataclass
@@ -41,6 +41,8 @@ class Pipeline:
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema: dict[str, dict[str, Any]] = field(default_factory=dict)
     deselected: set[tuple[str, ...]] = field(default_factory=set)
+    # Where runs load to instead of the dataset, where it is the tap alone that is tested.
+    memory: Memory | None = None
     # What the tap's last run has written.
     written: io.StringIO = field(default_factory=io.StringIO)
 
@@ -130,6 +132,10 @@ class Pipeline:
         return [json.loads(line) for line in passed.splitlines()]
 
     def load(self, messages: str) -> None:
+        if self.memory:
+            self.memory.load(json.loads(line) for line in messages.splitlines())
+            self.state = self.memory.state
+            return
         states = io.BytesIO()
         output = io.TextIOWrapper(states, write_through=True)
         try:
@@ -179,6 +185,8 @@ class Pipeline:
 
     def loaded(self, table: str, *, deleted: bool = False) -> list[Row]:
         """The rows of a table without the loader's columns; those marked as deleted on request."""
+        if self.memory:
+            return self.memory.rows(f"public-{table}", deleted=deleted)
         condition = "is not null" if deleted else "is null"
         try:
             rows = self.query(f"select * from `{table}` where _sdc_deleted_at {condition}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from local_servers.emulator import Emulator
 from local_servers.postgres_server import PostgresServer
 
+from .memory import Memory
 from .pipeline import Pipeline
 
 
@@ -22,7 +23,7 @@ def test_a_replica_is_read_as_its_primary_would_be(
             while pipeline.source(replayed) != [{"so": True}]:
                 time.sleep(0.02)
 
-        with Pipeline(standby, emulator, "postgres", tmp_path) as pipeline:
+        with Pipeline(standby, emulator, "postgres", tmp_path, memory=Memory()) as pipeline:
             catch_up()
             pipeline.run()
             with primary.connect("postgres") as other, other.transaction():

@@ -8,6 +8,7 @@ from local_servers.emulator import Emulator
 from local_servers.postgres_server import PostgresServer, running_server
 from tap_postgres_arrow.replication import XMIN_RANGE, written_between
 
+from .memory import Memory
 from .pipeline import Pipeline
 
 # Where a segment of the transactions' log begins, so that Postgres makes it again.
@@ -44,7 +45,7 @@ def test_the_counter_goes_past_32_bits(
 
     def run(*statements: str) -> set[str]:
         """Run; return the kinds of messages that passed."""
-        with Pipeline(own_server, emulator, "wrapped", tmp_path, state) as pipeline:
+        with Pipeline(own_server, emulator, "wrapped", tmp_path, state, memory=memory) as pipeline:
             pipeline.sql(*statements)
             messages = pipeline.run()
             state.update(pipeline.state)
@@ -53,6 +54,7 @@ def test_the_counter_goes_past_32_bits(
             return {message["type"] for message in messages}
 
     state: dict = {}
+    memory = Memory()
     run("create table t (id int primary key, value text)", "insert into t values (1, 'first')")
     for transaction in (STEP, 2 * STEP, XMIN_RANGE - SEGMENT):
         move_forward(own_server, transaction)
