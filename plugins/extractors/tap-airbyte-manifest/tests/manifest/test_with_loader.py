@@ -1,35 +1,39 @@
 """The tap and target-bigquery-arrow: what an API has is in BigQuery."""
 
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import redirect_stdout
 from typing import Any
 
 import pytest
 from local_servers.emulator import PROJECT, Emulator, running_emulator
+from local_servers.fixtures import process_as_it_was
+from target_bigquery_arrow.target import TargetBigQueryArrow
 
 from . import manifests
 from .api import Api
 from .manifests import source, stream
 from .singer import Tap
 
+__all__ = ["process_as_it_was"]
+
 MakeTap = Callable[..., Tap]
 
 
-def load(emulator: Emulator, folder: Path, messages: list[dict[str, Any]]) -> dict[str, Any]:
+def load(emulator: Emulator, messages: bytes) -> dict[str, Any]:
     """Load messages; return the state that comes out."""
-    config = folder / "target.json"
-    settings = {"project": PROJECT, "dataset": "shop", "anonymous": True}
-    config.write_text(json.dumps(settings | {"api_endpoint": emulator.endpoint}))
-    ended = subprocess.run(
-        [Path(sys.executable).with_name("target-bigquery-arrow"), "--config", config],
-        input="".join(json.dumps(message) + "\n" for message in messages).encode(),
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    state: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    config = {"project": PROJECT, "dataset": "shop", "api_endpoint": emulator.endpoint}
+    states = io.BytesIO()
+    output = io.TextIOWrapper(states, write_through=True)
+    with (
+        redirect_stdout(output),
+        TargetBigQueryArrow(config=config | {"anonymous": True}) as target,
+    ):
+        target.listen(io.BytesIO(messages))
+    state: dict[str, Any] = json.loads(states.getvalue().splitlines()[-1])
     return state
 
 
@@ -39,19 +43,19 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         yield emulator
 
 
-def test_what_the_api_has_is_in_bigquery(
-    api: Api, tap: MakeTap, emulator: Emulator, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("process_as_it_was")
+def test_what_the_api_has_is_in_bigquery(api: Api, tap: MakeTap, emulator: Emulator) -> None:
     types = {name: manifests.TYPES[name] for name in ("id", "amount", "updated_at")}
     api.items[1]["amount"] = "a lot"
     extractor = tap(source(stream(paginator=manifests.OFFSETS, types=types)))
     # As Meltano starts it.
     command = [sys.executable, "-m", "tap_airbyte_manifest", *extractor.arguments()]
     written = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-    state = load(emulator, tmp_path, [json.loads(line) for line in written.splitlines()])
+    state = load(emulator, written)
     api.items[2]["name"] = "Renamed"
     del api.items[3]
-    load(emulator, tmp_path, extractor.sync(state).messages)
+    extractor.sync(state)
+    load(emulator, extractor.written.encode())
 
     query = """
         select id, amount, json_value(amount__json) as odd, json_value(name) as name, updated_at,
