@@ -20,15 +20,15 @@ class Kept:
 
 @dataclass
 class Memory:
-    """Rows by stream and key, how many the last messages brought, and the last state."""
+    """Rows by stream and key, and how many the last messages brought."""
 
     tables: dict[str, dict[Key, Kept]] = field(default_factory=dict)
     keys: dict[str, list[str]] = field(default_factory=dict)
     received: int = 0
-    state: Row = field(default_factory=dict)
 
-    def load(self, messages: Iterable[Row]) -> None:
-        self.received = 0
+    def load(self, messages: Iterable[Row]) -> Row | None:
+        """Take messages; return the last state among them."""
+        self.received, state = 0, None
         for message in messages:
             stream = message.get("stream", "")
             table = self.tables.setdefault(stream, {})
@@ -49,7 +49,8 @@ class Memory:
                     for kept in table.values():
                         kept.is_live = kept.is_live and kept.version == message["version"]
                 case "STATE":
-                    self.state = message["value"]
+                    state = message["value"]
+        return state
 
     def key(self, stream: str, row: Row) -> Key:
         return tuple(row[name] for name in self.keys[stream])

@@ -133,8 +133,8 @@ class Pipeline:
 
     def load(self, messages: str) -> None:
         if self.memory:
-            self.memory.load(json.loads(line) for line in messages.splitlines())
-            self.state = self.memory.state
+            heard = map(json.loads, messages.splitlines())
+            self.state = self.memory.load(heard) or self.state
             return
         states = io.BytesIO()
         output = io.TextIOWrapper(states, write_through=True)

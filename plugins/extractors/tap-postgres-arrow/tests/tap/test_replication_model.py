@@ -155,7 +155,7 @@ def test_after_a_run_live_rows_are_postgres_rows(
     def new_pipeline() -> Pipeline:
         name = f"test_{uuid.uuid4().hex}"
         with server.connect("postgres") as connection:
-            connection.execute(f"create database {name}")
+            connection.execute(f"create database {name} strategy file_copy")
         pipeline = Pipeline(server, emulator, name, tmp_path).__enter__()
         request.addfinalizer(lambda: pipeline.__exit__())
         return pipeline
