@@ -359,9 +359,13 @@ def test_tables_and_views_that_are_read_in_full(in_memory: Pipeline) -> None:
 def test_all_streams_are_read_at_one_moment(in_memory: Pipeline) -> None:
     """A row never arrives ahead of one that it refers to, however long the run takes."""
     tables = [f"t{number}" for number in range(6)]
-    in_memory.sql(*(f"create table {table} (id int primary key)" for table in tables))
+    in_memory.sql(
+        *(f"create table {table} (id int primary key)" for table in tables),
+        # What is read first, so that rows are written before the tables are read.
+        *(f"create view {view} as select 1 as id from pg_sleep(0.5)" for view in "ab"),
+    )
     in_memory.settings["max_parallel_streams"] = 2
-    has_ended, number = threading.Event(), 0
+    has_begun, has_ended, number = threading.Event(), threading.Event(), 0
 
     def write() -> None:
         nonlocal number
@@ -370,10 +374,12 @@ def test_all_streams_are_read_at_one_moment(in_memory: Pipeline) -> None:
                 values = ";".join(f"insert into {table} values ({number})" for table in tables)
                 other.execute(f"begin; {values}; commit")
                 number += 1
+                has_begun.set()
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
+        has_begun.wait(20)
         in_memory.run()
     finally:
         has_ended.set()
