@@ -325,16 +325,20 @@ def look_tables_up_by_name() -> None:
     def fetch_by_name(sql: str, parameters: list[Any] | None = None) -> Any:
         if "FROM duckdb_columns() " not in sql or not parameters:
             return fetch(sql, parameters)
+        table = database.quote(*parameters[:3])
         names = [literal(name) for name in parameters[:3]]
         columns = f"""(
             select {names[0]} as database_name, {names[1]} as schema_name, {names[2]} as table_name,
                 name as column_name, not "notnull" as is_nullable
-            from pragma_table_info({literal(database.quote(*parameters[:3]))})
+            from pragma_table_info({literal(table)})
         )"""
-        try:
-            return fetch(sql.replace("duckdb_columns()", columns), parameters)
-        except duckdb.CatalogException:  # There is no such table.
-            return []
+        with database.cursor() as cursor:
+            try:
+                cursor.table(table)
+            except duckdb.CatalogException:  # A view has none that is NOT NULL or hidden.
+                return []
+            found = cursor.execute(sql.replace("duckdb_columns()", columns), parameters)
+            return found.fetchall()
 
     database.objects, database.fetch = objects, fetch_by_name
 
