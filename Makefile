@@ -39,19 +39,11 @@ jobs := $(filter-out $(jobs-of-one),$(wildcard $(company)/jobs/test_*.py))
 configuration := $(wildcard $(company)/configuration)
 loaders := plugins/loaders
 extractors := plugins/extractors
-stack := plugins/utilities/stack
-sources := plugins/utilities/source-files
-servers := plugins/utilities/local-servers
-metabase := plugins/utilities/dbt-metabase-sync plugins/utilities/metabase-content
-output := plugins/utilities/run-output
-build := plugins/utilities/dbt-changed
-lock := plugins/utilities/bigquery-lock
-ledger := plugins/utilities/run-ledger
-dagster := plugins/utilities/dagster-project
 sandbox := $(filter-out $(company),$(wildcard plugins/utilities/sandbox/tests/*))
-project := tests
+# The other packages, and what holds for the project.
+others := $(filter-out plugins/utilities/sandbox/,$(dir $(wildcard plugins/utilities/*/pyproject.toml))) tests
 # Searches of these packages that take long to find a fault.
-thorough := $(loaders) $(extractors) $(lock) $(sandbox)
+thorough := $(loaders) $(extractors) $(sandbox) plugins/utilities/bigquery-lock
 
 suites = $(MAKE) --no-print-directory --keep-going --jobs=3 \
 	$(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(foreach suite,$(1),$(if $($(suite)),suite-$(suite)))
@@ -59,7 +51,7 @@ suites = $(MAKE) --no-print-directory --keep-going --jobs=3 \
 .PHONY: test
 test: .venv/.setup-dev ## Run the packages' tests, and product-daily on two days: minutes
 	@echo "Suites run three at a time. Each prints what it found when it ends."
-	@$(call suites,loaders extractors walk sandbox sources stack servers lock ledger project dagster metabase output build)
+	@$(call suites,loaders others extractors walk sandbox)
 
 .PHONY: test-all
 test-all: test ## Run all tests: those of `make test`, long searches for faults, and every job and fault on the sandbox

@@ -172,6 +172,7 @@ def differences(value: Any, hint: Any = None, path: str = "") -> Iterator[str]:
         yield f"{path}: {value!r:.60} is not {hint}"
 
 
+@cache
 def _choices(hint: Any) -> tuple[Any, ...]:
     if get_origin(hint) is Union:
         return tuple(choice for part in get_args(hint) for choice in _choices(part))

@@ -363,7 +363,7 @@ def test_events_are_found_by_type(stripe: Sandbox) -> None:
         assert found == [event["id"] for event in every if belongs(event["type"])]
 
 
-@pytest.mark.parametrize("ticks", [4, pytest.param(12, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("ticks", [2, pytest.param(12, marks=pytest.mark.thorough)])
 def test_each_change_of_a_tick_is_seen_in_the_newest_event(stripe: Sandbox, ticks: int) -> None:
     started = int(datetime.now(UTC).timestamp())
     kinds = {kind: path for path, kind in LISTS.items() if kind not in WITHOUT_EVENTS}

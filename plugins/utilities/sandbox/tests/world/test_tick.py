@@ -72,7 +72,7 @@ def test_every_day_changes_every_table_as_an_extractor_can_see(
             assert changes[table.name].deleted == len(old.keys() - new.keys())
 
 
-@pytest.mark.parametrize("scale", [0.02, 0.2])
+@pytest.mark.parametrize("scale", [0.02, pytest.param(0.2, marks=pytest.mark.thorough)])
 def test_every_table_loses_a_few_rows_every_day(
     connection: psycopg.Connection[Any], scale: float
 ) -> None:

@@ -35,7 +35,7 @@ def test_another_seed_gives_another_world() -> None:
     assert generate(TODAY, 0.01, seed=1) != generate(TODAY, 0.01, seed=2)
 
 
-@pytest.mark.parametrize("scale", [0.001, 0.01, 0.2])
+@pytest.mark.parametrize("scale", [0.001, 0.01, pytest.param(0.2, marks=pytest.mark.thorough)])
 def test_every_table_has_consistent_rows_at_every_scale(scale: float) -> None:
     rows = generate(TODAY, scale, seed=1)
 
@@ -43,6 +43,7 @@ def test_every_table_has_consistent_rows_at_every_scale(scale: float) -> None:
     invariants.check(rows, end_of(TODAY))
 
 
+@pytest.mark.thorough
 def test_scale_1_is_the_size_that_the_readme_promises() -> None:
     rows = generate(TODAY, 1, seed=1)
 
