@@ -306,8 +306,8 @@ def look_tables_up_by_name() -> None:
     all_objects, fetch = database.objects, database.fetch
 
     @functools.wraps(all_objects)
-    def objects(project: str, dataset: str, table: str | None = None) -> Any:
-        if table is None:
+    def objects(project: str, dataset: str | None, table: str | None = None) -> Any:
+        if table is None or dataset is None:  # a temporary table is in no dataset
             return all_objects(project, dataset, table)
         name = database.quote(project, dataset, table)
         with database.cursor() as cursor:

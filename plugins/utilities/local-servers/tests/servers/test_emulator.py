@@ -142,6 +142,29 @@ def test_a_change_that_is_rolled_back_is_none_and_a_table_keeps_its_time_when_re
     assert client.get_table("notes.renamed").modified >= changed
 
 
+@pytest.mark.parametrize(
+    ("statement", "rows"),
+    [
+        ("insert into scratch values (2)", [1, 2]),
+        ("update scratch set id = 3 where true", [3]),
+        ("delete from scratch where id = 1", []),
+        (
+            "merge scratch using (select 1 as id) as s on false when not matched then insert row",
+            [1, 1],
+        ),
+        ("create or replace temp table scratch as select 2 as id", [2]),
+    ],
+)
+def test_a_temporary_table_of_a_script_is_in_no_dataset(
+    client: bigquery.Client, statement: str, rows: list[int]
+) -> None:
+    found = client.query_and_wait(
+        f"create temp table scratch (id int64); insert into scratch values (1); {statement}; "
+        "select id from scratch order by id"
+    )
+    assert [row["id"] for row in found] == rows
+
+
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
     """A file that is none of the emulator's."""
