@@ -32,10 +32,13 @@ demo: .venv/.setup ## See the whole path: Postgres and SaaS → BigQuery → dbt
 # A suite whose files are gone (the sample company's, say) is left out.
 company := plugins/utilities/sandbox/tests/company
 walk := $(wildcard $(company)/test_product_daily.py)
-# Jobs of one source, and those of all four: about as long.
+# The jobs' tests in three parts that take about as long: jobs of one source; all four sources, and what
+# changes in them, is missing or fails; all four as they are.
 one-source := dagster_runs stripe stripe_marts two_runs_at_once when_things_break
+changes := missing_sources only_what_changed pull_requests streams tutorials when_apis_fail
 jobs-of-one := $(wildcard $(patsubst %,$(company)/jobs/test_%.py,$(one-source)))
-jobs := $(filter-out $(jobs-of-one),$(wildcard $(company)/jobs/test_*.py))
+jobs-changed := $(wildcard $(patsubst %,$(company)/jobs/test_%.py,$(changes)))
+jobs := $(filter-out $(jobs-of-one) $(jobs-changed),$(wildcard $(company)/jobs/test_*.py))
 configuration := $(wildcard $(company)/configuration)
 loaders := plugins/loaders
 extractors := plugins/extractors
@@ -56,7 +59,7 @@ test: .venv/.setup-dev ## Run the packages' tests, and product-daily on two days
 .PHONY: test-all
 test-all: test ## Run all tests: those of `make test`, long searches for faults, and every job and fault on the sandbox
 	@echo "Three suites beside each other, each with a sandbox of its own."
-	@$(call suites,jobs configuration jobs-of-one thorough)
+	@$(call suites,jobs-changed jobs-of-one jobs configuration thorough)
 
 suite-thorough: only := thorough
 # The settings are the project's, also where a suite is one package that has its own.

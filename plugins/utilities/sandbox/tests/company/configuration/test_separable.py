@@ -48,7 +48,7 @@ def test_the_rest_passes_its_tests_without_the_sample_company(clone: Path) -> No
     others = would_run(clone, "suite-others")
     for package in packages - {"sandbox"}:
         assert f"plugins/utilities/{package}/" in others
-    for suite in ("walk", "jobs", "jobs-of-one", "configuration"):
+    for suite in ("walk", "jobs", "jobs-of-one", "jobs-changed", "configuration"):
         assert f"suite-{suite}" not in suites
     # The packages know no model; these tests hold for whatever models there are.
     done = subprocess.run(
