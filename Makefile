@@ -54,7 +54,7 @@ suites = $(MAKE) --no-print-directory --keep-going --jobs=3 \
 .PHONY: test
 test: .venv/.setup-dev ## Run the packages' tests, and product-daily on two days: minutes
 	@echo "Suites run three at a time. Each prints what it found when it ends."
-	@$(call suites,loaders others extractors walk sandbox)
+	@$(call suites,loaders sandbox others extractors walk)
 
 .PHONY: test-all
 test-all: test ## Run all tests: those of `make test`, long searches for faults, and every job and fault on the sandbox
