@@ -23,6 +23,7 @@ from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from local_servers.loopback import HOST, HOST_NAMES
 
 EXTENSIONS = ("ducklake", "icu", "spatial")
+"""Of DuckLake, local-bigquery sets options at start; no table is in one here."""
 LEFT_BEHIND = ("uploads", "tmp")
 """What only a running emulator uses, in its data folder: uploaded files, what DuckDB spills."""
 
