@@ -129,7 +129,9 @@ def confine(data: Path) -> None:
         if not PROJECT_ID.match(project):
             raise BigQueryError("invalid", f"Invalid project ID: {project}")
         file = storage.literal(str(projects / f"{project}.duckdb"))
-        connection.execute(f"attach if not exists {file} as {database.quote(project)}")
+        name = database.quote(project)
+        # Functions with types of their parameters need more than the oldest format.
+        connection.execute(f"attach if not exists {file} as {name} (storage_version 'v1.4.0')")
         database._attached.add(project)
 
     def local_path(uri: str) -> str:
@@ -305,22 +307,32 @@ def look_tables_up_by_name() -> None:
     from local_bigquery.jobs.storage import literal  # type: ignore[import-untyped]
 
     all_objects, fetch = database.objects, database.fetch
+    of_name = "select 1 from duckdb_{kind}s() where (database_name, schema_name, {kind}_name)"
+    exact: set[tuple[str, str, str]] = set()
 
     @functools.wraps(all_objects)
     def objects(project: str, dataset: str | None, table: str | None = None) -> Any:
         if table is None or dataset is None:  # a temporary table is in no dataset
             return all_objects(project, dataset, table)
-        name = database.quote(project, dataset, table)
+        key = project, dataset, table
+        name = database.quote(*key)
+        # The result of a query is read once, and by those who know that it is there.
+        is_result = project == "emulator"
+        count = "0" if is_result else f"(select count(*) from {name})"
         with database.cursor() as cursor:
             try:
                 cursor.table(name)
-            except duckdb.CatalogException:
-                view = "select 1 from duckdb_views() where (database_name, schema_name, view_name)"
-                found = fetch(f"{view} = (?, ?, ?)", [project, dataset, table])
+                ((rows,),) = cursor.execute(f"select {count}").fetchall()
+            except duckdb.CatalogException:  # No table, perhaps since a moment.
+                exact.discard(key)
+                found = fetch(f"{of_name.format(kind='view')} = (?, ?, ?)", list(key))
                 return [(table, "VIEW", 0)] if found else []
-            # The result of a query is read once, and by those who know that it is there.
-            count = "0" if project == "emulator" else f"(select count(*) from {name})"
-            return [(table, "TABLE", *cursor.execute(f"select {count}").fetchone())]
+        # DuckDB finds a name in any case, and BigQuery doesn't.
+        if not is_result and key not in exact:
+            if not fetch(f"{of_name.format(kind='table')} = (?, ?, ?)", list(key)):
+                return []
+            exact.add(key)
+        return [(table, "TABLE", rows)]
 
     @functools.wraps(fetch)
     def fetch_by_name(sql: str, parameters: list[Any] | None = None) -> Any:
@@ -336,10 +348,10 @@ def look_tables_up_by_name() -> None:
         with database.cursor() as cursor:
             try:
                 cursor.table(table)
+                found = cursor.execute(sql.replace("duckdb_columns()", columns), parameters)
+                return found.fetchall()
             except duckdb.CatalogException:  # A view has none that is NOT NULL or hidden.
                 return []
-            found = cursor.execute(sql.replace("duckdb_columns()", columns), parameters)
-            return found.fetchall()
 
     database.objects, database.fetch = objects, fetch_by_name
 

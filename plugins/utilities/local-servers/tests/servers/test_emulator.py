@@ -143,6 +143,28 @@ def test_a_change_that_is_rolled_back_is_none_and_a_table_keeps_its_time_when_re
 
 
 @pytest.mark.parametrize(
+    "signature", ["(x int64)", "(x any type)", "(x int64, y array<int64>) returns int64"]
+)
+def test_a_function_has_typed_parameters(client: bigquery.Client, signature: str) -> None:
+    client.create_dataset("functions", exists_ok=True)
+    client.query_and_wait(f"create or replace function functions.f{signature} as (x + 1)")
+    arguments = "1, [2]" if "y" in signature.partition(")")[0].partition(",")[2] else "1"
+    (row,) = client.query_and_wait(f"select functions.f({arguments}) as found")
+    assert row["found"] == 2
+
+
+@pytest.mark.parametrize("name", ["cases.T", "Cases.t"])
+def test_a_table_is_found_by_its_name_in_its_case_only(client: bigquery.Client, name: str) -> None:
+    client.create_dataset("cases", exists_ok=True)
+    client.query_and_wait("create or replace table cases.t as select 1 as id")
+    assert client.get_table("cases.t").num_rows == 1
+    with pytest.raises(NotFound):
+        client.get_table(name)
+    with pytest.raises(NotFound):
+        client.query_and_wait(f"select * from `{name}`")
+
+
+@pytest.mark.parametrize(
     ("statement", "rows"),
     [
         ("insert into scratch values (2)", [1, 2]),
