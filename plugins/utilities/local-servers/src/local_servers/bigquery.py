@@ -39,6 +39,9 @@ ATTEMPTS = 50
 def main(port: int, grpc_port: int, project: str, directory: Path) -> None:
     """Serve the emulator until it is stopped; its data stays in DIRECTORY."""
     data = directory.absolute() / "data"
+    if any(data.glob("*.ducklake")):
+        message = f"An older version made {data}: `meltano invoke sandbox reset` removes it."
+        raise click.ClickException(message)
     offer_extensions(directory.absolute())
     confine(data)
     refuse_foreign_hosts()
@@ -50,9 +53,6 @@ def main(port: int, grpc_port: int, project: str, directory: Path) -> None:
     let_json_be_assigned()
     change_tables_one_at_a_time()
     say_when_rows_changed()
-    if any(data.glob("*.ducklake")):
-        message = f"An older version made {data}: `meltano invoke sandbox reset` removes it."
-        raise click.ClickException(message)
     for name in LEFT_BEHIND:
         shutil.rmtree(data / name, ignore_errors=True)
 

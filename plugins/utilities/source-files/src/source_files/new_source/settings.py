@@ -12,12 +12,7 @@ from stack import scratch
 from stack.project import REFERENCE, variable_name
 from stack.terminal import StackError, ask, echo
 
-from source_files.new_source.source_file import (
-    CommentedOut,
-    Draft,
-    Variable,
-    expanded,
-)
+from source_files.new_source.source_file import CommentedOut, Draft, Variable, expanded
 
 KINDS = {
     "integer": "integer",
