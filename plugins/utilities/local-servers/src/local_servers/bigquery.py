@@ -5,7 +5,6 @@ Run as `python -m local_servers.bigquery`. Everything that local-bigquery 0.3.2 
 
 import contextlib
 import functools
-import json
 import os
 import re
 import shutil
@@ -20,6 +19,16 @@ import click
 import duckdb
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 
+from local_servers.bigquery_memory import (
+    ANY_DEFINITION,
+    CATALOG,
+    do_without_pandas,
+    keep_jobs_in_memory,
+    look_columns_up_by_name,
+    look_tables_up_once,
+    read_metadata_once,
+    translate_once,
+)
 from local_servers.loopback import HOST, HOST_NAMES
 
 EXTENSIONS = ("ducklake", "icu", "spatial")
@@ -43,11 +52,16 @@ def main(port: int, grpc_port: int, project: str, directory: Path) -> None:
         message = f"An older version made {data}: `meltano invoke sandbox reset` removes it."
         raise click.ClickException(message)
     offer_extensions(directory.absolute())
+    do_without_pandas()
     confine(data)
     refuse_foreign_hosts()
     name_ctas_destination()
-    change_jobs_in_place()
-    look_tables_up_by_name()
+    look_columns_up_by_name()
+    look_tables_up_once()
+    read_metadata_once()
+    keep_jobs_in_memory()
+    bind_results_once()
+    translate_once()
     show_the_catalog_as_text()
     read_values_as_bigquery()
     let_json_be_assigned()
@@ -56,8 +70,8 @@ def main(port: int, grpc_port: int, project: str, directory: Path) -> None:
     for name in LEFT_BEHIND:
         shutil.rmtree(data / name, ignore_errors=True)
 
-    from local_bigquery import cli  # type: ignore[import-untyped]
-    from local_bigquery.settings import settings  # type: ignore[import-untyped]
+    from local_bigquery import cli
+    from local_bigquery.settings import settings
 
     settings.data_dir, settings.default_project_id = data, project
     fail_unfinished_jobs()
@@ -96,10 +110,10 @@ def confine(data: Path) -> None:
     load and extract jobs to the file system: whoever reaches its port would have this user's files.
     DuckDB's settings: https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview.
     """
-    from local_bigquery.app import PROJECT_ID  # type: ignore[import-untyped]
-    from local_bigquery.engine import database  # type: ignore[import-untyped]
-    from local_bigquery.errors import BigQueryError  # type: ignore[import-untyped]
-    from local_bigquery.jobs import storage  # type: ignore[import-untyped]
+    from local_bigquery.app import PROJECT_ID
+    from local_bigquery.engine import database
+    from local_bigquery.errors import BigQueryError
+    from local_bigquery.jobs import storage
 
     connect, local = database._connect, storage._local
     projects = data / "projects"
@@ -111,6 +125,9 @@ def confine(data: Path) -> None:
         for file in projects.glob("*.duckdb"):
             attach_project(connection, file.stem)
         read_changes(connection)
+        views = connection.execute("select sql from duckdb_views() where not internal")
+        for (view,) in views.fetchall():
+            CATALOG.note_view(view)
         # Extensions can't be loaded any more afterwards.
         for extension in EXTENSIONS:
             connection.load_extension(extension)
@@ -151,7 +168,7 @@ class Connection:
     - A statement that can't be committed because of another one is repeated. DuckDB fails, for
       example, when a table is dropped that a job writes to; on BigQuery the table is dropped, and
       the job fails.
-    - When a table's rows or columns change is noted.
+    - When a table's rows or columns change is noted, and the catalog forgets how it was.
     - Temporary tables are found without the statistics of all others, which DuckDB reads along.
     """
 
@@ -160,6 +177,8 @@ class Connection:
         self._connection = connection
         self._has_rows = self._is_in_transaction = False
         self._changed: set[str] = set()
+        self._definitions: list[str] = []
+        self._bound: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         """Do as DuckDB's own does."""
@@ -189,8 +208,15 @@ class Connection:
             self._is_in_transaction = False
         if verb == "ROLLBACK":
             self._changed.clear()
+            self._definitions.clear()
         result = self._execute(sql, *arguments, attempts=ATTEMPTS if can_repeat else 1)
         self._changed |= changed_tables(sql)
+        if ANY_DEFINITION.match(sql):
+            self._definitions.append(sql)
+        if not self._is_in_transaction:
+            for definition in self._definitions:
+                CATALOG.redefined(definition)
+            self._definitions.clear()
         if self._changed and not self._is_in_transaction:
             with self._connection.cursor() as cursor:
                 note_changes(cursor, self._changed)
@@ -210,7 +236,20 @@ class Connection:
         """Query."""
         if sql == "SELECT table_name FROM duckdb_tables() WHERE temporary":
             sql = "select distinct table_name from duckdb_columns() where database_name = 'temp'"
-        return self._connection.sql(sql, *arguments, **options)
+        if sql not in self._bound:
+            return self._connection.sql(sql, *arguments, **options)
+        if self._bound[sql] is None:
+            self._bound[sql] = self._connection.sql(sql, *arguments, **options)
+        return self._bound[sql]
+
+    @contextlib.contextmanager
+    def binding_once(self, sql: str) -> Iterator[None]:
+        """Look up what a query names only once. Nobody fetches rows of it meanwhile."""
+        self._bound[sql] = None
+        try:
+            yield
+        finally:
+            del self._bound[sql]
 
 
 def refuse_foreign_hosts() -> None:
@@ -220,7 +259,7 @@ def refuse_foreign_hosts() -> None:
     """
     from local_bigquery.app import app
     from local_bigquery.errors import BigQueryError
-    from local_bigquery.grpc import server  # type: ignore[import-untyped]
+    from local_bigquery.grpc import server
 
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*HOST_NAMES])
     called = server._caller
@@ -247,7 +286,7 @@ def fail_unfinished_jobs() -> None:
     from local_bigquery.engine import database
     from local_bigquery.errors import BigQueryError
     from local_bigquery.jobs import runner, store
-    from local_bigquery.models import Job, JobStatistics  # type: ignore[import-untyped]
+    from local_bigquery.models import Job, JobStatistics
 
     error = BigQueryError("stopped", "Job execution was stopped: the emulator was killed")
     for (resource,) in database.fetch("select resource from emulator.jobs where state <> 'DONE'"):
@@ -256,26 +295,18 @@ def fail_unfinished_jobs() -> None:
         store.save(runner._done(job, JobStatistics.model_validate({kind: {}}), error))
 
 
-def change_jobs_in_place() -> None:
-    """Write down how a job stands in a quarter of the time: it happens three times a job.
+def bind_results_once() -> None:
+    """Let DuckDB find out once, instead of twice, which columns a query has before it runs it."""
+    from local_bigquery.catalog import tables
 
-    local-bigquery 0.3.2 has DuckDB look for conflicts, and replace the job's row.
-    """
-    from local_bigquery.engine import database
-    from local_bigquery.jobs import store
+    write = tables.write
 
-    save = store.save
+    @functools.wraps(write)
+    def write_binding_once(cursor: Connection, query: str, *arguments: Any, **options: Any) -> Any:
+        with cursor.binding_once(query):
+            return write(cursor, query, *arguments, **options)
 
-    @functools.wraps(save)
-    def save_in_place(job: Any) -> Any:
-        reference = job.jobReference
-        ((known,),) = database.fetch(
-            "update emulator.jobs set state = ?, resource = ? where project_id = ? and job_id = ?",
-            [job.status.state, json.dumps(job.dump()), reference.projectId, reference.jobId],
-        )
-        return job if known else save(job)
-
-    store.save = save_in_place
+    tables.write = write_binding_once
 
 
 def name_ctas_destination() -> None:
@@ -297,72 +328,13 @@ def name_ctas_destination() -> None:
     query.execute = execute_naming_destination
 
 
-def look_tables_up_by_name() -> None:
-    """Make looking a table up cost the same however many tables there are.
-
-    local-bigquery 0.3.2 asks DuckDB's functions, which read the whole catalog, several times a
-    query. Rows are counted: DuckDB's estimate has deleted ones.
-    """
-    from local_bigquery.engine import database
-    from local_bigquery.jobs.storage import literal  # type: ignore[import-untyped]
-
-    all_objects, fetch = database.objects, database.fetch
-    of_name = "select 1 from duckdb_{kind}s() where (database_name, schema_name, {kind}_name)"
-    exact: set[tuple[str, str, str]] = set()
-
-    @functools.wraps(all_objects)
-    def objects(project: str, dataset: str | None, table: str | None = None) -> Any:
-        if table is None or dataset is None:  # a temporary table is in no dataset
-            return all_objects(project, dataset, table)
-        key = project, dataset, table
-        name = database.quote(*key)
-        # The result of a query is read once, and by those who know that it is there.
-        is_result = project == "emulator"
-        count = "0" if is_result else f"(select count(*) from {name})"
-        with database.cursor() as cursor:
-            try:
-                cursor.table(name)
-                ((rows,),) = cursor.execute(f"select {count}").fetchall()
-            except duckdb.CatalogException:  # No table, perhaps since a moment.
-                exact.discard(key)
-                found = fetch(f"{of_name.format(kind='view')} = (?, ?, ?)", list(key))
-                return [(table, "VIEW", 0)] if found else []
-        # DuckDB finds a name in any case, and BigQuery doesn't.
-        if not is_result and key not in exact:
-            if not fetch(f"{of_name.format(kind='table')} = (?, ?, ?)", list(key)):
-                return []
-            exact.add(key)
-        return [(table, "TABLE", rows)]
-
-    @functools.wraps(fetch)
-    def fetch_by_name(sql: str, parameters: list[Any] | None = None) -> Any:
-        if "FROM duckdb_columns() " not in sql or not parameters:
-            return fetch(sql, parameters)
-        table = database.quote(*parameters[:3])
-        names = [literal(name) for name in parameters[:3]]
-        columns = f"""(
-            select {names[0]} as database_name, {names[1]} as schema_name, {names[2]} as table_name,
-                name as column_name, not "notnull" as is_nullable
-            from pragma_table_info({literal(table)})
-        )"""
-        with database.cursor() as cursor:
-            try:
-                cursor.table(table)
-                found = cursor.execute(sql.replace("duckdb_columns()", columns), parameters)
-                return found.fetchall()
-            except duckdb.CatalogException:  # A view has none that is NOT NULL or hidden.
-                return []
-
-    database.objects, database.fetch = objects, fetch_by_name
-
-
 def show_the_catalog_as_text() -> None:
     """Give DuckDB the rows of a view of INFORMATION_SCHEMA as one text.
 
     local-bigquery 0.3.2 makes an expression of each value, and each rule visits all of them.
     """
     from local_bigquery.jobs.storage import literal
-    from local_bigquery.sql.rules import information_schema  # type: ignore[import-untyped]
+    from local_bigquery.sql.rules import information_schema
     from sqlglot import exp
 
     values = information_schema._values
@@ -393,7 +365,7 @@ def read_values_as_bigquery() -> None:
     - SAFE_CAST to a date or a time is null outside the years 1 to 9999.
     """
     import sqlglot
-    from local_bigquery.sql import rules  # type: ignore[import-untyped]
+    from local_bigquery.sql import rules
     from sqlglot import exp
 
     an_array = "case when json_type(value) = 'ARRAY' then result end"
@@ -457,7 +429,7 @@ def change_tables_one_at_a_time() -> None:
     local-bigquery 0.3.2 looks whether a table is there, and whether it is as If-Match says, and
     then writes: what happens between, in another thread, is overwritten.
     """
-    from local_bigquery.catalog import tables  # type: ignore[import-untyped]
+    from local_bigquery.catalog import tables
 
     changing = threading.Lock()
 

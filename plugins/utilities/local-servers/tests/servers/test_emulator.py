@@ -13,7 +13,12 @@ import grpc
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from google.api_core.exceptions import GoogleAPICallError, NotFound, PermissionDenied
+from google.api_core.exceptions import (
+    BadRequest,
+    GoogleAPICallError,
+    NotFound,
+    PermissionDenied,
+)
 from google.cloud import bigquery, bigquery_storage
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
     BigQueryReadGrpcTransport,
@@ -140,6 +145,87 @@ def test_a_change_that_is_rolled_back_is_none_and_a_table_keeps_its_time_when_re
     changed = client.get_table("notes.old").modified
     client.query_and_wait("alter table notes.old rename to renamed")
     assert client.get_table("notes.renamed").modified >= changed
+
+
+AGAIN = "select *, (select count(*) from again.v) as seen from again.t"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("insert into again.t values (2, date '2026-01-02')", [(1, 2), (2, 2)]),
+        ("delete from again.t where true", []),
+        ("alter table again.t add column name string", [(1, None, 1)]),
+        ("create or replace table again.t as select '1' as id, current_date as day", [("1", 1)]),
+        (
+            "drop table again.t; create table again.t as select 1.5 as id, current_date as day",
+            [(1.5, 1)],
+        ),
+        ("create or replace view again.v as select id from again.t where false", [(1, 0)]),
+        ("drop table again.t", NotFound),
+        ("drop view again.v", NotFound),
+        ("drop schema again cascade", NotFound),
+        ("alter table again.t set options (require_partition_filter = true)", BadRequest),
+        (
+            "create row access policy p on again.t grant to ('allUsers') filter using (id > 1)",
+            [],
+        ),
+    ],
+)
+def test_a_query_that_comes_again_sees_what_was_changed_meanwhile(
+    client: bigquery.Client, change: str, expected: list[tuple[object, ...]] | type[Exception]
+) -> None:
+    client.delete_dataset("again", delete_contents=True, not_found_ok=True)
+    client.create_dataset("again")
+    client.query_and_wait("create table again.t (id int64, day date) partition by day")
+    client.query_and_wait("insert into again.t values (1, date '2026-01-01')")
+    client.query_and_wait("create view again.v as select id from again.t where day is not null")
+    for _ in range(2):
+        assert rows_of(client, AGAIN) == [(1, 1)]
+        assert client.get_table("again.v").schema[0].field_type == "INTEGER"
+    client.query_and_wait(change)
+    for _ in range(2):
+        if isinstance(expected, list):
+            assert rows_of(client, AGAIN) == expected
+        else:
+            with pytest.raises(expected):
+                client.query_and_wait(AGAIN)
+
+
+def rows_of(client: bigquery.Client, query: str) -> list[tuple[object, ...]]:
+    """The rows of a query, in order, without days."""
+    rows = client.query_and_wait(query)
+    return sorted(tuple(v for k, v in row.items() if k != "day") for row in rows)
+
+
+def test_the_columns_of_a_view_are_those_of_the_table_that_it_reads(tmp_path: Path) -> None:
+    for kind, value in (("INTEGER", "1"), ("STRING", "'1'"), ("NUMERIC", "numeric '1.5'")):
+        with running_emulator(tmp_path) as emulator:
+            client = emulator.client()
+            client.create_dataset("notes", exists_ok=True)
+            for value_then in ("current_date", value):
+                client.query_and_wait(
+                    f"create or replace table notes.read as select {value_then} as id"
+                )
+                client.query_and_wait(
+                    "create view if not exists notes.v as select id from notes.read"
+                )
+                client.query_and_wait(
+                    "create view if not exists notes.all as select id from notes.v"
+                )
+                shown = client.get_table("notes.all").schema
+            assert [column.field_type for column in shown] == [kind]
+
+
+def test_a_job_that_runs_is_listed_and_can_be_cancelled(client: bigquery.Client) -> None:
+    numbers = "unnest(generate_array(1, 10000))"
+    job = client.query(f"select count(*) from {numbers} as a, {numbers} as b, {numbers} as c")
+    assert job.job_id in {one.job_id for one in client.list_jobs(state_filter="running")}
+    job.cancel()
+    with pytest.raises(GoogleAPICallError, match="cancel"):
+        job.result()
+    assert job.job_id not in {one.job_id for one in client.list_jobs(state_filter="running")}
+    assert job.job_id in {one.job_id for one in client.list_jobs(state_filter="done")}
 
 
 @pytest.mark.parametrize(
