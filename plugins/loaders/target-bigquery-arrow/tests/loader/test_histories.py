@@ -20,7 +20,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from target_bigquery_arrow import completeness
@@ -252,6 +252,7 @@ class Run:
             yield self._all(**progress)
 
 
+@seed(2)  # As good as any other; it finds each relaxation of the rule soon.
 class History(RuleBasedStateMachine):
     """Runs of a tap, between which the source changes."""
 
@@ -380,7 +381,6 @@ def tell(histories: int) -> None:
             max_examples=histories,
             stateful_step_count=5,
             deadline=None,
-            derandomize=True,
             database=None,
             phases=[Phase.generate],
             report_multiple_bugs=False,
