@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 from local_servers.fixtures import googlesql_of_the_session
 from local_servers.loopback import free_ports
-from sandbox.settings import TOOLS
 
-from .stack import EXTRACT_LOAD, TABLES, Keyed, Row, Stack, copy_of_the_project
-from .world import Contacts, World
+from .stack import TABLES, Keyed, Stack, copy_of_the_project
 
 __all__ = ["googlesql_of_the_session"]
 
@@ -24,7 +22,7 @@ SECRETS = {
     "SANDBOX_INTERCOM_SECRET": "TAP_INTERCOM_CONFIG_ACCESS_TOKEN",
     "SANDBOX_STRIPE_SECRET": "TAP_STRIPE_CONFIG_API_KEY",
     "METABASE_API_KEY": "DBT_METABASE_API_KEY",
-    # Nobody reads the first: the sandbox's Postgres is told by `first_run`.
+    # Nobody reads the first: the sandbox's Postgres is told before the first run.
     "POSTGRES_PASSWORD": "TAP_PRODUCT_PASSWORD",
 }
 """The variables that set a secret at a fake, and at the plugin that uses it."""
@@ -43,8 +41,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, secrets: frozenset[str]) -> 
 
 
 @contextmanager
-def running_stack(directory: Path, secrets: frozenset[str]) -> Iterator[Stack]:
-    """Start a sandbox beside the one that a developer may have running; nothing is shared."""
+def running_stack(
+    directory: Path, secrets: frozenset[str], *, keep: bool = False
+) -> Iterator[Stack]:
+    """Start a sandbox beside the one that a developer may have running; nothing is shared.
+
+    It has what was kept in DIRECTORY, or a new world; KEEP says that its data stays.
+    """
     ports = map(str, free_ports(5))
     environment = os.environ | {
         "SANDBOX_DIRECTORY": str(directory / "sandbox"),
@@ -66,17 +69,23 @@ def running_stack(directory: Path, secrets: frozenset[str]) -> Iterator[Stack]:
     environment["METABASE_KEY"] = environment["METABASE_API_KEY"]
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     # In a folder of its own: Meltano can't run one tap twice at once in one project.
-    stack = Stack(copy_of_the_project(directory / "project"), environment)
+    project = directory / "project"
+    stack = Stack(project if project.exists() else copy_of_the_project(project), environment)
     try:
         stack.meltano("--log-level=warning", "invoke", "sandbox", "up")
         yield stack
     finally:
-        stack.sandbox("reset")
+        stack.sandbox("down" if keep else "reset")
 
 
 @pytest.fixture(scope="session")
 def first_run(stack: Stack) -> str:
     """The log of `meltano run product-daily` on a fresh world, at its most talkative."""
+    return run_with_a_password_of_its_own(stack)
+
+
+def run_with_a_password_of_its_own(stack: Stack) -> str:
+    """Run `product-daily`, at its most talkative, with a secret for Postgres too."""
     password = stack.environment["TAP_PRODUCT_PASSWORD"]
     with stack.postgres() as connection:
         connection.execute(f"alter role sandbox password '{password}'")
@@ -87,32 +96,6 @@ def first_run(stack: Stack) -> str:
             connection.execute("alter role sandbox password 'sandbox'")
         # For whatever comes later, the sandbox's own.
         stack.environment["TAP_PRODUCT_PASSWORD"] = "sandbox"
-
-
-@pytest.fixture(scope="session")
-def contacts() -> Contacts:
-    """The contacts that there ever were: the warehouse keeps those that Intercom has deleted."""
-    return {}
-
-
-@dataclass
-class EverySource:
-    """What came of the jobs of all sources, one after the other on a fresh world."""
-
-    log: str
-    organisations: dict[tuple[str, ...], list[Row]]
-    """`dim_organisations` after each job, by the tools that were loaded by then."""
-
-
-@pytest.fixture(scope="session")
-def every_source(stack: Stack, first_run: str) -> EverySource:
-    """Run every other source's job after the product's."""
-    found = EverySource(first_run, {(): stack.organisations()})
-    for tool in TOOLS:
-        found.log += stack.meltano("--log-level=debug", "run", f"{tool}-daily")
-        before = max(found.organisations, key=len)
-        found.organisations[*before, tool] = stack.organisations()
-    return found
 
 
 @dataclass
@@ -139,28 +122,3 @@ def second_day(stack: Stack, first_run: str) -> SecondDay:
     logging = str(stack.root / "orchestrate/logging.yaml")
     before.screen = stack.meltano("run", "product-daily", MELTANO_CLI_LOG_CONFIG=logging)
     return before
-
-
-@pytest.fixture(scope="session")
-def requests_before(stack: Stack, every_source: EverySource, contacts: Contacts) -> int:
-    """Let a day pass, and load and build everything again; return the number of requests before.
-
-    There are Sundays when nobody asks for help. Then more days pass, until somebody does. Each is
-    loaded by itself: several at once would be an unusual load, and a warning.
-    """
-    assert every_source
-    before = len(stack.requests())
-    contacts |= World.read(stack.status["postgres"]["dsn"]).contacts()
-    asked = last_conversation(stack)
-    while last_conversation(stack) == asked:
-        stack.sandbox("tick")
-        stack.meltano("run", "tap-product", "target-bigquery", *EXTRACT_LOAD)
-    # What the four jobs would build, once instead of up to four times.
-    stack.meltano("invoke", "dbt-bigquery", "build", "--exclude-resource-type", "unit_test")
-    return before
-
-
-def last_conversation(stack: Stack) -> int:
-    """When a conversation has changed last, in Unix time."""
-    conversations = World.read(stack.status["postgres"]["dsn"]).intercom.of("conversation")
-    return max(body["updated_at"] for body in conversations)

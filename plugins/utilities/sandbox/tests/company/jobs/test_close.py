@@ -12,7 +12,6 @@ import pytest
 from sandbox.saas.close import objects
 from sandbox.saas.documents import Body, Documents
 
-from ..conftest import EverySource
 from ..stack import Stack
 from .test_every_source import check_sales
 
@@ -133,7 +132,6 @@ def test_the_weekly_run_finds_what_the_event_log_no_longer_tells(
 
 def test_a_dataset_of_tap_closeio_goes_on_being_right(
     stack: Stack,
-    every_source: EverySource,  # noqa: ARG001
     world: Documents,
 ) -> None:
     """The first run reads all that there is, and merges it by key: nothing is there twice."""

@@ -13,8 +13,6 @@ from sandbox.settings import TOOLS
 
 from ..stack import ROOT, Stack
 
-pytestmark = pytest.mark.usefixtures("every_source")
-
 
 @pytest.fixture
 def in_the_project(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -16,8 +16,6 @@ from local_servers.loopback import HOST, free_port
 
 from ..stack import Stack
 
-pytestmark = pytest.mark.usefixtures("first_run")
-
 LOADER = "bin/target-bigquery-arrow"
 PATIENCE_SECONDS = 240
 LAUNCH = """

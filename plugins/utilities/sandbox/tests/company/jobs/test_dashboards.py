@@ -347,7 +347,7 @@ def metabase(stack: Stack, company: Company) -> Metabase:  # noqa: ARG001
 
 
 @pytest.fixture(scope="module")
-def company(stack: Stack, every_source: object) -> Company:  # noqa: ARG001
+def company(stack: Stack) -> Company:
     """The company, once all that other tests have changed is loaded and built."""
     stack.load_and_build()
     contacts = stack.query(

@@ -8,8 +8,6 @@ from local_servers.googlesql import GoogleSQL
 
 from ..stack import Stack
 
-pytestmark = pytest.mark.usefixtures("every_source")
-
 
 @pytest.fixture(scope="module")
 def unit_tests(stack: Stack) -> str:

@@ -6,13 +6,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import pytest
-
-from ..conftest import EverySource
 from ..stack import Stack, searched_since
 from ..world import Contacts, World
-
-pytestmark = pytest.mark.usefixtures("every_source")
+from .conftest import EverySource
 
 # Everything here happens to one world, in this order.
 

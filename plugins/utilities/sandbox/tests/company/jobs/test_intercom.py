@@ -12,7 +12,6 @@ from sandbox.saas.documents import Body, Documents
 from sandbox.saas.intercom import people
 from sandbox.saas.intercom.api import plain_text
 
-from ..conftest import EverySource
 from ..stack import Row, Stack
 from ..world import Contacts, World
 
@@ -87,7 +86,6 @@ def staged(stack: Stack, dataset: str) -> dict[str, list[Row]]:
 
 def test_what_is_deleted_and_what_a_contact_does_not_show_is_found(
     stack: Stack,
-    every_source: EverySource,  # noqa: ARG001
     world: Documents,
     contacts: Contacts,
 ) -> None:
@@ -140,7 +138,6 @@ def test_what_is_deleted_and_what_a_contact_does_not_show_is_found(
 
 def test_a_dataset_of_tap_intercom_goes_on_being_right(
     stack: Stack,
-    every_source: EverySource,  # noqa: ARG001
     world: Documents,
 ) -> None:
     """The first run reads all that there is, and merges it by key: staging is as it was."""

@@ -4,8 +4,8 @@ import pytest
 from local_servers.googlesql import GoogleSQL
 from sandbox.settings import TOOLS
 
-from ..conftest import EverySource
 from ..stack import Row, Stack
+from .conftest import EverySource
 
 FILLED_BY = {
     "close": ("lead_id", "lead_status", "lead_owner"),
@@ -55,7 +55,6 @@ def test_the_columns_of_a_dataset_are_read_once_a_run(product_alone: list[str]) 
     assert "`product`.INFORMATION_SCHEMA.COLUMNS" in product_alone[0]
 
 
-@pytest.mark.usefixtures("every_source")
 def test_a_mistyped_dataset_of_a_source_that_is_not_optional_is_named(stack: Stack) -> None:
     output = stack.meltano(
         *("invoke", "dbt-bigquery", "run", "--select", "stg_product__users"),
@@ -67,7 +66,6 @@ def test_a_mistyped_dataset_of_a_source_that_is_not_optional_is_named(stack: Sta
     assert "correct `schema` in models/staging/product/src_product.yml" in output
 
 
-@pytest.mark.usefixtures("every_source")
 def test_a_build_that_lacks_models_names_them_and_the_step_that_makes_them(stack: Stack) -> None:
     output = stack.meltano(
         *("invoke", "dbt-bigquery", "run", "--select", "dim_incidents"),
@@ -79,7 +77,7 @@ def test_a_build_that_lacks_models_names_them_and_the_step_that_makes_them(stack
 
 
 @pytest.fixture(scope="module")
-def product_alone(stack: Stack, every_source: EverySource) -> list[str]:  # noqa: ARG001
+def product_alone(stack: Stack) -> list[str]:
     """Build what the product feeds, elsewhere than into `dbt`; what was asked about raw tables."""
     stack.meltano("invoke", "dbt-bigquery:make-missing-models", **stack.elsewhere(DATASET))
     before = {job.job_id for job in stack.warehouse.list_jobs()}

@@ -44,9 +44,8 @@ class Jobs:
 
 
 @pytest.fixture(scope="module")
-def jobs(stack: Stack, every_source: object) -> Iterator[Jobs]:
+def jobs(stack: Stack) -> Iterator[Jobs]:
     """All is loaded and built."""
-    assert every_source
     jobs = Jobs(stack)
     stack.extract_load()
     jobs.run("invoke", "dbt-bigquery:build-changed")

@@ -3,12 +3,8 @@
 import hashlib
 import json
 
-import pytest
-
 from ..stack import Stack
 from ..world import World
-
-pytestmark = pytest.mark.usefixtures("every_source")
 
 # The example of extract/intercom.meltano.yml, into a dataset of its own.
 STREAM_MAPS = {

@@ -32,7 +32,6 @@ def scripts(root: Path, environment: dict[str, str]) -> Script:
     return run
 
 
-@pytest.mark.usefixtures("every_source")
 def test_only_what_changes_is_built_and_beside_production(stack: Stack, tmp_path: Path) -> None:
     shutil.copy(Path(stack.environment["DBT_TARGET_PATH"]) / "manifest.json", tmp_path)
     manifest = str(tmp_path / "manifest.json")

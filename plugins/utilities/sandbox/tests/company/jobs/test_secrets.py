@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from ..conftest import EverySource
 from ..stack import Stack
+from .conftest import EverySource
 
 
-def test_no_secret_is_in_any_log(
-    stack: Stack, every_source: EverySource, secrets: frozenset[str]
-) -> None:
+def test_no_secret_is_in_any_log(stack: Stack, every_source: EverySource) -> None:
+    secrets = every_source.secrets
     assert "[debug" in every_source.log
     assert [secret for secret in secrets if secret in every_source.log] == []
 

@@ -10,8 +10,6 @@ import pytest
 from ..stack import TABLES, Stack, searched_since
 from .test_when_things_break import wait_for_loader
 
-pytestmark = pytest.mark.usefixtures("every_source")
-
 QUIET = "--log-level=warning"
 CLOSE = "tap-close-to-target-bigquery"
 BY_COLUMN = {

@@ -18,7 +18,7 @@ FAILS = re.compile(r"\s+# fails$")
 
 
 @pytest.fixture
-def project(stack: Stack, every_source: object) -> Iterator[Stack]:  # noqa: ARG001
+def project(stack: Stack) -> Iterator[Stack]:
     """The stack, whose dbt project is as it was afterwards."""
     models = stack.root / "transform/models"
     files = {path: path.read_bytes() for path in models.rglob("*") if path.is_file()}
@@ -63,7 +63,7 @@ def spaced(line: str) -> str:
     return " ".join(line.split())
 
 
-def test_intro_to_data(stack: Stack, every_source: object) -> None:  # noqa: ARG001
+def test_intro_to_data(stack: Stack) -> None:
     """Each question has an answer, with the columns that the page shows."""
     page = (ROOT / "docs/intro-to-data.md").read_text()
     questions = [found.groupdict() for found in QUESTION.finditer(page)]

@@ -11,8 +11,6 @@ from ..stack import EXTRACT_LOAD, Stack
 from ..world import Contacts, World
 from .test_every_source import check
 
-pytestmark = pytest.mark.usefixtures("every_source")
-
 KINDS = ("429", "500", "slow")
 
 

@@ -7,11 +7,8 @@ import subprocess
 import time
 
 import psutil
-import pytest
 
 from ..stack import TABLES, Stack, wait_for
-
-pytestmark = pytest.mark.usefixtures("first_run")
 
 
 def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack) -> None:
