@@ -29,6 +29,7 @@ DEFINITION = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """A statement that makes, changes or drops a table or view, as DuckDB is given it."""
+RENAMING = re.compile(r"\s+rename\s+to\b", re.IGNORECASE)
 ANY_DEFINITION = re.compile(
     r"\s*(?:create|drop|alter|attach|detach)\s+"
     r"(?!(?:or\s+replace\s+)?temp|table\s+(?:if\s+exists\s+)?temp\.)",
@@ -120,7 +121,7 @@ class Catalog:
         dbt replaces tables and views by what has the same columns: then nothing is forgotten.
         """
         found = DEFINITION.match(sql)
-        if not found:
+        if not found or RENAMING.match(found["rest"]):
             self.forget_all()
             return
         key, kind = _key(found["name"]), found["kind"].upper()
@@ -274,6 +275,8 @@ def read_metadata_once() -> None:
         sql = f"select resource from emulator.{metadata.KINDS[model]} where {where}"
         rows = [resource for (resource,) in database.fetch(sql, list(keys))]
         with lock:
+            if len(known) > TABLES:
+                known.clear()
             if changes[model] == before:
                 known[model, keys] = rows
         return rows

@@ -143,8 +143,12 @@ def test_a_change_that_is_rolled_back_is_none_and_a_table_keeps_its_time_when_re
     assert client.get_table("notes.old").modified == before
     client.query_and_wait("insert into notes.old values (2)")
     changed = client.get_table("notes.old").modified
+    with pytest.raises(NotFound):
+        client.get_table("notes.renamed")
     client.query_and_wait("alter table notes.old rename to renamed")
     assert client.get_table("notes.renamed").modified >= changed
+    with pytest.raises(NotFound):
+        client.get_table("notes.old")
 
 
 AGAIN = "select *, (select count(*) from again.v) as seen from again.t"

@@ -91,8 +91,7 @@ class Stack:
 
     @cached_property
     def status(self) -> dict[str, dict[str, str]]:
-        output = self.meltano("--log-level=warning", "invoke", "sandbox", "status", "--json")
-        found: dict[str, dict[str, str]] = json.loads(output)
+        found: dict[str, dict[str, str]] = json.loads(self.sandbox("status", "--json"))
         return found
 
     def postgres(self, **changed: Any) -> psycopg.Connection[Row]:
