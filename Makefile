@@ -34,7 +34,7 @@ company := plugins/utilities/sandbox/tests/company
 walk := $(wildcard $(company)/test_product_daily.py)
 # The jobs' tests in three parts that take about as long: jobs of one source; all four sources, and what
 # changes in them, is missing or fails; all four as they are.
-one-source := dagster_runs stripe stripe_marts two_runs_at_once when_things_break
+one-source := stripe stripe_marts dagster_runs two_runs_at_once when_things_break
 changes := missing_sources only_what_changed pull_requests streams tutorials when_apis_fail
 jobs-of-one := $(wildcard $(patsubst %,$(company)/jobs/test_%.py,$(one-source)))
 jobs-changed := $(wildcard $(patsubst %,$(company)/jobs/test_%.py,$(changes)))
@@ -56,13 +56,14 @@ test: .venv/.setup-dev ## Run the packages' tests, and product-daily on two days
 	@echo "Suites run three at a time. Each prints what it found when it ends."
 	@$(call suites,loaders sandbox others extractors walk)
 
-# The suites of jobs copy one world in which each job has run. The first of them makes it.
+# The suites of jobs copy one world in which each job has run. The first of them makes it; the
+# second begins with stacks of its own.
 .PHONY: test-all
 test-all: export LOADED_WORLD := $(CURDIR)/.cache/loaded-world
 test-all: test ## Run all tests: those of `make test`, long searches for faults, and every job and fault on the sandbox
 	@rm -rf $(LOADED_WORLD)
 	@echo "Three suites beside each other, each with a sandbox of its own."
-	@$(call suites,jobs-changed configuration thorough jobs-of-one jobs)
+	@$(call suites,jobs-changed jobs-of-one thorough jobs configuration)
 	@rm -rf $(LOADED_WORLD)
 
 suite-thorough: only := thorough
