@@ -22,6 +22,8 @@ import requests
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from psycopg.rows import dict_row
+from sandbox import world
+from sandbox.saas import faults
 
 ROOT = Path(__file__).resolve().parents[5]
 TABLES = {
@@ -80,6 +82,20 @@ class Stack:
             capture_output=True,
             text=True,
         ).stdout
+
+    def pass_day(self) -> None:
+        """Let a day pass in the product and the tools, as `sandbox tick` does."""
+        with psycopg.connect(self.status["postgres"]["dsn"]) as connection:
+            world.tick(connection)
+
+    def switch_fault(self, tool: str, kind: str | None, times: int | None = None) -> None:
+        """Let a tool's API fail, for so many requests or for good; None: it is well again."""
+        faults.switch(self.status["saas"]["url"], tool, kind, times)
+
+    def faults_left(self) -> dict[str, int | None]:
+        """Return how many requests of each tool will still fail; None: all."""
+        answer = requests.get(f"{self.status['saas']['url']}/faults", timeout=5).json()
+        return {tool: fault["remaining"] for tool, fault in answer.items()}
 
     def extract_load(self, **options: Any) -> str:
         return self.meltano("run", "tap-product", "target-bigquery", **options)
