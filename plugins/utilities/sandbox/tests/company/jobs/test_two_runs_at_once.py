@@ -27,7 +27,7 @@ def test_of_two_machines_with_one_state_one_waits_for_the_other(
     clone = copy_of_the_project(tmp_path / "clone")
     state = {"MELTANO_STATE_BACKEND_URI": f"file://{tmp_path}/state"}
     own = {"MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/meltano.db"}
-    stack.sandbox("tick")
+    stack.pass_day()
     runs = [
         as_people_run_it(stack, stack.root, **state),
         as_people_run_it(stack, stack.root, **state),
@@ -43,7 +43,7 @@ def test_of_two_machines_with_one_state_one_waits_for_the_other(
 
 def test_two_resyncs_and_a_job_wait_for_each_other(stack: Stack) -> None:
     stack.extract_load(TAP_PRODUCT_PASSWORD="sandbox")
-    stack.sandbox("tick")
+    stack.pass_day()
     stack.query("update product.users set name = 'damaged' where true")
     resync = ("invoke", "stack", "resync", "product", "users")
     runs = [as_people_run_it(stack, stack.root, job) for job in (resync, resync, JOB)]
@@ -54,7 +54,7 @@ def test_two_resyncs_and_a_job_wait_for_each_other(stack: Stack) -> None:
 
 
 def test_a_run_that_was_killed_holds_up_nobody_and_is_recorded(stack: Stack) -> None:
-    stack.sandbox("tick")
+    stack.pass_day()
     run = as_people_run_it(stack, stack.root)
     wait_for(run, LOADER)
     run.kill()
@@ -62,6 +62,7 @@ def test_a_run_that_was_killed_holds_up_nobody_and_is_recorded(stack: Stack) -> 
     following = as_people_run_it(stack, stack.root)
     output, _ = following.communicate(timeout=300)
     assert following.returncode == 0, output
+    assert "The run of local:tap-product-to-target-bigquery that began at" in output
     assert "was killed: recorded as failed." in output
     assert stack.differences() == {}
     newest = stack.query("select status from ops.runs order by started_at desc limit 2")

@@ -14,7 +14,7 @@ from ..stack import TABLES, Stack, wait_for
 def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack) -> None:
     positions = stack.positions()
     for seconds in (0.0, 0.7, 1.5):
-        stack.sandbox("tick")
+        stack.pass_day()
         run = stack.start("run", "tap-product", "target-bigquery")
         loader = wait_for_loader(run)
         time.sleep(seconds)
@@ -27,24 +27,9 @@ def test_a_killed_loader_is_made_up_for_by_the_next_run(stack: Stack) -> None:
     assert set(stack.raw_tables()) == set(TABLES), "a killed run's staging tables are still there"
 
 
-def test_a_killed_meltano_does_not_keep_the_next_run_waiting(stack: Stack) -> None:
-    job = ("run", "stack:guard", "tap-product", "target-bigquery")
-    stack.sandbox("tick")
-    run = stack.start(*job)
-    wait_for_loader(run)
-    run.kill()
-    run.wait()
-
-    output = stack.meltano(*job)
-
-    assert "The run of local:tap-product-to-target-bigquery that began at" in output
-    assert "was killed: recorded as failed." in output
-    assert stack.differences() == {}
-
-
 def test_a_run_that_is_under_way_is_left_alone(stack: Stack) -> None:
     job = ("run", "stack:guard", "tap-product", "target-bigquery")
-    stack.sandbox("tick")
+    stack.pass_day()
     run = stack.start(*job)
     loader = psutil.Process(wait_for_loader(run))
     # It has stopped, and Meltano with it: no heartbeat, and not dead.
@@ -67,7 +52,7 @@ def test_a_warehouse_that_goes_away_is_a_clear_error_and_the_next_run_mends_it(
     stack: Stack,
 ) -> None:
     positions = stack.positions()
-    stack.sandbox("tick")
+    stack.pass_day()
     run = stack.start("run", "tap-product", "target-bigquery")
     wait_for_loader(run)
     stack.sandbox("down", "bigquery")
