@@ -14,10 +14,7 @@ def as_people_run_it(
     stack: Stack, root: Path, job: Sequence[str] = JOB, **changed: str
 ) -> subprocess.Popen[str]:
     """Start the job with what `meltano run` prints, and hands on, by default."""
-    usual = {
-        "MELTANO_CLI_LOG_CONFIG": str(root / "orchestrate" / "logging.yaml"),
-        "TAP_PRODUCT_PASSWORD": "sandbox",
-    }
+    usual = {"MELTANO_CLI_LOG_CONFIG": str(root / "orchestrate" / "logging.yaml")}
     return Stack(root, stack.environment).start(*job, **usual, **changed)
 
 
@@ -42,7 +39,6 @@ def test_of_two_machines_with_one_state_one_waits_for_the_other(
 
 
 def test_two_resyncs_and_a_job_wait_for_each_other(stack: Stack) -> None:
-    stack.extract_load(TAP_PRODUCT_PASSWORD="sandbox")
     stack.pass_day()
     stack.query("update product.users set name = 'damaged' where true")
     resync = ("invoke", "stack", "resync", "product", "users")
