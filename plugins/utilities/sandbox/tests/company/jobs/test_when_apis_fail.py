@@ -18,7 +18,6 @@ FAULTS = ("truncated", "429", "slow", "500")
 """Faults that pass. First the one that only large answers meet: there may be none later."""
 DAYS = 5
 """After which every tool has large answers, and requests enough for all faults."""
-WRONG = "not-the-key-of-anybody"
 
 
 @pytest.fixture(autouse=True)
@@ -77,34 +76,37 @@ def test_an_api_that_is_up_again_is_made_up_for_and_faults_that_pass_are_waited_
 
 
 @pytest.mark.parametrize(
-    ("tool", "changed", "error"),
+    ("tool", "variable", "error"),
     [
         (
             "close",
-            {"TAP_CLOSE_CONFIG_API_KEY": WRONG},
+            "TAP_CLOSE_CONFIG_API_KEY",
             r"Stream .users.: HTTP 401 for GET .*: the API key is not valid",
         ),
-        # To the host of another region, every key is a wrong one.
         (
             "intercom",
-            {"TAP_INTERCOM_CONFIG_ACCESS_TOKEN": WRONG, "TAP_INTERCOM_CONFIG_REGION": "EU"},
-            r"Stream .admins.: HTTP 401 for GET \S+/eu/admins\S*: "
-            r"Intercom says 'Access Token Invalid'.* or region, which is EU",
+            "TAP_INTERCOM_CONFIG_ACCESS_TOKEN",
+            r"Stream .admins.: HTTP 401 for GET .*: Intercom says 'Access Token Invalid'",
         ),
         (
             "stripe",
-            {"TAP_STRIPE_CONFIG_API_KEY": WRONG},
+            "TAP_STRIPE_CONFIG_API_KEY",
             r"Stream .customers.: HTTP 401 for GET .*: Invalid API Key provided",
         ),
     ],
     ids=TOOLS,
 )
-def test_a_wrong_key_or_region_is_a_clear_error(
-    stack: Stack, tool: str, changed: dict[str, str], error: str
-) -> None:
-    output = stack.meltano("run", f"tap-{tool}", "target-bigquery", fails=True, **changed)
+def test_a_wrong_key_is_a_clear_error(stack: Stack, tool: str, variable: str, error: str) -> None:
+    wrong = {variable: "not-the-key-of-anybody"}
+    output = stack.meltano("run", f"tap-{tool}", "target-bigquery", fails=True, **wrong)
     assert re.search(error, output)
-    assert WRONG not in output
+    assert "not-the-key-of-anybody" not in output
+
+
+def test_a_wrong_region_is_a_clear_error(stack: Stack) -> None:
+    region = {"TAP_INTERCOM_CONFIG_REGION": "EU"}
+    output = stack.meltano("run", "tap-intercom", "target-bigquery", fails=True, **region)
+    assert re.search(r"Stream .admins.: HTTP 401 .* or region, which is EU", output)
 
 
 def test_after_all_of_this_the_marts_equal_the_world(stack: Stack, contacts: Contacts) -> None:
