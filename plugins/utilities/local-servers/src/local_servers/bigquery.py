@@ -145,11 +145,23 @@ def confine(data: Path) -> None:
         # A project's name becomes a path and part of a statement.
         if not PROJECT_ID.match(project):
             raise BigQueryError("invalid", f"Invalid project ID: {project}")
-        file = storage.literal(str(projects / f"{project}.duckdb"))
-        name = database.quote(project)
-        # Functions with types of their parameters need more than the oldest format.
-        connection.execute(f"attach if not exists {file} as {name} (storage_version 'v1.4.0')")
+        file = projects / f"{project}.duckdb"
+        if not file.exists():
+            make_file(file)
+        path, name = storage.literal(str(file)), database.quote(project)
+        connection.execute(f"attach if not exists {path} as {name}")
         database._attached.add(project)
+
+    def make_file(file: Path) -> None:
+        # Made beside its place: DuckDB refuses a file that a kill has left half made.
+        draft = file.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        with duckdb.connect() as scratch:
+            # Functions with types of their parameters need more than the oldest format.
+            options = "(storage_version 'v1.4.0')"
+            scratch.execute(f"attach {storage.literal(str(draft))} as draft {options}")
+            scratch.execute("detach draft")
+        draft.rename(file)
 
     def local_path(uri: str) -> str:
         path: str = local(uri)
@@ -491,8 +503,11 @@ def read_changes(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         "create table if not exists emulator.changes (table_name varchar, changed bigint)"
     )
-    latest = "select table_name, max(changed) from emulator.changes group by all"
-    CHANGES.update(connection.execute(latest).fetchall())
+    connection.execute(
+        "create or replace table emulator.changes as "
+        "select table_name, max(changed) as changed from emulator.changes group by all"
+    )
+    CHANGES.update(connection.execute("from emulator.changes").fetchall())
 
 
 def note_changes(connection: duckdb.DuckDBPyConnection, tables: set[str]) -> None:

@@ -151,6 +151,23 @@ def test_a_change_that_is_rolled_back_is_none_and_a_table_keeps_its_time_when_re
         client.get_table("notes.old")
 
 
+def test_a_table_keeps_its_time_and_a_file_that_was_half_made_is_made_again_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    projects = tmp_path / "data" / "projects"
+    projects.mkdir(parents=True)
+    (projects / f"{PROJECT}.new").write_bytes(b"half a file")
+    with running_emulator(tmp_path) as emulator:
+        client = emulator.client()
+        client.create_dataset("kept")
+        for sql in ("create table kept.t as select 1 as id", "insert into kept.t values (2)"):
+            client.query_and_wait(sql)
+        before = client.get_table("kept.t").modified
+    for _ in range(2):
+        with running_emulator(tmp_path) as emulator:
+            assert emulator.client().get_table("kept.t").modified == before
+
+
 AGAIN = "select *, (select count(*) from again.v) as seen from again.t"
 
 
