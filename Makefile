@@ -46,7 +46,7 @@ sandbox := $(filter-out $(company),$(wildcard plugins/utilities/sandbox/tests/*)
 # The other packages, and what holds for the project.
 others := $(filter-out plugins/utilities/sandbox/,$(dir $(wildcard plugins/utilities/*/pyproject.toml))) tests
 # Searches of these packages that take long to find a fault.
-thorough := $(loaders) $(extractors) $(sandbox) plugins/utilities/bigquery-lock
+thorough := $(loaders) $(extractors) $(sandbox) plugins/utilities/bigquery-lock plugins/utilities/local-servers
 
 suites = $(MAKE) --no-print-directory --keep-going --jobs=3 \
 	$(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(foreach suite,$(1),$(if $($(suite)),suite-$(suite)))

@@ -5,9 +5,11 @@ import http.client
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from random import Random
 
 import grpc
 import pyarrow as pa
@@ -236,6 +238,71 @@ def test_the_columns_of_a_view_are_those_of_the_table_that_it_reads(tmp_path: Pa
                 )
                 shown = client.get_table("notes.all").schema
             assert [column.field_type for column in shown] == [kind]
+
+
+NAMES = [f"{dataset}.{table}" for dataset in ("one", "two") for table in ("t", "u", "v")]
+VALUES = ("1", "'x'", "1.5", "numeric '2.5'", "date '2026-01-02'", "[1, 2]")
+CHANGES = (
+    "create or replace table {name} as select {value} as x, {other} as y",
+    "create table if not exists {name} (x int64 not null)",
+    "create or replace view {name} as select x from {another}",
+    "create or replace view {name} as select x from {another}",
+    "drop table if exists {name}",
+    "drop view if exists {name}",
+    "alter table {name} add column z string",
+    "alter table {name} drop column y",
+    "alter table {name} rename to w",
+    "alter table {name} set options (description = {other})",
+    "insert into {name} (x) values ({value})",
+    "delete from {name} where true",
+)
+QUESTIONS = ("select * from {name}", "select x + 1 as y from {name}", "select avg(x) from {name}")
+
+
+def asked(ask: Callable[[], object]) -> object:
+    """What is answered, or the kind of the error."""
+    try:
+        return ask()
+    except GoogleAPICallError as error:
+        return type(error)
+
+
+def answers(client: bigquery.Client) -> dict[str, object]:
+    """What is answered about each table."""
+    queries = [question.format(name=name) for question in QUESTIONS for name in NAMES]
+    return {query: asked(lambda query=query: rows_of(client, query)) for query in queries} | {
+        name: asked(lambda name=name: client.get_table(name).schema) for name in NAMES
+    }
+
+
+def run(client: bigquery.Client, text: str) -> None:
+    """Run a statement, which may fail."""
+    with contextlib.suppress(GoogleAPICallError):
+        client.query_and_wait(text)
+
+
+@pytest.mark.thorough
+def test_whatever_runs_at_once_answers_are_those_of_a_new_start(tmp_path: Path) -> None:
+    chance = Random(2007)
+
+    def statement() -> str:
+        (name, another), (value, other) = chance.sample(NAMES, 2), chance.sample(VALUES, 2)
+        text = chance.choice(CHANGES if chance.random() < 0.6 else QUESTIONS)
+        return text.format(name=name, another=another, value=value, other=other)
+
+    before: dict[str, object] = {}
+    for _ in range(5):
+        with running_emulator(tmp_path) as emulator:
+            client = emulator.client()
+            for dataset in ("one", "two"):
+                client.create_dataset(dataset, exists_ok=True)
+            assert not before or answers(client) == before
+            with ThreadPoolExecutor(4) as pool:
+                texts = [statement() for _ in range(100)]
+                list(pool.map(partial(run, client), texts))
+            before = answers(client)
+            assert answers(client) == before
+            assert any(isinstance(answer, list) for answer in before.values())
 
 
 def test_a_job_that_runs_is_listed_and_can_be_cancelled(client: bigquery.Client) -> None:
