@@ -19,16 +19,7 @@ import click
 import duckdb
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 
-from local_servers.bigquery_memory import (
-    ANY_DEFINITION,
-    CATALOG,
-    do_without_pandas,
-    keep_jobs_in_memory,
-    look_columns_up_by_name,
-    look_tables_up_once,
-    read_metadata_once,
-    translate_once,
-)
+from local_servers.bigquery_memory import ANY_DEFINITION, CATALOG, remember_answers
 from local_servers.loopback import HOST, HOST_NAMES
 
 EXTENSIONS = ("ducklake", "icu", "spatial")
@@ -52,16 +43,11 @@ def main(port: int, grpc_port: int, project: str, directory: Path) -> None:
         message = f"An older version made {data}: `meltano invoke sandbox reset` removes it."
         raise click.ClickException(message)
     offer_extensions(directory.absolute())
-    do_without_pandas()
     confine(data)
     refuse_foreign_hosts()
     name_ctas_destination()
-    look_columns_up_by_name()
-    look_tables_up_once()
-    read_metadata_once()
-    keep_jobs_in_memory()
+    remember_answers()
     bind_results_once()
-    translate_once()
     show_the_catalog_as_text()
     read_values_as_bigquery()
     let_json_be_assigned()
@@ -225,11 +211,12 @@ class Connection:
         self._changed |= changed_tables(sql)
         if ANY_DEFINITION.match(sql):
             self._definitions.append(sql)
-        if not self._is_in_transaction:
-            for definition in self._definitions:
-                CATALOG.redefined(definition)
-            self._definitions.clear()
-        if self._changed and not self._is_in_transaction:
+        if self._is_in_transaction:
+            return result
+        for definition in self._definitions:
+            CATALOG.redefined(definition)
+        self._definitions.clear()
+        if self._changed:
             with self._connection.cursor() as cursor:
                 note_changes(cursor, self._changed)
             self._changed.clear()

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import threading
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -41,7 +41,7 @@ NOT_REMEMBERED = re.compile(
     re.IGNORECASE,
 )
 """Statements whose translation depends on more than the columns of the tables in them."""
-TABLES, STATEMENTS, JOBS = 10_000, 400, 400
+KEYS, STATEMENTS, JOBS = 10_000, 400, 400
 """How many are remembered."""
 
 
@@ -55,30 +55,29 @@ def do_without_pandas() -> None:
         sys.modules["pandas"] = None  # type: ignore[assignment]
 
 
-class Catalog:
-    """What tables and views are like, until a statement changes that."""
+class Memory:
+    """Answers about what is named by a key, until that may have changed."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._known: dict[Key, dict[str, Any]] = {}
         self._versions: dict[Key, int] = {}
         self._all = 0
-        self._in_views: set[Key] = set()
         self.changes = 0
-        """How often a table, or all of them, may have changed."""
+        """How often something, or everything, may have changed."""
 
     def version(self, key: Key) -> int:
-        """Return another version each time that the table may have changed."""
+        """Return another version each time that what the key names may have changed."""
         with self._lock:
             return self._versions.get(key, self._all)
 
     def known(self, key: Key, question: str) -> Any:
-        """Return the answer to a question about a table; None if it isn't remembered."""
+        """Return the answer to a question; None if it isn't remembered."""
         with self._lock:
             return self._known.get(key, {}).get(question)
 
     def remember[T](self, key: Key, question: str, ask: Callable[[], T]) -> T:
-        """Return the answer to a question about a table, asked unless it is remembered."""
+        """Return the answer to a question, asked unless it is remembered."""
         with self._lock:
             known = self._known.get(key, {})
             if question in known:
@@ -87,15 +86,17 @@ class Catalog:
             before = self.version(key)
         answer = ask()
         with self._lock:
-            # If a statement has changed the table meanwhile, this may be how it was before.
+            if len(self._known) > KEYS:
+                self._known.clear()
+            # If it has changed meanwhile, this may be how it was before.
             if self.version(key) == before:
                 self._known.setdefault(key, {})[question] = answer
         return answer
 
     def forget(self, key: Key) -> None:
-        """Forget a table; and everything if a view reads it, because its columns are the view's."""
+        """Forget what the key names."""
         with self._lock:
-            if key in self._in_views or len(self._versions) > TABLES:
+            if len(self._versions) > KEYS:
                 self.forget_all()
                 return
             self.changes += 1
@@ -103,12 +104,28 @@ class Catalog:
             self._versions[key] = self.changes
 
     def forget_all(self) -> None:
-        """Forget every table."""
+        """Forget everything."""
         with self._lock:
             self.changes += 1
             self._known.clear()
             self._versions.clear()
             self._all = self.changes
+
+
+class Catalog(Memory):
+    """What tables and views are like, until a statement changes that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._in_views: set[Key] = set()
+
+    def forget(self, key: Key) -> None:
+        """Forget a table; and everything if a view reads it, because its columns are the view's."""
+        with self._lock:
+            if key in self._in_views:
+                self.forget_all()
+            else:
+                super().forget(key)
 
     def note_view(self, sql: str) -> None:
         """Note the tables that a view reads."""
@@ -261,36 +278,25 @@ def read_metadata_once() -> None:
     from local_bigquery.engine import database
     from local_bigquery.models import Routine, RowAccessPolicy, Table
 
-    lock = threading.Lock()
-    known: dict[tuple[Any, Key], list[str]] = {}
-    changes: Counter[Any] = Counter()
+    rows = Memory()
     save, delete, secured = metadata.save, metadata.delete, row_access.secured
 
-    def rows_once(model: Any, *keys: str) -> list[str]:
-        with lock:
-            if (found := known.get((model, keys))) is not None:
-                return found
-            before = changes[model]
-        where = metadata._where(metadata.KINDS[model], len(keys))
-        sql = f"select resource from emulator.{metadata.KINDS[model]} where {where}"
-        rows = [resource for (resource,) in database.fetch(sql, list(keys))]
-        with lock:
-            if len(known) > TABLES:
-                known.clear()
-            if changes[model] == before:
-                known[model, keys] = rows
-        return rows
+    def read(kind: str, keys: Key) -> list[str]:
+        where = metadata._where(kind, len(keys))
+        sql = f"select resource from emulator.{kind} where {where}"
+        return [resource for (resource,) in database.fetch(sql, list(keys))]
 
     def list_once(model: Any, *keys: str) -> Any:
-        return [model.model_validate_json(resource) for resource in rows_once(model, *keys)]
+        kind = metadata.KINDS[model]
+        found = rows.remember((kind, *keys), "rows", lambda: read(kind, keys))
+        return [model.model_validate_json(resource) for resource in found]
 
     def forget(model: Any, keys: Key) -> None:
-        with lock:
-            changes[model] += 1
-            for kind, others in [*known]:
-                shorter = min(len(keys), len(others))
-                if kind is model and keys[:shorter] == others[:shorter]:
-                    del known[kind, others]
+        kind = metadata.KINDS[model]
+        if len(keys) < len(database.RESOURCES[kind]):  # all that is in a dataset, say
+            rows.forget_all()
+        for length in range(len(keys) + 1):
+            rows.forget((kind, *keys[:length]))
         if model in (Routine, RowAccessPolicy):
             CATALOG.forget_all()
 
@@ -336,7 +342,9 @@ def keep_jobs_in_memory() -> None:
 
     def write(key: Key, state: str, resource: str) -> bool:
         ((known,),) = database.fetch(
-            "update emulator.jobs set state = ?, resource = ? where project_id = ? and job_id = ?",
+            # It may be done since it was looked at.
+            "update emulator.jobs set state = ?, resource = ? "
+            "where project_id = ? and job_id = ? and state <> 'DONE'",
             [state, resource, *key],
         )
         return bool(known)
@@ -516,3 +524,13 @@ def translate_once() -> None:
         return sql, bound
 
     script.parse, ddl.split, query.translate = parse_once, split_once, translate_remembered
+
+
+def remember_answers() -> None:
+    """Let the emulator remember all of this."""
+    do_without_pandas()
+    look_columns_up_by_name()
+    look_tables_up_once()
+    read_metadata_once()
+    keep_jobs_in_memory()
+    translate_once()

@@ -259,26 +259,25 @@ CHANGES = (
 QUESTIONS = ("select * from {name}", "select x + 1 as y from {name}", "select avg(x) from {name}")
 
 
-def asked(ask: Callable[[], object]) -> object:
+def asked(ask: Callable[..., object], *arguments: object) -> object:
     """What is answered, or the kind of the error."""
     try:
-        return ask()
+        return ask(*arguments)
     except GoogleAPICallError as error:
         return type(error)
+
+
+def schema_of(client: bigquery.Client, name: str) -> object:
+    """The columns of a table."""
+    return client.get_table(name).schema
 
 
 def answers(client: bigquery.Client) -> dict[str, object]:
     """What is answered about each table."""
     queries = [question.format(name=name) for question in QUESTIONS for name in NAMES]
-    return {query: asked(lambda query=query: rows_of(client, query)) for query in queries} | {
-        name: asked(lambda name=name: client.get_table(name).schema) for name in NAMES
+    return {query: asked(rows_of, client, query) for query in queries} | {
+        name: asked(schema_of, client, name) for name in NAMES
     }
-
-
-def run(client: bigquery.Client, text: str) -> None:
-    """Run a statement, which may fail."""
-    with contextlib.suppress(GoogleAPICallError):
-        client.query_and_wait(text)
 
 
 @pytest.mark.thorough
@@ -299,7 +298,7 @@ def test_whatever_runs_at_once_answers_are_those_of_a_new_start(tmp_path: Path) 
             assert not before or answers(client) == before
             with ThreadPoolExecutor(4) as pool:
                 texts = [statement() for _ in range(100)]
-                list(pool.map(partial(run, client), texts))
+                list(pool.map(partial(asked, client.query_and_wait), texts))
             before = answers(client)
             assert answers(client) == before
             assert any(isinstance(answer, list) for answer in before.values())
