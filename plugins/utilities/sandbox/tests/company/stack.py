@@ -100,6 +100,18 @@ class Stack:
     def extract_load(self, **options: Any) -> str:
         return self.meltano("run", "tap-product", "target-bigquery", **options)
 
+    def load(self, dataset: str, messages: Iterable[Row]) -> None:
+        """Load the messages of a tap into a dataset."""
+        subprocess.run(
+            [self.root / ".venv/bin/meltano", "invoke", "target-bigquery"],
+            cwd=self.root,
+            env={**self.environment, "TARGET_BIGQUERY_DATASET": dataset},
+            input="\n".join(map(json.dumps, messages)),
+            text=True,
+            check=True,
+            capture_output=True,
+        )
+
     def load_and_build(self) -> None:
         """Bring what the product and every tool hold to the marts, whatever tests have changed."""
         self.meltano("run", "tap-product", "target-bigquery", *EXTRACT_LOAD)

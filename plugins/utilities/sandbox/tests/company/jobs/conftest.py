@@ -103,7 +103,7 @@ def requests_before(stack: Stack, contacts: Contacts) -> int:
     contacts |= World.read(stack.status["postgres"]["dsn"]).contacts()
     asked = last_conversation(stack)
     while last_conversation(stack) == asked:
-        stack.sandbox("tick")
+        stack.pass_day()
         stack.meltano("run", "tap-product", "target-bigquery", *EXTRACT_LOAD)
     # What the four jobs would build, once instead of up to four times.
     stack.meltano("invoke", "dbt-bigquery", "build", "--exclude-resource-type", "unit_test")

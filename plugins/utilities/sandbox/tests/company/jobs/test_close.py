@@ -1,7 +1,6 @@
 """What a user of Close relies on beyond the daily run: long lists, full reads, an old dataset."""
 
 import json
-import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -137,15 +136,7 @@ def test_a_dataset_of_tap_closeio_goes_on_being_right(
     """The first run reads all that there is, and merges it by key: nothing is there twice."""
     stack.query("drop schema close cascade")
     stack.meltano("state", "clear", "--force", STATE)
-    subprocess.run(
-        [stack.root / ".venv/bin/meltano", "invoke", "target-bigquery"],
-        cwd=stack.root,
-        env={**stack.environment, "TARGET_BIGQUERY_DATASET": "close"},
-        input="\n".join(map(json.dumps, messages_of_tap_closeio(world))),
-        text=True,
-        check=True,
-        capture_output=True,
-    )
+    stack.load("close", messages_of_tap_closeio(world))
     assert len(ids(stack, "leads")) == len(world.of("lead"))
     columns = stack.column_types("close", KINDS)
 

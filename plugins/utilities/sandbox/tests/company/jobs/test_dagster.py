@@ -23,7 +23,7 @@ def in_the_project(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setattr(project, "RETRY", dg.RetryPolicy(max_retries=1, delay=0.1))
     yield
     for tool in TOOLS:
-        stack.sandbox("fault", tool, "off")
+        stack.switch_fault(tool, None)
 
 
 def repository() -> dg.RepositoryDefinition:
@@ -75,7 +75,7 @@ def test_each_raw_table_that_a_model_reads_is_loaded_by_a_step() -> None:
 
 @pytest.mark.usefixtures("in_the_project")
 def test_a_run_shows_the_rows_that_the_warehouse_has(stack: Stack) -> None:
-    stack.sandbox("tick")
+    stack.pass_day()
     result = repository().get_job("product_daily").execute_in_process()
     found = loaded(result)
     for name in stack.raw_tables():
@@ -92,11 +92,11 @@ def test_a_source_that_fails_is_tried_again(stack: Stack, monkeypatch: pytest.Mo
         try:
             run_meltano(*arguments, **variables)
         finally:
-            stack.sandbox("fault", "close", "off")
+            stack.switch_fault("close", None)
 
     monkeypatch.setattr(steps, "run_meltano", until_the_fault_has_passed)
     monkeypatch.setenv("TAP_CLOSE_MAX_RETRY_SECONDS", "1")
-    stack.sandbox("fault", "close", "500")
+    stack.switch_fault("close", "500")
     result = repository().get_job("close_daily").execute_in_process()
     retried = [event.step_key for event in result.all_events if event.is_step_up_for_retry]
     assert retried == ["close"]

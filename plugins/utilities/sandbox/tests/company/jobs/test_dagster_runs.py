@@ -148,7 +148,7 @@ def test_one_stream_is_read_again_from_the_page(stack: Stack, dagster: Dagster) 
 def test_a_run_that_was_killed_with_dagster_is_marked_and_run_again(
     stack: Stack, dagster: Dagster
 ) -> None:
-    stack.sandbox("tick")
+    stack.pass_day()
     run = dagster.launch("product_daily", runConfigData={})
     dagster.wait_until(dagster.loaders)
     dagster.kill()

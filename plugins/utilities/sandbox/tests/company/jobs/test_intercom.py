@@ -1,7 +1,5 @@
 """What a user of Intercom relies on beyond the daily run: deletes, long lists, an old dataset."""
 
-import json
-import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -142,15 +140,7 @@ def test_a_dataset_of_tap_intercom_goes_on_being_right(
 ) -> None:
     """The first run reads all that there is, and merges it by key: staging is as it was."""
     dataset = {"TARGET_BIGQUERY_DATASET": "intercom_before"}
-    subprocess.run(
-        [stack.root / ".venv/bin/meltano", "invoke", "target-bigquery"],
-        cwd=stack.root,
-        env={**stack.environment, **dataset},
-        input="\n".join(map(json.dumps, messages_of_tap_intercom(world))),
-        text=True,
-        check=True,
-        capture_output=True,
-    )
+    stack.load("intercom_before", messages_of_tap_intercom(world))
     build = (
         *("invoke", "dbt-bigquery", "run", "--select", "stg_intercom__*"),
         *("--vars", "intercom_dataset: intercom_before"),

@@ -1,7 +1,7 @@
 """What a user of Stripe relies on beyond the daily run: requests, deletes, an old dataset."""
 
+import itertools
 import json
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -169,15 +169,7 @@ class OverOldRows:
 def over_old_rows(stack: Stack) -> OverOldRows:
     old = dict(messages_of_tap_stripe(stack))
     stack.meltano("state", "set", "--force", STATE, json.dumps({"singer_state": OLD_STATE}))
-    subprocess.run(
-        [stack.root / ".venv/bin/meltano", "invoke", "target-bigquery"],
-        cwd=stack.root,
-        env={**stack.environment, "TARGET_BIGQUERY_DATASET": "stripe"},
-        input="\n".join(json.dumps(each) for messages in old.values() for each in messages),
-        text=True,
-        check=True,
-        capture_output=True,
-    )
+    stack.load("stripe", itertools.chain(*old.values()))
     found = {name: sorted(ids(stack, name)) for name in old}
     columns = stack.column_types("stripe", old)
     return OverOldRows(found, columns, stack.meltano("run", *EXTRACT_LOAD))

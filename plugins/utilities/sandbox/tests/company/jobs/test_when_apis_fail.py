@@ -33,7 +33,7 @@ def load_while_faults_pass(stack: Stack, *tools: str) -> None:
     before = len(stack.requests())
     to_come = {tool: list(FAULTS) for tool in tools}
     for tool in tools:
-        stack.switch_fault(tool, to_come[tool].pop(0), times=2)
+        stack.sandbox("fault", tool, to_come[tool].pop(0), "--times", "2")
     blocks = [block for tool in tools for block in (f"tap-{tool}", "target-bigquery")]
     run = stack.start("run", *blocks)
     output, deadline = None, time.monotonic() + 300
