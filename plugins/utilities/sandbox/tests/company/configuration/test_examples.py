@@ -47,6 +47,8 @@ OPS = {
 @pytest.fixture(scope="module")
 def project(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A project beside this one, on the same Postgres, APIs and BigQuery, with its own Metabase."""
+    # A test before has installed it from a copy of the project that may be gone.
+    shutil.rmtree(ROOT / ".meltano/extractors/tap-github", ignore_errors=True)
     folder = tmp_path_factory.mktemp("examples")
     port = free_port()
     environment = stack.environment | {
